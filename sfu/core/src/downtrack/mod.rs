@@ -1,0 +1,1 @@
+//! A subscriber's slot: rewriting, choice of layer, retransmission, sender reports.

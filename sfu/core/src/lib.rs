@@ -1,0 +1,20 @@
+//! The sans-IO core of the SFU: protocol and routing logic that takes `now` and bytes and returns
+//! bytes and events. No sockets, clocks, threads or tasks in here.
+
+#![forbid(unsafe_code)]
+
+pub mod counters;
+pub mod downtrack;
+pub mod drop_reason;
+pub mod negotiated;
+pub mod packet;
+pub mod path;
+pub mod rooms;
+pub mod sdp;
+pub mod send_batch;
+pub mod speakers;
+pub mod transport;
+pub mod twcc;
+pub mod units;
+pub mod uptrack;
+pub mod worker_api;

@@ -1,0 +1,1 @@
+//! Borrowing views of packets and writers into caller-owned buffers. None panics on any input.

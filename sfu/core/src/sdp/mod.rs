@@ -1,0 +1,1 @@
+//! Offer → answer. SDP text stays in here; out come plain values ([`crate::negotiated`]).

@@ -1,0 +1,1 @@
+//! Who speaks: loudest speakers and the dominant one (after Volfin & Cohen).

@@ -1,0 +1,1 @@
+//! One client's way in and out, with no media meaning: demultiplexing, ICE-lite, DTLS, SRTP.

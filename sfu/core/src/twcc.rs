@@ -1,0 +1,1 @@
+//! Transport-wide congestion control feedback to publishers.

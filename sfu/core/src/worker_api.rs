@@ -1,0 +1,107 @@
+//! What the node's control side and a worker say to each other. Plain values over queues: the
+//! control side owns rooms, sessions and slot policy, a worker owns connections and packets.
+
+use crate::negotiated::{IceCredentials, Negotiated};
+use crate::units::{ConnectionId, Mid, TrackId, WorkerIndex};
+
+#[derive(Debug)]
+pub enum WorkerCommand {
+    Open(Box<OpenConnection>),
+    /// A new offer was answered on a running connection. Media sections are matched by mid: kept
+    /// where they are in both, ended where they are missing, begun where they are new.
+    Renegotiate(Box<Renegotiate>),
+    /// ICE restart without a new offer (WHIP PATCH).
+    RestartIce {
+        connection: ConnectionId,
+        local: IceCredentials,
+        remote: IceCredentials,
+    },
+    /// Sends DTLS close_notify and forgets the connection; no `Closed` event follows.
+    Close {
+        connection: ConnectionId,
+    },
+    SetSlot(SetSlot),
+    /// Packets of a muted track are not forwarded.
+    SetMuted {
+        track: TrackId,
+        muted: bool,
+    },
+}
+
+#[derive(Debug)]
+pub struct OpenConnection {
+    pub connection: ConnectionId,
+    pub local_ice: IceCredentials,
+    pub negotiated: Negotiated,
+    /// The track that each receiving media section publishes.
+    pub tracks: Vec<PublishedTrack>,
+}
+
+#[derive(Debug)]
+pub struct Renegotiate {
+    pub connection: ConnectionId,
+    /// `Some` where the offer restarts ICE; the remote credentials are in `negotiated`.
+    pub local_ice: Option<IceCredentials>,
+    pub negotiated: Negotiated,
+    pub tracks: Vec<PublishedTrack>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishedTrack {
+    pub mid: Mid,
+    pub track: TrackId,
+}
+
+/// Puts a source into a subscriber's slot, or empties it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetSlot {
+    pub connection: ConnectionId,
+    /// The media section on which the server sends.
+    pub mid: Mid,
+    pub source: Option<SlotSource>,
+    /// Height in pixels at which the slot is shown: the smallest simulcast layer at least as high is
+    /// forwarded. 0: paused. Audio slots ignore it.
+    pub height: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotSource {
+    pub track: TrackId,
+    /// The worker of the publisher's connection.
+    pub home: WorkerIndex,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkerEvent {
+    /// ICE and DTLS are up; sent once per connection.
+    Connected { connection: ConnectionId },
+    /// The worker gave the connection up and has forgotten it.
+    Closed {
+        connection: ConnectionId,
+        reason: CloseReason,
+    },
+    /// RFC 6464 levels of the audio tracks that were heard since the last such event, one event
+    /// about every [`AUDIO_LEVEL_INTERVAL`].
+    AudioLevels { levels: Vec<AudioLevel> },
+}
+
+/// How often a worker reports audio levels.
+pub const AUDIO_LEVEL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(50);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AudioLevel {
+    pub track: TrackId,
+    /// The loudest packet's level in −dBov: 0 is loudest, 127 is silence (RFC 6464).
+    pub level: u8,
+    /// The sender's voice-activity bit of any packet.
+    pub voice: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// No valid STUN check within the consent time (RFC 7675), or none ever.
+    IceTimeout,
+    DtlsFailed,
+    /// The peer sent DTLS close_notify.
+    PeerClosed,
+}

@@ -1,0 +1,56 @@
+//! Typed errors of REST and WebSocket.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+/// Every error that a client can be told, with its HTTP status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    BadMessage,
+    TooLarge,
+    RateLimited,
+    TokenInvalid,
+    TokenExpired,
+    PasscodeRequired,
+    PasscodeWrong,
+    MeetingNotFound,
+    MeetingEnded,
+    MeetingFull,
+    SessionUnknown,
+    NotJoined,
+    AlreadyJoined,
+    SdpInvalid,
+    SdpUnsupported,
+    TooManyTracks,
+    TrackUnknown,
+    Forbidden,
+    NotFound,
+    Unavailable,
+    Internal,
+}
+
+impl ErrorCode {
+    pub fn http_status(self) -> u16 {
+        match self {
+            Self::BadMessage | Self::SdpInvalid => 400,
+            Self::TokenInvalid | Self::TokenExpired | Self::PasscodeRequired => 401,
+            Self::PasscodeWrong | Self::Forbidden => 403,
+            Self::MeetingNotFound | Self::SessionUnknown | Self::TrackUnknown | Self::NotFound => 404,
+            Self::NotJoined | Self::AlreadyJoined => 409,
+            Self::MeetingEnded => 410,
+            Self::TooLarge => 413,
+            Self::SdpUnsupported => 422,
+            Self::RateLimited => 429,
+            Self::Internal => 500,
+            Self::MeetingFull | Self::TooManyTracks | Self::Unavailable => 503,
+        }
+    }
+}
+
+/// JSON body of every REST answer that is not 2xx.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ErrorBody {
+    pub code: ErrorCode,
+    pub message: String,
+}

@@ -1,0 +1,15 @@
+//! The wire types of Tianqiao, defined once: the REST bodies ([`rest`]), the messages of a
+//! participant's WebSocket ([`ws`]) and the requests and events between signaling and an SFU node
+//! ([`control`]). The TypeScript of the web client is generated from [`rest`], [`ws`] and [`media`].
+
+pub mod control;
+pub mod error;
+pub mod frame;
+pub mod media;
+pub mod rest;
+pub mod ws;
+
+pub use error::{ErrorBody, ErrorCode};
+pub use media::{
+    MediaKind, ParticipantId, SlotState, SlotTarget, SlotView, TrackDeclaration, TrackId, TrackInfo, TrackSource,
+};

@@ -1,0 +1,93 @@
+//! What signaling, the SFU and the client all say of tracks and receive slots.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+/// A participant, which is also one media session of the SFU: one id serves both.
+/// Opaque, at most 32 characters of `[A-Za-z0-9_-]`.
+pub type ParticipantId = String;
+
+/// A published track. Unique in its meeting; written as the CSRC into every packet that the SFU
+/// forwards of it, so that a receiver knows in-band whom a slot shows.
+pub type TrackId = u32;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum MediaKind {
+    Audio,
+    Video,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum TrackSource {
+    Microphone,
+    Camera,
+    Screen,
+    ScreenAudio,
+}
+
+impl TrackSource {
+    pub fn kind(self) -> MediaKind {
+        match self {
+            Self::Microphone | Self::ScreenAudio => MediaKind::Audio,
+            Self::Camera | Self::Screen => MediaKind::Video,
+        }
+    }
+}
+
+/// What a client says of each media section in its offer on which it sends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct TrackDeclaration {
+    /// The `a=mid` of the media section (at most 16 characters).
+    pub mid: String,
+    pub source: TrackSource,
+    #[serde(default)]
+    pub muted: bool,
+}
+
+/// A published track as others see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct TrackInfo {
+    pub id: TrackId,
+    pub source: TrackSource,
+    pub muted: bool,
+}
+
+/// What a receive slot is to show.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "show", rename_all = "snake_case")]
+pub enum SlotTarget {
+    /// Nothing: the slot is paused and costs no bandwidth.
+    #[default]
+    Nobody,
+    /// The dominant speaker's camera (never the viewer's own); until someone has spoken, the first
+    /// participant who publishes one.
+    ActiveSpeaker,
+    /// One source of one participant; empty while it is not published.
+    Source {
+        participant: ParticipantId,
+        source: TrackSource,
+    },
+}
+
+/// One video slot of a client's viewport. Audio slots are filled by the server with the loudest
+/// speakers and are not asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SlotView {
+    /// The `a=mid` of the receive-only media section.
+    pub mid: String,
+    #[serde(flatten)]
+    pub target: SlotTarget,
+    /// Height in physical pixels at which it is shown; the SFU picks the smallest simulcast layer
+    /// that is at least as high. 0 pauses the slot.
+    pub height: u16,
+}
+
+/// What a slot shows now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SlotState {
+    pub mid: String,
+    /// `None`: the slot is empty.
+    pub track: Option<TrackId>,
+}

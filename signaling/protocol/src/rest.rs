@@ -1,0 +1,56 @@
+//! Bodies of `/api/v1`. Errors are [`crate::ErrorBody`] with the status of its code.
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+/// `POST /api/v1/meetings` → 201 [`CreatedMeeting`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields)]
+pub struct CreateMeeting {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub title: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub passcode: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct CreatedMeeting {
+    /// Opaque, not guessable.
+    pub id: String,
+    /// Nine digits for people and telephones.
+    pub code: String,
+    /// `<origin>/m/<code>`
+    pub join_url: String,
+    /// Bearer token for `DELETE /api/v1/meetings/{id}`.
+    pub host_token: String,
+}
+
+/// `GET /api/v1/meetings/{id-or-code}` → 200.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct MeetingInfo {
+    pub id: String,
+    pub code: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub title: Option<String>,
+    pub passcode_required: bool,
+    pub participants: u32,
+}
+
+/// `POST /api/v1/meetings/{id-or-code}/tokens` → 201 [`JoinToken`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(deny_unknown_fields)]
+pub struct CreateToken {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub passcode: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct JoinToken {
+    /// A JWT (HS256).
+    pub token: String,
+}

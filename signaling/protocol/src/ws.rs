@@ -1,0 +1,191 @@
+//! The WebSocket of a participant: `GET /api/v1/ws`, sub-protocol `tianqiao.v1`.
+//!
+//! A text frame is one JSON message; a binary frame is the same JSON compressed (see
+//! [`crate::frame`]). The server compresses only towards a client that has sent a binary frame.
+//! The first message of a connection is [`ClientMessage::Join`] or [`ClientMessage::Resume`].
+
+use serde::{Deserialize, Serialize};
+use ts_rs::TS;
+
+use crate::error::ErrorCode;
+use crate::media::{ParticipantId, SlotState, SlotView, TrackDeclaration, TrackId, TrackInfo};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ClientMessage {
+    Join(Join),
+    Resume(Resume),
+    Offer(Offer),
+    Viewport { slots: Vec<SlotView> },
+    Mute { track: TrackId, muted: bool },
+    Chat { text: String },
+    Ping { t: u32 },
+    Leave,
+}
+
+/// Joins with an offer; answered by [`Joined`] in one round trip, or by an error after which the
+/// server closes the WebSocket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Join {
+    pub token: String,
+    pub sdp: String,
+    #[serde(default)]
+    pub tracks: Vec<TrackDeclaration>,
+    #[serde(default)]
+    pub slots: Vec<SlotView>,
+}
+
+/// Takes up a session again after its WebSocket was lost; the media has gone on meanwhile.
+/// Answered by [`Resumed`]. A second WebSocket that resumes a session replaces the first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Resume {
+    /// [`Joined::session`].
+    pub session: String,
+}
+
+/// A new offer in a running session (more slots, a track added or stopped, ICE restart).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Offer {
+    /// Chosen by the client, repeated in the answer or the error.
+    pub id: u32,
+    pub sdp: String,
+    /// All tracks that the offer sends, not only the new ones.
+    #[serde(default)]
+    pub tracks: Vec<TrackDeclaration>,
+    /// All slots, as in [`ClientMessage::Viewport`].
+    #[serde(default)]
+    pub slots: Vec<SlotView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ServerMessage {
+    Joined(Box<Joined>),
+    Resumed(Box<Resumed>),
+    Answer(Answer),
+    /// Changes of the participants list since the last such message.
+    Roster {
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        joined: Vec<Participant>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        left: Vec<ParticipantId>,
+    },
+    /// All tracks that a participant publishes now (published, unpublished, muted, unmuted).
+    Tracks {
+        participant: ParticipantId,
+        tracks: Vec<TrackInfo>,
+    },
+    /// Video slots that show another track than before.
+    Slots {
+        slots: Vec<SlotState>,
+    },
+    Speakers(Speakers),
+    Chat(ChatLine),
+    Pong {
+        t: u32,
+    },
+    Error(WsError),
+    /// The session is over; the server closes the WebSocket after it.
+    Ended {
+        reason: EndReason,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Joined {
+    pub participant: ParticipantId,
+    /// Secret with which this session can be resumed.
+    pub session: String,
+    pub sdp: String,
+    pub meeting: MeetingSummary,
+    pub state: RoomState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Resumed {
+    pub state: RoomState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct MeetingSummary {
+    pub id: String,
+    pub code: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub title: Option<String>,
+}
+
+/// The room as the participant sees it: what later messages change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct RoomState {
+    /// Everyone, the receiver included.
+    pub participants: Vec<Participant>,
+    /// The receiver's video slots that show something.
+    pub slots: Vec<SlotState>,
+    pub speakers: Speakers,
+    /// The latest lines, oldest first.
+    pub chat: Vec<ChatLine>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Participant {
+    pub id: ParticipantId,
+    pub name: String,
+    pub tracks: Vec<TrackInfo>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Speakers {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub dominant: Option<ParticipantId>,
+    /// Those whose audio is forwarded and who speak now, loudest first.
+    pub speaking: Vec<ParticipantId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Answer {
+    pub id: u32,
+    pub sdp: String,
+    /// The receiver's own tracks after the change, with their ids.
+    pub tracks: Vec<TrackInfo>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ChatLine {
+    /// Grows by one with each line of the meeting, so that a line is shown once after a resume.
+    pub seq: u32,
+    pub from: ParticipantId,
+    /// The sender's name, who may have left since.
+    pub name: String,
+    pub text: String,
+    /// Milliseconds since the Unix epoch.
+    #[ts(type = "number")]
+    pub at: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct WsError {
+    pub code: ErrorCode,
+    /// A sentence in English for logs; the page words the code in its own language.
+    pub message: String,
+    /// The `id` of the offer that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub offer: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// The participant left.
+    Left,
+    /// The host ended the meeting.
+    MeetingEnded,
+    /// Media was not seen for too long, or never came.
+    MediaTimeout,
+    /// Another WebSocket resumed the session.
+    Replaced,
+    /// The server stops; join again.
+    ServerShutdown,
+}
