@@ -7,6 +7,7 @@ pub mod error;
 pub mod frame;
 pub mod media;
 pub mod rest;
+pub mod typescript;
 pub mod ws;
 
 pub use error::{ErrorBody, ErrorCode};

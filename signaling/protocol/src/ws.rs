@@ -10,6 +10,9 @@ use ts_rs::TS;
 use crate::error::ErrorCode;
 use crate::media::{ParticipantId, SlotState, SlotView, TrackDeclaration, TrackId, TrackInfo};
 
+/// `Sec-WebSocket-Protocol` of this version.
+pub const SUBPROTOCOL: &str = "tianqiao.v1";
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ClientMessage {

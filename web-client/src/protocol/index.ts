@@ -1,0 +1,204 @@
+// Generated from signaling/protocol by `cargo run -p tianqiao-protocol --example generate-typescript`.
+// A test of that crate fails where this file differs; do not edit.
+
+export const SUBPROTOCOL = "tianqiao.v1";
+
+/**
+ * Every error that a client can be told, with its HTTP status.
+ */
+export type ErrorCode = "bad_message" | "too_large" | "rate_limited" | "token_invalid" | "token_expired" | "passcode_required" | "passcode_wrong" | "meeting_not_found" | "meeting_ended" | "meeting_full" | "session_unknown" | "not_joined" | "already_joined" | "sdp_invalid" | "sdp_unsupported" | "too_many_tracks" | "track_unknown" | "forbidden" | "not_found" | "unavailable" | "internal";
+
+/**
+ * JSON body of every REST answer that is not 2xx.
+ */
+export type ErrorBody = { code: ErrorCode, message: string, };
+
+export type MediaKind = "audio" | "video";
+
+export type TrackSource = "microphone" | "camera" | "screen" | "screen_audio";
+
+/**
+ * What a client says of each media section in its offer on which it sends.
+ */
+export type TrackDeclaration = {
+/**
+ * The `a=mid` of the media section (at most 16 characters).
+ */
+mid: string, source: TrackSource, muted: boolean, };
+
+/**
+ * A published track as others see it.
+ */
+export type TrackInfo = { id: number, source: TrackSource, muted: boolean, };
+
+/**
+ * What a receive slot is to show.
+ */
+export type SlotTarget = { "show": "nobody" } | { "show": "active_speaker" } | { "show": "source", participant: string, source: TrackSource, };
+
+/**
+ * One video slot of a client's viewport. Audio slots are filled by the server with the loudest
+ * speakers and are not asked for.
+ */
+export type SlotView = {
+/**
+ * The `a=mid` of the receive-only media section.
+ */
+mid: string,
+/**
+ * Height in physical pixels at which it is shown; the SFU picks the smallest simulcast layer
+ * that is at least as high. 0 pauses the slot.
+ */
+height: number, } & ({ "show": "nobody" } | { "show": "active_speaker" } | { "show": "source", participant: string, source: TrackSource, });
+
+/**
+ * What a slot shows now.
+ */
+export type SlotState = { mid: string,
+/**
+ * `None`: the slot is empty.
+ */
+track: number | null, };
+
+/**
+ * `POST /api/v1/meetings` → 201 [`CreatedMeeting`].
+ */
+export type CreateMeeting = { title?: string, passcode?: string, };
+
+export type CreatedMeeting = {
+/**
+ * Opaque, not guessable.
+ */
+id: string,
+/**
+ * Nine digits for people and telephones.
+ */
+code: string,
+/**
+ * `<origin>/m/<code>`
+ */
+join_url: string,
+/**
+ * Bearer token for `DELETE /api/v1/meetings/{id}`.
+ */
+host_token: string, };
+
+/**
+ * `GET /api/v1/meetings/{id-or-code}` → 200.
+ */
+export type MeetingInfo = { id: string, code: string, title?: string, passcode_required: boolean, participants: number, };
+
+/**
+ * `POST /api/v1/meetings/{id-or-code}/tokens` → 201 [`JoinToken`].
+ */
+export type CreateToken = { name: string, passcode?: string, };
+
+export type JoinToken = {
+/**
+ * A JWT (HS256).
+ */
+token: string, };
+
+export type ClientMessage = { "type": "join" } & Join | { "type": "resume" } & Resume | { "type": "offer" } & Offer | { "type": "viewport", slots: Array<SlotView>, } | { "type": "mute", track: number, muted: boolean, } | { "type": "chat", text: string, } | { "type": "ping", t: number, } | { "type": "leave" };
+
+/**
+ * Joins with an offer; answered by [`Joined`] in one round trip, or by an error after which the
+ * server closes the WebSocket.
+ */
+export type Join = { token: string, sdp: string, tracks: Array<TrackDeclaration>, slots: Array<SlotView>, };
+
+/**
+ * Takes up a session again after its WebSocket was lost; the media has gone on meanwhile.
+ * Answered by [`Resumed`]. A second WebSocket that resumes a session replaces the first.
+ */
+export type Resume = {
+/**
+ * [`Joined::session`].
+ */
+session: string, };
+
+/**
+ * A new offer in a running session (more slots, a track added or stopped, ICE restart).
+ */
+export type Offer = {
+/**
+ * Chosen by the client, repeated in the answer or the error.
+ */
+id: number, sdp: string,
+/**
+ * All tracks that the offer sends, not only the new ones.
+ */
+tracks: Array<TrackDeclaration>,
+/**
+ * All slots, as in [`ClientMessage::Viewport`].
+ */
+slots: Array<SlotView>, };
+
+export type ServerMessage = { "type": "joined" } & Joined | { "type": "resumed" } & Resumed | { "type": "answer" } & Answer | { "type": "roster", joined?: Array<Participant>, left?: Array<string>, } | { "type": "tracks", participant: string, tracks: Array<TrackInfo>, } | { "type": "slots", slots: Array<SlotState>, } | { "type": "speakers" } & Speakers | { "type": "chat" } & ChatLine | { "type": "pong", t: number, } | { "type": "error" } & WsError | { "type": "ended", reason: EndReason, };
+
+export type Joined = { participant: string,
+/**
+ * Secret with which this session can be resumed.
+ */
+session: string, sdp: string, meeting: MeetingSummary, state: RoomState, };
+
+export type Resumed = { state: RoomState, };
+
+export type MeetingSummary = { id: string, code: string, title?: string, };
+
+/**
+ * The room as the participant sees it: what later messages change.
+ */
+export type RoomState = {
+/**
+ * Everyone, the receiver included.
+ */
+participants: Array<Participant>,
+/**
+ * The receiver's video slots that show something.
+ */
+slots: Array<SlotState>, speakers: Speakers,
+/**
+ * The latest lines, oldest first.
+ */
+chat: Array<ChatLine>, };
+
+export type Participant = { id: string, name: string, tracks: Array<TrackInfo>, };
+
+export type Speakers = { dominant?: string,
+/**
+ * Those whose audio is forwarded and who speak now, loudest first.
+ */
+speaking: Array<string>, };
+
+export type Answer = { id: number, sdp: string,
+/**
+ * The receiver's own tracks after the change, with their ids.
+ */
+tracks: Array<TrackInfo>, };
+
+export type ChatLine = {
+/**
+ * Grows by one with each line of the meeting, so that a line is shown once after a resume.
+ */
+seq: number, from: string,
+/**
+ * The sender's name, who may have left since.
+ */
+name: string, text: string,
+/**
+ * Milliseconds since the Unix epoch.
+ */
+at: number, };
+
+export type WsError = { code: ErrorCode,
+/**
+ * A sentence in English for logs; the page words the code in its own language.
+ */
+message: string,
+/**
+ * The `id` of the offer that failed.
+ */
+offer?: number, };
+
+export type EndReason = "left" | "meeting_ended" | "media_timeout" | "replaced" | "server_shutdown";
