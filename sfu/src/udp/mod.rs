@@ -1,0 +1,148 @@
+//! The UDP socket of a worker: `recvmmsg` with GRO in, `sendmmsg` with GSO out. Linux only, and the
+//! only unsafe code of the project: system calls that the standard library does not have.
+//!
+//! Replies leave from the address that the routing table picks. On a host with several addresses
+//! that clients may reach, bind to the announced one instead of the wildcard.
+
+mod address;
+mod receive;
+mod send;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::mem::size_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+
+use libc::{c_int, c_void};
+use socket2::{Domain, Protocol, Socket, Type};
+use tianqiao_sfu_core::send_batch::SendBatch;
+
+pub use address::normalise;
+pub use receive::ReceiveReport;
+pub use send::SendReport;
+
+/// Messages that one system call takes or gives.
+pub const BATCH: usize = 64;
+
+#[derive(Clone, Copy, Debug)]
+pub struct UdpSettings {
+    /// Bytes asked of the kernel for each of the socket's two buffers; it grants at most
+    /// `net.core.rmem_max` and `wmem_max`.
+    pub buffer_bytes: usize,
+    /// Use `UDP_SEGMENT` and `UDP_GRO` where the kernel has them.
+    pub offload: bool,
+}
+
+impl Default for UdpSettings {
+    fn default() -> Self {
+        Self {
+            // A quarter of a second at 128 Mbit/s.
+            buffer_bytes: 4 << 20,
+            offload: true,
+        }
+    }
+}
+
+/// Non-blocking; received packets and packets to send share no state, so a handler may fill a
+/// [`SendBatch`] while a batch is being received.
+pub struct UdpSocket {
+    socket: Socket,
+    local: SocketAddr,
+    receiver: receive::Receiver,
+    sender: send::Sender,
+}
+
+impl UdpSocket {
+    /// Binds to `addr`. The IPv6 wildcard takes IPv4 too.
+    pub fn bind(addr: SocketAddr, settings: UdpSettings) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        if addr.is_ipv6() {
+            socket.set_only_v6(!addr.ip().is_unspecified())?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.set_recv_buffer_size(settings.buffer_bytes)?;
+        socket.set_send_buffer_size(settings.buffer_bytes)?;
+        socket.bind(&addr.into())?;
+        let local = socket
+            .local_addr()?
+            .as_socket()
+            .ok_or_else(|| io::Error::other("the socket has no internet address"))?;
+        let fd = socket.as_raw_fd();
+        // Without it lost packets are only uncounted.
+        let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
+        let gro = settings.offload && set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+        // 0 leaves segmentation to the control message of each send, and fails where it is unknown.
+        let gso = settings.offload && set_option(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
+        Ok(Self {
+            receiver: receive::Receiver::new(gro),
+            sender: send::Sender::new(addr.is_ipv6(), gso),
+            socket,
+            local,
+        })
+    }
+
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Bytes that the kernel granted for receiving and for sending; it reports twice what it was asked for.
+    pub fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
+        Ok((self.socket.recv_buffer_size()?, self.socket.send_buffer_size()?))
+    }
+
+    /// Segmentation offload is in use; a run-time refusal by kernel or network card ends it.
+    pub fn is_offloading(&self) -> bool {
+        self.sender.is_offloading()
+    }
+
+    /// One `recvmmsg` of up to [`BATCH`] messages, each datagram given to `handle` with its sender,
+    /// to be changed in place. `WouldBlock` where there was none.
+    pub fn recv_batch(&mut self, handle: impl FnMut(SocketAddr, &mut [u8])) -> io::Result<ReceiveReport> {
+        self.receiver.receive(self.socket.as_raw_fd(), handle)
+    }
+
+    /// Hands all UDP runs of `batch` to the kernel; other runs are skipped. Never blocks: what does
+    /// not fit into the send buffer is dropped and counted in the report.
+    pub fn send_batch(&mut self, batch: &SendBatch) -> SendReport {
+        self.sender.send(self.socket.as_raw_fd(), batch)
+    }
+}
+
+impl AsRawFd for UdpSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// The wildcard that takes both IP versions, or IPv4's on a host without IPv6.
+pub fn wildcard() -> IpAddr {
+    let dual = Socket::new(Domain::IPV6, Type::DGRAM, Some(Protocol::UDP)).and_then(|socket| {
+        socket.set_only_v6(false)?;
+        socket.bind(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)).into())
+    });
+    match dual {
+        Ok(()) => Ipv6Addr::UNSPECIFIED.into(),
+        Err(_) => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
+fn set_option(fd: RawFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    // SAFETY: the pointer and length are those of a live c_int, and the kernel only reads it.
+    let result = unsafe {
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            (&raw const value).cast::<c_void>(),
+            size_of::<c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

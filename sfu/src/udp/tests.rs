@@ -1,0 +1,192 @@
+//! Real datagrams over loopback.
+
+use std::net::UdpSocket as StdSocket;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use tianqiao_sfu_core::path::Path;
+
+use super::*;
+
+/// How long a test waits for what must come; only a failure takes that long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn socket(addr: &str, offload: bool) -> UdpSocket {
+    let settings = UdpSettings {
+        offload,
+        ..Default::default()
+    };
+    UdpSocket::bind(addr.parse().expect("an address"), settings).expect("binds")
+}
+
+fn peer() -> StdSocket {
+    let peer = StdSocket::bind("127.0.0.1:0").expect("binds");
+    peer.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    peer
+}
+
+fn addr_of(socket: &UdpSocket) -> SocketAddr {
+    ([127, 0, 0, 1], socket.local_addr().port()).into()
+}
+
+/// Receives until `count` datagrams have come.
+fn receive(socket: &mut UdpSocket, count: usize) -> (Vec<(SocketAddr, Vec<u8>)>, usize) {
+    let mut poll = Poll::new().expect("epoll");
+    poll.registry()
+        .register(&mut SourceFd(&socket.as_raw_fd()), Token(0), Interest::READABLE)
+        .expect("registers");
+    let mut events = Events::with_capacity(1);
+    let (mut received, mut messages) = (Vec::new(), 0);
+    while received.len() < count {
+        match socket.recv_batch(|remote, datagram| received.push((remote, datagram.to_vec()))) {
+            Ok(report) => messages += report.messages,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                poll.poll(&mut events, Some(PATIENCE)).expect("polls");
+                assert!(!events.is_empty(), "only {} datagrams came", received.len());
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    (received, messages)
+}
+
+/// `sizes` as datagrams to `to`, each filled with its index.
+fn batch_to(to: SocketAddr, sizes: &[usize]) -> (SendBatch, Vec<Vec<u8>>) {
+    let mut batch = SendBatch::with_capacity(1 << 20);
+    let datagrams: Vec<_> = (0..).zip(sizes).map(|(i, &size)| vec![i as u8; size]).collect();
+    for datagram in &datagrams {
+        assert!(batch.push(Path::Udp(to), datagram));
+    }
+    (batch, datagrams)
+}
+
+const SIZES: &[usize] = &[1100, 1100, 1100, 700, 40, 1200, 1200, 1, 65];
+
+#[test]
+fn runs_arrive_as_their_datagrams_with_and_without_offload() {
+    for bind in ["127.0.0.1:0", "[::]:0"] {
+        for offload in [true, false] {
+            let mut socket = socket(bind, offload);
+            let peer = peer();
+            let (batch, datagrams) = batch_to(peer.local_addr().expect("bound"), SIZES);
+            let report = socket.send_batch(&batch);
+            assert_eq!(report.datagrams, datagrams.len());
+            assert_eq!(report.bytes, SIZES.iter().sum());
+            for datagram in datagrams {
+                let mut buffer = [0; 2000];
+                let (len, from) = peer.recv_from(&mut buffer).expect("a datagram");
+                assert_eq!(buffer[..len], datagram, "{bind} {offload}");
+                assert_eq!(from, addr_of(&socket));
+            }
+            assert_eq!(socket.is_offloading(), offload, "this kernel has UDP_SEGMENT");
+        }
+    }
+}
+
+#[test]
+fn what_gro_joined_is_split_again() {
+    for (sender_offload, receiver_offload) in [(true, true), (true, false), (false, true)] {
+        let mut sender = socket("127.0.0.1:0", sender_offload);
+        let mut receiver = socket("127.0.0.1:0", receiver_offload);
+        let (batch, datagrams) = batch_to(addr_of(&receiver), &[1000; 40]);
+        assert_eq!(sender.send_batch(&batch).datagrams, 40);
+        let (received, messages) = receive(&mut receiver, 40);
+        let from = addr_of(&sender);
+        let expected: Vec<_> = datagrams.into_iter().map(|datagram| (from, datagram)).collect();
+        assert!(received == expected, "{sender_offload} {receiver_offload}");
+        if sender_offload && receiver_offload {
+            assert_eq!(messages, 1, "the receiver takes the run as it was sent");
+        }
+    }
+}
+
+#[test]
+fn a_dual_stack_socket_sees_ipv4_peers_as_ipv4_and_answers_them() {
+    let mut socket = socket("[::]:0", true);
+    let peer = peer();
+    peer.send_to(b"hello", addr_of(&socket)).expect("sent");
+    let (received, _) = receive(&mut socket, 1);
+    let from = peer.local_addr().expect("bound");
+    assert_eq!(received, [(from, b"hello".to_vec())]);
+    let (batch, _) = batch_to(received[0].0, &[10, 10]);
+    assert_eq!(socket.send_batch(&batch).datagrams, 2);
+    let mut buffer = [0; 100];
+    assert_eq!(peer.recv(&mut buffer).expect("an answer"), 10);
+}
+
+#[test]
+fn ipv6_peers_and_their_packets_changed_in_place() {
+    let mut a = socket("[::1]:0", true);
+    let mut b = socket("[::1]:0", true);
+    let (batch, _) = batch_to(b.local_addr(), &[100; 3]);
+    assert_eq!(a.send_batch(&batch).datagrams, 3);
+    let (received, _) = receive(&mut b, 3);
+    assert!(received.iter().all(|(from, _)| *from == a.local_addr()));
+    let (batch, _) = batch_to(a.local_addr(), &[4]);
+    assert_eq!(b.send_batch(&batch).datagrams, 1);
+    let mut events = 0;
+    while events == 0 {
+        let outcome = a.recv_batch(|_, datagram| {
+            datagram[0] = 9;
+            assert_eq!(datagram, [9, 0, 0, 0]);
+            events += 1;
+        });
+        assert!(!matches!(outcome, Err(error) if error.kind() != io::ErrorKind::WouldBlock));
+    }
+}
+
+#[test]
+fn empty_and_oversized_datagrams_do_no_harm() {
+    let mut socket = socket("127.0.0.1:0", false);
+    let peer = peer();
+    for datagram in [&[][..], &[1; 5000], &[2; 2]] {
+        peer.send_to(datagram, addr_of(&socket)).expect("sent");
+    }
+    let (mut received, mut too_large) = (Vec::new(), 0);
+    while received.len() < 2 {
+        if let Ok(report) = socket.recv_batch(|_, datagram| received.push(datagram.to_vec())) {
+            too_large += report.too_large;
+        }
+    }
+    assert_eq!((received, too_large), (vec![vec![], vec![2, 2]], 1));
+}
+
+#[test]
+fn a_closed_peer_port_stops_nothing() {
+    let gone = peer().local_addr().expect("bound");
+    let peer = peer();
+    let mut socket = socket("127.0.0.1:0", true);
+    for _ in 0..3 {
+        let (mut batch, _) = batch_to(gone, &[100, 100]);
+        assert!(batch.push(Path::Udp(peer.local_addr().expect("bound")), &[5; 8]));
+        socket.send_batch(&batch);
+        let mut buffer = [0; 100];
+        assert_eq!(peer.recv(&mut buffer).expect("a datagram"), 8);
+    }
+}
+
+#[test]
+fn overflows_of_the_receive_buffer_are_reported() {
+    let settings = UdpSettings {
+        buffer_bytes: 1,
+        offload: false,
+    };
+    let mut socket = UdpSocket::bind("127.0.0.1:0".parse().expect("an address"), settings).expect("binds");
+    let peer = peer();
+    for _ in 0..50 {
+        peer.send_to(&[0; 1000], addr_of(&socket)).expect("sent");
+    }
+    let (kept, _) = receive(&mut socket, 1);
+    // The kernel tells with the next datagram that finds room.
+    peer.send_to(&[1], addr_of(&socket)).expect("sent");
+    let mut datagrams = kept.len();
+    let mut overflowed = 0;
+    while overflowed == 0 {
+        if let Ok(report) = socket.recv_batch(|_, _| ()) {
+            datagrams += report.datagrams;
+            overflowed += report.overflowed as usize;
+        }
+    }
+    assert!(datagrams + overflowed >= 50, "{datagrams} {overflowed}");
+}
