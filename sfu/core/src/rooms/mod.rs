@@ -1,1 +1,429 @@
-//! Who gets what: sessions, published tracks, slots and speakers of every room of a node.
+//! The brain of a node: rooms, their sessions, and which track stands in which slot.
+//!
+//! Sans-IO: requests and worker events go in with `now`, [`RoomsOutput`]s come out. After every
+//! call, drain [`Rooms::poll_output`]. SDP is answered outside, between [`Rooms::seat`] and
+//! [`Rooms::open`].
+
+mod audio_set;
+mod level_meter;
+mod placement;
+mod publish;
+mod room;
+mod session;
+mod slots;
+mod speakers_report;
+mod speaking;
+pub mod types;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Instant;
+
+use rand::rngs::StdRng;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use crate::negotiated::{IceCredentials, Negotiated};
+use crate::units::{ConnectionId, TrackId, WorkerIndex};
+use crate::worker_api::{OpenConnection, PublishedTrack, Renegotiate, SetSlot, SlotSource, WorkerCommand, WorkerEvent};
+
+use placement::Placement;
+use room::Room;
+use session::Session;
+pub use types::*;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct SessionKey(usize);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct RoomKey(usize);
+
+/// Who publishes a track.
+#[derive(Clone, Copy, Debug)]
+struct TrackOwner {
+    session: SessionKey,
+    room: RoomKey,
+    home: WorkerIndex,
+}
+
+/// What is needed to answer another offer of a running session.
+#[derive(Clone, Debug)]
+pub struct Renegotiation {
+    pub seat: Seat,
+    /// What the last answer agreed on.
+    pub negotiated: Negotiated,
+    /// `sess-version` of the new answer.
+    pub sdp_version: u64,
+}
+
+pub struct Rooms {
+    config: RoomsConfig,
+    placement: Placement,
+    sessions: Slab<Session>,
+    rooms: Slab<Room>,
+    session_keys: HashMap<SessionId, SessionKey>,
+    room_keys: HashMap<RoomId, RoomKey>,
+    connections: FxHashMap<(WorkerIndex, ConnectionId), SessionKey>,
+    tracks: FxHashMap<TrackId, TrackOwner>,
+    wakeups: BTreeSet<(Instant, RoomKey)>,
+    outputs: VecDeque<RoomsOutput>,
+}
+
+impl Rooms {
+    /// `rng` must be seeded from the system: ICE passwords come from it.
+    pub fn new(config: RoomsConfig, rng: StdRng) -> Self {
+        Self {
+            config,
+            placement: Placement::new(config.workers, rng),
+            sessions: Slab::new(),
+            rooms: Slab::new(),
+            session_keys: HashMap::new(),
+            room_keys: HashMap::new(),
+            connections: FxHashMap::default(),
+            tracks: FxHashMap::default(),
+            wakeups: BTreeSet::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub fn room_count(&self) -> usize {
+        self.rooms.len()
+    }
+
+    pub fn track_count(&self) -> usize {
+        self.tracks.len()
+    }
+
+    /// Nothing is kept of any session, room, track or timer.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+            && self.rooms.is_empty()
+            && self.session_keys.is_empty()
+            && self.room_keys.is_empty()
+            && self.connections.is_empty()
+            && self.tracks.is_empty()
+            && self.wakeups.is_empty()
+            && self.placement.load.is_empty()
+    }
+
+    /// A place for a new session; nothing is kept of it until [`Self::open`].
+    pub fn seat(&mut self, room: &RoomId, session: &SessionId, publishes: bool) -> Result<Seat, RoomsError> {
+        self.check_place(room, session)?;
+        let load = self.room_keys.get(room).map(|key| &self.rooms[key.0].load);
+        let worker = self.placement.worker(load, publishes);
+        let connection = self.placement.connection(worker);
+        let sdp_session_id = u64::from(self.placement.number()) << 16;
+        Ok(Seat {
+            worker,
+            connection,
+            local_ice: self.placement.credentials(worker, connection),
+            sdp_session_id,
+            // Room to count on from it without a wrap.
+            first_ssrc: self.placement.number() >> 1 | 1,
+            publishes,
+        })
+    }
+
+    fn check_place(&self, room: &RoomId, session: &SessionId) -> Result<(), RoomsError> {
+        let limits = &self.config.limits;
+        if self.session_keys.contains_key(session) {
+            return Err(RoomsError::SessionExists(session.clone()));
+        }
+        if self.sessions.len() >= limits.sessions {
+            return Err(RoomsError::NodeFull { limit: limits.sessions });
+        }
+        let limit = limits.sessions_per_room;
+        match self.room_keys.get(room) {
+            Some(key) if self.rooms[key.0].sessions.len() >= limit => Err(RoomsError::RoomFull { limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens a session whose offer was answered with the seat's credentials. The room comes into
+    /// being with its first session.
+    pub fn open(&mut self, now: Instant, open: OpenSession) -> Result<SessionState, RoomsError> {
+        self.check_place(&open.room, &open.session)?;
+        self.check_sections(&open.negotiated, &open.slots)?;
+        let tracks = self.tracks_of(&[], &open.negotiated, &open.tracks)?;
+        let room = *self
+            .room_keys
+            .entry(open.room.clone())
+            .or_insert_with(|| RoomKey(self.rooms.insert(Room::new(open.room))));
+        let mut session = Session {
+            id: open.session.clone(),
+            room,
+            seat: open.seat,
+            negotiated: open.negotiated.clone(),
+            sdp_version: 1,
+            tracks: Vec::new(),
+            audio_policy: open.audio,
+            audio_mids: Vec::new(),
+            audio_slots: Vec::new(),
+            video_slots: Vec::new(),
+            watches: Vec::new(),
+        };
+        session.set_negotiated(open.negotiated);
+        let (worker, connection) = (session.seat.worker, session.seat.connection);
+        let (publishes, follows) = (session.seat.publishes, session.audio_policy != AudioPolicy::Loudest);
+        self.command(
+            worker,
+            WorkerCommand::Open(Box::new(OpenConnection {
+                connection,
+                local_ice: session.seat.local_ice.clone(),
+                negotiated: session.negotiated.clone(),
+                tracks: tracks
+                    .iter()
+                    .map(|track| PublishedTrack {
+                        mid: track.mid,
+                        track: track.id,
+                    })
+                    .collect(),
+            })),
+        );
+        let key = SessionKey(self.sessions.insert(session));
+        self.session_keys.insert(open.session, key);
+        self.connections.insert((worker, connection), key);
+        self.placement.load.add(worker, publishes);
+        let entry = &mut self.rooms[room.0];
+        entry.sessions.insert(key);
+        entry.load.add(worker, publishes);
+        if follows {
+            entry.followers.insert(key);
+        }
+        self.set_views(key, &open.slots);
+        let tracks_changed = self.set_tracks(key, tracks);
+        self.refresh_video(key, false);
+        if tracks_changed {
+            self.on_tracks_changed(now, key);
+        }
+        self.refresh_audio(key);
+        Ok(self.state_of(key))
+    }
+
+    /// What an answer to another offer of the session needs.
+    pub fn renegotiation(&self, session: &str) -> Result<Renegotiation, RoomsError> {
+        let session = &self.sessions[self.key_of(session)?.0];
+        Ok(Renegotiation {
+            seat: session.seat.clone(),
+            negotiated: session.negotiated.clone(),
+            sdp_version: session.sdp_version + 1,
+        })
+    }
+
+    /// Fresh local credentials for an ICE restart of the session's connection.
+    pub fn fresh_credentials(&mut self, session: &str) -> Result<IceCredentials, RoomsError> {
+        let seat = &self.sessions[self.key_of(session)?.0].seat;
+        Ok(self.placement.credentials(seat.worker, seat.connection))
+    }
+
+    /// Takes another answered offer of a running session. Tracks and slots keep their ids and
+    /// contents by mid.
+    pub fn renegotiate(&mut self, now: Instant, reoffer: Reoffer) -> Result<SessionState, RoomsError> {
+        let key = self.key_of(&reoffer.session)?;
+        self.check_sections(&reoffer.negotiated, &reoffer.slots)?;
+        let previous = self.sessions[key.0].tracks.clone();
+        let tracks = self.tracks_of(&previous, &reoffer.negotiated, &reoffer.tracks)?;
+        let session = &mut self.sessions[key.0];
+        session.sdp_version += 1;
+        session.set_negotiated(reoffer.negotiated);
+        if let Some(local_ice) = &reoffer.local_ice {
+            session.seat.local_ice = local_ice.clone();
+        }
+        let worker = session.seat.worker;
+        let command = WorkerCommand::Renegotiate(Box::new(Renegotiate {
+            connection: session.seat.connection,
+            local_ice: reoffer.local_ice,
+            negotiated: session.negotiated.clone(),
+            tracks: tracks
+                .iter()
+                .map(|track| PublishedTrack {
+                    mid: track.mid,
+                    track: track.id,
+                })
+                .collect(),
+        }));
+        self.command(worker, command);
+        self.set_views(key, &reoffer.slots);
+        let tracks_changed = self.set_tracks(key, tracks);
+        self.refresh_video(key, true);
+        if tracks_changed {
+            self.on_tracks_changed(now, key);
+        }
+        self.refresh_audio(key);
+        Ok(self.state_of(key))
+    }
+
+    /// ICE restart without a new offer; returns the seat with its new local credentials.
+    pub fn restart_ice(&mut self, session: &str, remote: IceCredentials) -> Result<Seat, RoomsError> {
+        let key = self.key_of(session)?;
+        let local = self.fresh_credentials(session)?;
+        let session = &mut self.sessions[key.0];
+        session.seat.local_ice = local.clone();
+        session.negotiated.remote_ice = remote.clone();
+        let seat = session.seat.clone();
+        self.command(
+            seat.worker,
+            WorkerCommand::RestartIce {
+                connection: seat.connection,
+                local,
+                remote,
+            },
+        );
+        Ok(seat)
+    }
+
+    /// Sets what all video slots of a session are to show.
+    pub fn set_viewport(&mut self, session: &str, views: &[SlotView]) -> Result<(), RoomsError> {
+        let key = self.key_of(session)?;
+        self.check_views(views)?;
+        self.set_views(key, views);
+        self.refresh_video(key, true);
+        Ok(())
+    }
+
+    /// Mutes or unmutes one of the session's own tracks.
+    pub fn set_muted(&mut self, now: Instant, session: &str, track: TrackId, muted: bool) -> Result<(), RoomsError> {
+        let key = self.key_of(session)?;
+        let session = &self.sessions[key.0];
+        if session.track(track).is_none() {
+            return Err(RoomsError::TrackUnknown(track));
+        }
+        let mut tracks = session.tracks.clone();
+        for own in tracks.iter_mut().filter(|own| own.id == track) {
+            own.muted = muted;
+        }
+        if self.set_tracks(key, tracks) {
+            self.on_tracks_changed(now, key);
+        }
+        Ok(())
+    }
+
+    /// Ends a session; no event follows. False where there is none of that name.
+    pub fn close(&mut self, now: Instant, session: &str) -> bool {
+        let Ok(key) = self.key_of(session) else {
+            return false;
+        };
+        let seat = &self.sessions[key.0].seat;
+        let (worker, connection) = (seat.worker, seat.connection);
+        self.command(worker, WorkerCommand::Close { connection });
+        self.remove(now, key);
+        true
+    }
+
+    /// Ends every session of a room; returns how many.
+    pub fn close_room(&mut self, room: &str) -> usize {
+        let Some(&room) = self.room_keys.get(room) else {
+            return 0;
+        };
+        let sessions = self.rooms[room.0].sessions.clone();
+        for &key in &sessions {
+            self.close_with_room(key);
+        }
+        sessions.len()
+    }
+
+    /// Ends everything, with a [`RoomsEvent::Closed`] for each session.
+    pub fn shut_down(&mut self) {
+        let keys: Vec<SessionKey> = self.sessions.iter().map(|(key, _)| SessionKey(key)).collect();
+        for key in keys {
+            let session = self.sessions[key.0].id.clone();
+            self.event(RoomsEvent::Closed {
+                session,
+                reason: EndReason::Shutdown,
+            });
+            self.close_with_room(key);
+        }
+    }
+
+    pub fn handle_worker_event(&mut self, now: Instant, worker: WorkerIndex, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Connected { connection } => {
+                if let Some(key) = self.connections.get(&(worker, connection)) {
+                    let session = self.sessions[key.0].id.clone();
+                    self.event(RoomsEvent::Connected { session });
+                }
+            }
+            WorkerEvent::Closed { connection, reason } => {
+                if let Some(&key) = self.connections.get(&(worker, connection)) {
+                    let session = self.sessions[key.0].id.clone();
+                    self.remove(now, key);
+                    self.event(RoomsEvent::Closed {
+                        session,
+                        reason: EndReason::Connection(reason),
+                    });
+                }
+            }
+            WorkerEvent::AudioLevels { levels } => self.on_audio_levels(now, &levels),
+        }
+    }
+
+    pub fn poll_output(&mut self) -> Option<RoomsOutput> {
+        self.outputs.pop_front()
+    }
+
+    fn key_of(&self, session: &str) -> Result<SessionKey, RoomsError> {
+        let key = self.session_keys.get(session).copied();
+        key.ok_or_else(|| RoomsError::SessionUnknown(session.to_owned()))
+    }
+
+    fn state_of(&self, key: SessionKey) -> SessionState {
+        let session = &self.sessions[key.0];
+        SessionState {
+            tracks: session.track_infos(),
+            slots: session.shown_slots(),
+        }
+    }
+
+    /// Forgets a session and tells the others what that changes.
+    fn remove(&mut self, now: Instant, key: SessionKey) {
+        let published = self.set_tracks(key, Vec::new());
+        let room = self.sessions[key.0].room;
+        self.rooms[room.0].remove(key, &self.sessions[key.0].watches);
+        if published && !self.rooms[room.0].sessions.is_empty() {
+            self.on_tracks_changed(now, key);
+        }
+        self.forget(key);
+    }
+
+    /// Closes a session whose whole room closes, so that nobody needs be told.
+    fn close_with_room(&mut self, key: SessionKey) {
+        let seat = &self.sessions[key.0].seat;
+        let (worker, connection) = (seat.worker, seat.connection);
+        self.command(worker, WorkerCommand::Close { connection });
+        for track in &self.sessions[key.0].tracks {
+            self.tracks.remove(&track.id);
+        }
+        let session = &self.sessions[key.0];
+        self.rooms[session.room.0].remove(key, &session.watches);
+        self.forget(key);
+    }
+
+    /// Takes a session that its room no longer knows out of the maps, and an empty room with it.
+    fn forget(&mut self, key: SessionKey) {
+        let session = self.sessions.remove(key.0);
+        let seat = &session.seat;
+        self.session_keys.remove(&session.id);
+        self.connections.remove(&(seat.worker, seat.connection));
+        self.placement.load.remove(seat.worker, seat.publishes);
+        let room = &mut self.rooms[session.room.0];
+        room.load.remove(seat.worker, seat.publishes);
+        if room.sessions.is_empty() {
+            let room = self.rooms.remove(session.room.0);
+            self.room_keys.remove(&room.id);
+            if let Some(wakeup) = room.wakeup {
+                self.wakeups.remove(&(wakeup, session.room));
+            }
+        }
+    }
+
+    fn command(&mut self, worker: WorkerIndex, command: WorkerCommand) {
+        self.outputs.push_back(RoomsOutput::Command(worker, command));
+    }
+
+    fn event(&mut self, event: RoomsEvent) {
+        self.outputs.push_back(RoomsOutput::Event(event));
+    }
+}

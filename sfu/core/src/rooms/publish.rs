@@ -1,0 +1,147 @@
+//! What sessions publish: ids, declarations, and who must be told of a change.
+
+use std::time::Instant;
+
+use crate::negotiated::{MediaKind, Negotiated};
+use crate::units::TrackId;
+
+use super::session::Track;
+use super::types::{RoomsError, SlotView, TrackDeclaration, TrackSource};
+use super::{Rooms, SessionKey, TrackOwner, WorkerCommand};
+
+impl Rooms {
+    pub(super) fn check_sections(&self, negotiated: &Negotiated, views: &[SlotView]) -> Result<(), RoomsError> {
+        let limits = &self.config.limits;
+        if negotiated.media.iter().filter(|media| media.receive.is_some()).count() > limits.tracks_per_session {
+            return Err(RoomsError::TooManyTracks {
+                limit: limits.tracks_per_session,
+            });
+        }
+        if negotiated.media.iter().filter(|media| media.send.is_some()).count() > limits.slots_per_session {
+            return Err(RoomsError::TooManySlots {
+                limit: limits.slots_per_session,
+            });
+        }
+        self.check_views(views)
+    }
+
+    pub(super) fn check_views(&self, views: &[SlotView]) -> Result<(), RoomsError> {
+        let limit = self.config.limits.slots_per_session;
+        if views.len() > limit {
+            return Err(RoomsError::TooManySlots { limit });
+        }
+        Ok(())
+    }
+
+    /// The tracks of the media sections that send. By mid they keep the id of `previous`, and
+    /// without a declaration its source too, else they are a microphone or a camera.
+    pub(super) fn tracks_of(
+        &mut self,
+        previous: &[Track],
+        negotiated: &Negotiated,
+        declared: &[TrackDeclaration],
+    ) -> Result<Vec<Track>, RoomsError> {
+        let mut tracks: Vec<Track> = Vec::new();
+        for media in negotiated.media.iter().filter(|media| media.receive.is_some()) {
+            let mid = media.mid;
+            let old = previous.iter().find(|track| track.mid == mid);
+            let (source, muted) = match (declared.iter().rev().find(|track| track.mid == mid), old) {
+                (Some(declared), _) => (declared.source, declared.muted),
+                (None, Some(old)) => (old.source, old.muted),
+                (None, None) => (TrackSource::default_of(media.kind), false),
+            };
+            if source.kind() != media.kind {
+                return Err(RoomsError::TrackKind {
+                    mid,
+                    source_declared: source,
+                });
+            }
+            let id = match old {
+                Some(old) => old.id,
+                None => self.new_track_id(&tracks),
+            };
+            tracks.push(Track { mid, id, source, muted });
+        }
+        Ok(tracks)
+    }
+
+    fn new_track_id(&mut self, taken: &[Track]) -> TrackId {
+        loop {
+            let id = TrackId(self.placement.number());
+            if !self.tracks.contains_key(&id) && taken.iter().all(|track| track.id != id) {
+                return id;
+            }
+        }
+    }
+
+    /// Makes `tracks` all that the session publishes and tells its worker of mutes. True where that
+    /// is a change; then call [`Self::on_tracks_changed`].
+    pub(super) fn set_tracks(&mut self, key: SessionKey, tracks: Vec<Track>) -> bool {
+        let session = &mut self.sessions[key.0];
+        if session.tracks == tracks {
+            return false;
+        }
+        let (room_key, home) = (session.room, session.seat.worker);
+        let old = std::mem::replace(&mut session.tracks, tracks.clone());
+        let room = &mut self.rooms[room_key.0];
+        // Its source too: a section may turn from a microphone into shared sound.
+        let as_audible = |track: &Track| {
+            let audible = track.source.kind() == MediaKind::Audio && !track.muted;
+            audible.then_some(track.source)
+        };
+        let mut mutes = Vec::new();
+        for track in &old {
+            let new = tracks.iter().find(|new| new.id == track.id);
+            if new.is_none() {
+                self.tracks.remove(&track.id);
+            }
+            if new.and_then(as_audible) != as_audible(track) {
+                room.on_inaudible(track.id);
+            }
+            if new.is_none_or(|new| new.muted || new.source != TrackSource::Microphone) {
+                room.meter.remove(track.id);
+            }
+        }
+        for track in &tracks {
+            let before = old.iter().find(|old| old.id == track.id);
+            if before.is_none() {
+                let owner = TrackOwner {
+                    session: key,
+                    room: room_key,
+                    home,
+                };
+                self.tracks.insert(track.id, owner);
+            }
+            let audible = as_audible(track);
+            if audible.is_some() && before.and_then(as_audible) != audible {
+                room.on_audible(track);
+            }
+            if track.muted != before.is_some_and(|old| old.muted) {
+                mutes.push((track.id, track.muted));
+            }
+        }
+        match (tracks.is_empty(), old.is_empty()) {
+            (false, true) => room.publishers.push(key),
+            (true, false) => room.publishers.retain(|&publisher| publisher != key),
+            _ => {}
+        }
+        for (track, muted) in mutes {
+            self.command(home, WorkerCommand::SetMuted { track, muted });
+        }
+        true
+    }
+
+    /// Brings everybody's slots up to date after what one session publishes has changed.
+    pub(super) fn on_tracks_changed(&mut self, now: Instant, key: SessionKey) {
+        let session = &self.sessions[key.0];
+        let room_key = session.room;
+        let watchers = self.rooms[room_key.0].watchers.get(&session.id);
+        let watchers: Vec<SessionKey> = watchers.into_iter().flatten().copied().collect();
+        for viewer in watchers {
+            self.refresh_video(viewer, true);
+        }
+        self.update_spotlight(room_key);
+        self.update_speakers(now, room_key);
+        self.refresh_followers(room_key);
+    }
+}

@@ -1,0 +1,138 @@
+//! Audio levels in; who has the floor, whose audio is forwarded and who is told so out.
+
+use std::time::{Duration, Instant};
+
+use crate::units::TrackId;
+use crate::worker_api::AudioLevel;
+
+use super::speakers_report::{Report, Speaking};
+use super::types::{RoomsEvent, TrackSource};
+use super::{RoomKey, Rooms, SessionKey};
+
+/// While somebody speaks the room is looked at at least this often, so that an end of speech
+/// shows even where levels cease.
+const SPEAKING_TICK: Duration = Duration::from_millis(300);
+
+impl Rooms {
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.wakeups.first().map(|&(at, _)| at)
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(&(at, room)) = self.wakeups.first()
+            && at <= now
+        {
+            self.wakeups.pop_first();
+            self.rooms[room.0].wakeup = None;
+            self.update_speakers(now, room);
+        }
+    }
+
+    pub(super) fn on_audio_levels(&mut self, now: Instant, levels: &[AudioLevel]) {
+        let mut heard: Vec<RoomKey> = Vec::new();
+        for level in levels {
+            let Some(owner) = self.tracks.get(&level.track) else {
+                continue;
+            };
+            let track = self.sessions[owner.session.0].track(level.track);
+            // Shared sound is forwarded anyway and is nobody's speech.
+            if !track.is_some_and(|track| track.source == TrackSource::Microphone && !track.muted) {
+                continue;
+            }
+            let meter = &mut self.rooms[owner.room.0].meter;
+            meter.on_level(now, level.track, level.level, level.voice);
+            if !heard.contains(&owner.room) {
+                heard.push(owner.room);
+            }
+        }
+        for room in heard {
+            self.update_speakers(now, room);
+        }
+    }
+
+    /// Looks who speaks in a room and follows it with slots and events.
+    pub(super) fn update_speakers(&mut self, now: Instant, room_key: RoomKey) {
+        let tracks = &self.tracks;
+        let room = &mut self.rooms[room_key.0];
+        room.meter.update(now);
+        let session_of = |track: TrackId| tracks.get(&track).map(|owner| owner.session);
+        let dominant = room.meter.dominant().and_then(session_of);
+        if let Some(dominant) = dominant
+            && room.dominants.front() != Some(&dominant)
+        {
+            room.on_dominant(dominant);
+            self.update_spotlight(room_key);
+            self.refresh_followers(room_key);
+        }
+        self.update_audio(room_key);
+        self.report_speakers(now, room_key, dominant);
+    }
+
+    /// Chooses anew whose audio is forwarded, and forwards it where that is a change.
+    fn update_audio(&mut self, room_key: RoomKey) {
+        let room = &mut self.rooms[room_key.0];
+        let loudest = self.config.loudest;
+        // Shared sound leaves at least one slot to people.
+        let shared = room.shared_sound.iter().copied().take(loudest.saturating_sub(1));
+        let first: Vec<TrackId> = room.meter.dominant().into_iter().chain(shared).collect();
+        if !room
+            .audio
+            .update(loudest + 1, &first, room.meter.speaking(), &room.audible)
+        {
+            return;
+        }
+        let listeners: Vec<SessionKey> = room.sessions.difference(&room.followers).copied().collect();
+        for listener in listeners {
+            self.refresh_audio(listener);
+        }
+    }
+
+    fn report_speakers(&mut self, now: Instant, room_key: RoomKey, dominant: Option<SessionKey>) {
+        let (tracks, sessions) = (&self.tracks, &self.sessions);
+        let room = &mut self.rooms[room_key.0];
+        let mut speaking = Speaking {
+            dominant: dominant.map(|key| sessions[key.0].id.clone()),
+            speaking: Vec::new(),
+        };
+        for &track in room
+            .meter
+            .speaking()
+            .iter()
+            .filter(|&&track| room.audio.contains(track))
+        {
+            if let Some(owner) = tracks.get(&track) {
+                let id = &sessions[owner.session.0].id;
+                if !speaking.speaking.contains(id) {
+                    speaking.speaking.push(id.clone());
+                }
+            }
+        }
+        let tick = (!room.meter.speaking().is_empty()).then(|| now + SPEAKING_TICK);
+        let (owed, event) = match room.report.update(now, self.config.speakers_interval, &speaking) {
+            Report::Nothing => (None, None),
+            Report::Later(at) => (Some(at), None),
+            Report::Tell => {
+                let Speaking { dominant, speaking } = speaking;
+                let room = room.id.clone();
+                (
+                    None,
+                    Some(RoomsEvent::Speakers {
+                        room,
+                        dominant,
+                        speaking,
+                    }),
+                )
+            }
+        };
+        let wakeup = tick.into_iter().chain(owed).min();
+        if let Some(old) = std::mem::replace(&mut room.wakeup, wakeup) {
+            self.wakeups.remove(&(old, room_key));
+        }
+        if let Some(at) = wakeup {
+            self.wakeups.insert((at, room_key));
+        }
+        if let Some(event) = event {
+            self.event(event);
+        }
+    }
+}

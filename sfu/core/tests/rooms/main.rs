@@ -1,0 +1,13 @@
+//! Rooms in virtual time, one behaviour per file.
+
+mod active_speaker;
+mod audio_set;
+mod cleanup;
+mod follow;
+mod harness;
+mod join;
+mod large_room;
+mod limits;
+mod renegotiation;
+mod speakers_event;
+mod viewport;
