@@ -1,0 +1,129 @@
+//! The list of settings.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{ByteSize, ConfigError, Layer, LogFormat, Setting, Value, parse};
+
+macro_rules! settings {
+    ($($section:literal { $($help:literal $name:ident: $type:ty = $default:literal;)* })*) => {
+        /// What the server was told; see docs/configuration.md for every field.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config {
+            $($(#[doc = $help] pub $name: $type,)*)*
+        }
+
+        pub const SETTINGS: &[Setting] = &[
+            $($(Setting {
+                name: stringify!($name),
+                help: $help,
+                default: $default,
+                section: $section,
+                kind: <$type as Value>::KIND,
+            },)*)*
+        ];
+
+        impl Config {
+            pub(super) fn from_layer(layer: &Layer) -> Result<Self, ConfigError> {
+                let mut settings = SETTINGS.iter();
+                Ok(Self {
+                    $($($name: parse(layer, settings.next().expect("a setting for each field"))?,)*)*
+                })
+            }
+        }
+    };
+}
+
+settings! {
+    "HTTP" {
+        "Address and port of the web page, REST, WebSocket, WHIP and WHEP. Plain HTTP on loopback; any other address needs tls-cert, or gets a self-signed certificate. Port 0 takes a free one."
+        listen: SocketAddr = "127.0.0.1:8080";
+        "Certificate chain in a PEM file."
+        tls_cert: Option<PathBuf> = "";
+        "Private key of tls-cert in a PEM file."
+        tls_key: Option<PathBuf> = "";
+        "Plain HTTP on any address, for a server behind a proxy that speaks TLS: browsers give no camera to plain HTTP."
+        plain_http: bool = "false";
+        "Origin under which people reach the server, such as https://meet.example.org, for join links. Without it links take the host that a request names."
+        public_url: Option<String> = "";
+        "Take a client's address from the last entry of X-Forwarded-For. Only behind a proxy that sets it."
+        trust_forwarded_for: bool = "false";
+        "Folder for the token secret and the self-signed certificate; created readable by its owner only."
+        data_dir: PathBuf = "data";
+    }
+    "Media" {
+        "An IP address that clients are told to send media to; repeatable, in a list separated by commas. Without it the addresses of this machine."
+        media_addr: Vec<IpAddr> = "";
+        "First UDP and TCP port of media; worker i takes the port i above it. 0 takes free ones."
+        media_port: u16 = "10000";
+        "Worker threads that carry media; 0: one per core."
+        workers: usize = "0";
+    }
+    "Logging" {
+        "Which log lines go to standard error: error, warn, info, debug or trace, also per module as in info,tianqiao=debug."
+        log: String = "info";
+        "text, or json: one object per line."
+        log_format: LogFormat = "text";
+    }
+    "Meetings" {
+        "Meetings that exist at a time."
+        max_meetings: usize = "10000";
+        "Participants of one meeting at a time, WHIP and WHEP included."
+        max_participants: usize = "500";
+        "A meeting without participants is forgotten after this time."
+        meeting_ttl: Duration = "24h";
+        "A join token is valid for this time."
+        token_ttl: Duration = "12h";
+        "Longest chat message, in characters."
+        max_chat_length: usize = "2000";
+        "Chat lines that a newcomer is shown; older ones are forgotten."
+        chat_history: usize = "100";
+        "While many join and leave, the participants list is sent at most once in this time."
+        roster_interval: Duration = "200ms";
+    }
+    "Sessions" {
+        "The first message of a WebSocket must come within this time."
+        join_timeout: Duration = "10s";
+        "A session without a WebSocket goes on for this time, as long as its media lives."
+        resume_window: Duration = "25s";
+        "The server pings a WebSocket this often."
+        ping_interval: Duration = "10s";
+        "A WebSocket on which nothing comes in, not even a pong, for this time is taken for dead."
+        dead_after: Duration = "25s";
+        "Messages that wait for a slow WebSocket before it is cut; its client resumes."
+        max_waiting_messages: usize = "256";
+    }
+    "Limits" {
+        "Largest WebSocket message, also once inflated."
+        max_message_size: ByteSize = "256KiB";
+        "Largest SDP offer."
+        max_sdp_size: ByteSize = "128KiB";
+        "Tracks that one participant may publish at a time."
+        max_tracks: usize = "8";
+        "Video slots that one participant may ask for."
+        max_slots: usize = "100";
+        "WebSocket messages per second of one connection, on average."
+        message_rate: u32 = "20";
+        "WebSocket messages of one connection at once."
+        message_burst: u32 = "100";
+        "Joins, resumes and tokens per second of one IP address, on average."
+        join_rate: u32 = "100";
+        "Joins, resumes and tokens of one IP address at once."
+        join_burst: u32 = "1000";
+        "New meetings per minute of one IP address, on average."
+        meeting_rate: u32 = "60";
+        "New meetings of one IP address at once."
+        meeting_burst: u32 = "100";
+        "Wrong passcodes per minute of one IP address at one meeting; as many at once."
+        passcode_attempts: u32 = "6";
+        "Wrong passcodes per minute at one meeting from all addresses together; as many at once."
+        passcode_attempts_all: u32 = "120";
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::from_layer(&Layer::new()).expect("every default parses, as a test shows")
+    }
+}

@@ -1,0 +1,156 @@
+//! How the text of a setting becomes a value.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// What a setting's text looks like, for help and for the quotes of the sample file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Address,
+    Path,
+    Number,
+    Duration,
+    Size,
+    Flag,
+    List,
+}
+
+impl Kind {
+    pub fn value_name(self) -> &'static str {
+        match self {
+            Self::Text => "TEXT",
+            Self::Address => "ADDR:PORT",
+            Self::Path => "PATH",
+            Self::Number => "NUMBER",
+            Self::Duration => "DURATION",
+            Self::Size => "SIZE",
+            Self::Flag => "true|false",
+            Self::List => "IP",
+        }
+    }
+}
+
+pub trait Value: Sized {
+    const KIND: Kind;
+
+    /// The error is a sentence for the operator.
+    fn parse(text: &str) -> Result<Self, String>;
+}
+
+macro_rules! from_str {
+    ($($type:ty: $kind:ident, $expected:literal;)*) => {
+        $(impl Value for $type {
+            const KIND: Kind = Kind::$kind;
+
+            fn parse(text: &str) -> Result<Self, String> {
+                <$type>::from_str(text).map_err(|_| format!(concat!("expected ", $expected, ", found {:?}"), text))
+            }
+        })*
+    };
+}
+
+from_str! {
+    SocketAddr: Address, "an address with port such as 127.0.0.1:8080 or [::1]:8080";
+    u16: Number, "a number from 0 to 65535";
+    u32: Number, "a number";
+    usize: Number, "a number";
+    bool: Flag, "true or false";
+}
+
+impl Value for String {
+    const KIND: Kind = Kind::Text;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.to_owned())
+    }
+}
+
+impl Value for PathBuf {
+    const KIND: Kind = Kind::Path;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.into())
+    }
+}
+
+impl<T: Value> Value for Option<T> {
+    const KIND: Kind = T::KIND;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        (!text.is_empty()).then(|| T::parse(text)).transpose()
+    }
+}
+
+impl Value for Vec<IpAddr> {
+    const KIND: Kind = Kind::List;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        text.split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+            .map(|part| part.parse().map_err(|_| format!("not an IP address: {part:?}")))
+            .collect()
+    }
+}
+
+impl Value for Duration {
+    const KIND: Kind = Kind::Duration;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        humantime::parse_duration(text).map_err(|_| format!("expected a time such as 15s or 2h, found {text:?}"))
+    }
+}
+
+/// A number of bytes, written `512B`, `128KiB` or `2MiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteSize(pub usize);
+
+impl Value for ByteSize {
+    const KIND: Kind = Kind::Size;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let factor = match unit.trim() {
+            "" | "B" => Some(1_usize),
+            "KiB" => Some(1 << 10),
+            "MiB" => Some(1 << 20),
+            _ => None,
+        };
+        factor
+            .and_then(|factor| number.parse::<usize>().ok()?.checked_mul(factor))
+            .map(Self)
+            .ok_or_else(|| format!("expected a size such as 128KiB, found {text:?}"))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl Value for LogFormat {
+    const KIND: Kind = Kind::Text;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("expected text or json, found {text:?}")),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}

@@ -1,0 +1,409 @@
+//! One meeting: who is in it, what they are told of each other, and when their sessions end.
+//! Sans-IO: calls with the time in, [`Output`]s out; after each call drain [`Meeting::poll_output`],
+//! and call [`Meeting::handle_timeout`] when [`Meeting::poll_timeout`] says.
+
+mod chat;
+mod participant;
+mod roster;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use subtle::ConstantTimeEq;
+use tianqiao_protocol::control::CloseReason;
+use tianqiao_protocol::ws::{EndReason, RoomState, ServerMessage, Speakers};
+use tianqiao_protocol::{ErrorCode, ParticipantId, SlotState, TrackId, TrackInfo};
+
+use crate::refusal::Refusal;
+use chat::ChatHistory;
+pub use participant::{Kind, Newcomer};
+use participant::{Participant, Phase};
+use roster::{Change, Roster};
+
+#[derive(Clone, Copy, Debug)]
+pub struct MeetingLimits {
+    pub max_participants: usize,
+    /// Characters.
+    pub max_chat_length: usize,
+    /// Lines.
+    pub chat_history: usize,
+    pub roster_interval: Duration,
+    pub resume_window: Duration,
+    /// A meeting without participants is over after this time.
+    pub ttl: Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    Send {
+        to: Vec<ParticipantId>,
+        message: ServerMessage,
+    },
+    /// Tells the participant's WebSocket why it ends and closes it.
+    End {
+        participant: ParticipantId,
+        reason: EndReason,
+    },
+    /// Ends the session at the SFU.
+    CloseMedia(ParticipantId),
+    /// The participant is gone; its id is never used again.
+    Forget { participant: ParticipantId, kind: Kind },
+    /// Ends all sessions of the meeting at the SFU.
+    CloseRoom,
+    /// The meeting is gone.
+    Over,
+}
+
+pub struct Meeting {
+    limits: MeetingLimits,
+    participants: BTreeMap<ParticipantId, Participant>,
+    roster: Roster,
+    chat: ChatHistory,
+    speakers: Speakers,
+    /// Since when nobody has been in it.
+    idle_since: Option<Instant>,
+    /// Set for good by [`Self::end`].
+    ended: Option<EndReason>,
+    outputs: VecDeque<Output>,
+}
+
+impl Meeting {
+    pub fn new(limits: MeetingLimits, now: Instant) -> Self {
+        Self {
+            limits,
+            participants: BTreeMap::new(),
+            roster: Roster::new(limits.roster_interval),
+            chat: ChatHistory::new(limits.chat_history),
+            speakers: Speakers::default(),
+            idle_since: Some(now),
+            ended: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Participants whom others see.
+    pub fn listed(&self) -> usize {
+        self.participants.values().filter(|member| member.is_listed()).count()
+    }
+
+    /// Holds a place for a newcomer while the SFU answers its offer; [`Self::admit`] or
+    /// [`Self::leave`] follows. A session of the same person whose WebSocket is lost makes room.
+    pub fn reserve(&mut self, now: Instant, newcomer: Newcomer) -> Result<(), Refusal> {
+        if self.ended.is_some() {
+            return Err(Refusal::new(ErrorCode::MeetingEnded, "the meeting has ended"));
+        }
+        let lost: Vec<ParticipantId> = self
+            .participants
+            .values()
+            .filter(|member| member.identity == newcomer.identity && member.detached_since().is_some())
+            .map(|member| member.id.clone())
+            .collect();
+        for id in lost {
+            self.leave(now, &id, EndReason::Replaced);
+        }
+        if self.participants.len() >= self.limits.max_participants {
+            return Err(Refusal::new(ErrorCode::MeetingFull, "the meeting is full"));
+        }
+        self.idle_since = None;
+        self.participants
+            .insert(newcomer.id.clone(), Participant::new(newcomer));
+        Ok(())
+    }
+
+    /// Lets a newcomer in whose offer was answered; from now on it is sent every change.
+    pub fn admit(
+        &mut self,
+        now: Instant,
+        id: &str,
+        tracks: Vec<TrackInfo>,
+        slots: Vec<SlotState>,
+    ) -> Result<RoomState, Refusal> {
+        let Some(member) = self.participants.get_mut(id) else {
+            return Err(match self.ended {
+                Some(_) => Refusal::new(ErrorCode::MeetingEnded, "the meeting has ended"),
+                None => Refusal::new(ErrorCode::Unavailable, "the media connection ended before it began"),
+            });
+        };
+        member.phase = match member.kind {
+            Kind::Web => Phase::Attached,
+            Kind::Whip | Kind::Whep => Phase::Unattended,
+        };
+        member.tracks = tracks;
+        member.set_first_slots(slots);
+        if member.is_listed() {
+            self.roster.record(id, Change::Joined);
+        }
+        let state = self.state_for(id);
+        self.flush_roster(now);
+        Ok(state)
+    }
+
+    /// Takes up a session whose WebSocket was lost, or replaces its WebSocket.
+    pub fn resume(&mut self, id: &str, secret: &str) -> Result<RoomState, Refusal> {
+        let member = self.participants.get_mut(id).ok_or_else(Refusal::session_unknown)?;
+        let known: bool = member.secret.as_bytes().ct_eq(secret.as_bytes()).into();
+        match member.phase {
+            Phase::Attached if known => self.outputs.push_back(Output::End {
+                participant: id.to_owned(),
+                reason: EndReason::Replaced,
+            }),
+            Phase::Detached { .. } if known => member.phase = Phase::Attached,
+            _ => return Err(Refusal::session_unknown()),
+        }
+        Ok(self.state_for(id))
+    }
+
+    /// The participant's WebSocket is lost.
+    pub fn detach(&mut self, now: Instant, id: &str) {
+        if let Some(member) = self.participants.get_mut(id)
+            && member.phase == Phase::Attached
+        {
+            member.phase = Phase::Detached { since: now };
+        }
+    }
+
+    /// Ends one session. Unknown ones are no error.
+    pub fn leave(&mut self, now: Instant, id: &str, reason: EndReason) {
+        if self.participants.contains_key(id) {
+            self.outputs.push_back(Output::CloseMedia(id.to_owned()));
+            self.remove(now, id, reason);
+        }
+    }
+
+    /// Ends the meeting for everybody.
+    pub fn end(&mut self, now: Instant, reason: EndReason) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.ended = Some(reason);
+        self.outputs.push_back(Output::CloseRoom);
+        let ids: Vec<ParticipantId> = self.participants.keys().cloned().collect();
+        for id in ids {
+            self.remove(now, &id, reason);
+        }
+        self.outputs.push_back(Output::Over);
+    }
+
+    /// A line of chat to everybody, the sender included; `at` is in milliseconds since the Unix epoch.
+    pub fn send_chat(&mut self, id: &str, text: &str, at: u64) -> Result<(), Refusal> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(Refusal::new(ErrorCode::BadMessage, "an empty chat message"));
+        }
+        if text.chars().count() > self.limits.max_chat_length {
+            return Err(Refusal::new(ErrorCode::TooLarge, "the chat message is too long"));
+        }
+        let member = self.participants.get(id).ok_or_else(Refusal::session_unknown)?;
+        let line = self.chat.add(member, text, at);
+        self.broadcast(ServerMessage::Chat(line));
+        Ok(())
+    }
+
+    /// Whether the participant publishes that track.
+    pub fn has_track(&self, id: &str, track: TrackId) -> bool {
+        let member = self.participants.get(id);
+        member.is_some_and(|member| member.tracks.iter().any(|known| known.id == track))
+    }
+
+    pub fn has_participant(&self, id: &str) -> bool {
+        self.participants.get(id).is_some_and(Participant::is_listed)
+    }
+
+    /// Who may change the session over HTTP: the person whose token made it.
+    pub fn is_identity(&self, id: &str, identity: &str) -> bool {
+        self.participants
+            .get(id)
+            .is_some_and(|member| member.identity == identity)
+    }
+
+    pub fn set_muted(&mut self, now: Instant, id: &str, track: TrackId, muted: bool) {
+        let Some(member) = self.participants.get_mut(id) else {
+            return;
+        };
+        let Some(known) = member.tracks.iter_mut().find(|known| known.id == track) else {
+            return;
+        };
+        if known.muted != muted {
+            known.muted = muted;
+            self.on_tracks_changed(now, id);
+        }
+    }
+
+    /// The answer to a new offer: all tracks of the participant and all its slots that show something.
+    pub fn set_answered(&mut self, now: Instant, id: &str, tracks: Vec<TrackInfo>, slots: Vec<SlotState>) {
+        let Some(member) = self.participants.get_mut(id) else {
+            return;
+        };
+        let changed = member.replace_slots(slots);
+        self.send_slots(id, changed);
+        let Some(member) = self.participants.get_mut(id) else {
+            return;
+        };
+        if member.tracks != tracks {
+            member.tracks = tracks;
+            self.on_tracks_changed(now, id);
+        }
+    }
+
+    /// The SFU gave the session up.
+    pub fn on_media_closed(&mut self, now: Instant, id: &str, reason: CloseReason) {
+        let reason = match reason {
+            CloseReason::Shutdown => EndReason::ServerShutdown,
+            CloseReason::IceTimeout | CloseReason::DtlsFailed | CloseReason::PeerClosed => EndReason::MediaTimeout,
+        };
+        self.remove(now, id, reason);
+    }
+
+    /// Slots that show another track than before.
+    pub fn on_slots(&mut self, id: &str, slots: &[SlotState]) {
+        if let Some(member) = self.participants.get_mut(id) {
+            let changed = member.change_slots(slots);
+            self.send_slots(id, changed);
+        }
+    }
+
+    pub fn on_speakers(&mut self, dominant: Option<ParticipantId>, speaking: Vec<ParticipantId>) {
+        let speakers = Speakers { dominant, speaking };
+        if self.speakers != speakers {
+            self.speakers = speakers.clone();
+            self.broadcast(ServerMessage::Speakers(speakers));
+        }
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let window = self.limits.resume_window;
+        let lost: Vec<ParticipantId> = self
+            .participants
+            .values()
+            .filter(|member| member.detached_since().is_some_and(|since| now >= since + window))
+            .map(|member| member.id.clone())
+            .collect();
+        for id in lost {
+            self.leave(now, &id, EndReason::Left);
+        }
+        self.flush_roster(now);
+        if self.idle_since.is_some_and(|since| now >= since + self.limits.ttl) {
+            self.end(now, EndReason::MeetingEnded);
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let detached = self.participants.values().filter_map(Participant::detached_since);
+        let resume = detached.min().map(|since| since + self.limits.resume_window);
+        let idle = self.idle_since.map(|since| since + self.limits.ttl);
+        [resume, idle, self.roster.due()].into_iter().flatten().min()
+    }
+
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn remove(&mut self, now: Instant, id: &str, reason: EndReason) {
+        let Some(member) = self.participants.remove(id) else {
+            return;
+        };
+        if member.phase == Phase::Attached {
+            self.outputs.push_back(Output::End {
+                participant: id.to_owned(),
+                reason,
+            });
+        }
+        self.outputs.push_back(Output::Forget {
+            participant: member.id.clone(),
+            kind: member.kind,
+        });
+        if self.speakers.dominant.as_deref() == Some(id) {
+            self.speakers.dominant = None;
+        }
+        self.speakers.speaking.retain(|speaker| speaker != id);
+        if self.participants.is_empty() {
+            self.idle_since = Some(now);
+        }
+        if member.is_listed() && self.ended.is_none() {
+            self.roster.record(id, Change::Left);
+            self.flush_roster(now);
+        }
+    }
+
+    fn on_tracks_changed(&mut self, now: Instant, id: &str) {
+        if self.participants.get(id).is_some_and(Participant::is_listed) {
+            self.roster.record(id, Change::Tracks);
+            self.flush_roster(now);
+        }
+    }
+
+    /// What `id` must know; later changes reach it as messages.
+    fn state_for(&mut self, id: &str) -> RoomState {
+        let listed = self.participants.values().filter(|member| member.is_listed());
+        let participants = listed.map(Participant::to_wire).collect();
+        let mut slots = Vec::new();
+        if let Some(member) = self.participants.get_mut(id) {
+            member.knows_roster_until = self.roster.latest();
+            slots = member.slots();
+        }
+        RoomState {
+            participants,
+            slots,
+            speakers: self.speakers.clone(),
+            chat: self.chat.lines(),
+        }
+    }
+
+    /// Tells everybody the changes of the list, if it is time.
+    fn flush_roster(&mut self, now: Instant) {
+        let Some(changes) = self.roster.take(now) else {
+            return;
+        };
+        let mut veterans = Vec::new();
+        let mut messages = Vec::new();
+        for member in self
+            .participants
+            .values()
+            .filter(|member| member.phase == Phase::Attached)
+        {
+            if member.knows_roster_until < changes.first() {
+                veterans.push(member.id.clone());
+                continue;
+            }
+            // Joined or resumed since the last time: knows a part of it already.
+            let news = changes.since(member.knows_roster_until, &self.participants);
+            messages.extend(news.into_iter().map(|message| (vec![member.id.clone()], message)));
+        }
+        if !veterans.is_empty() {
+            let news = changes.since(0, &self.participants);
+            messages.extend(news.into_iter().map(|message| (veterans.clone(), message)));
+        }
+        let messages = messages.into_iter().map(|(to, message)| Output::Send { to, message });
+        self.outputs.extend(messages);
+    }
+
+    fn send_slots(&mut self, id: &str, slots: Vec<SlotState>) {
+        let attached = self
+            .participants
+            .get(id)
+            .is_some_and(|member| member.phase == Phase::Attached);
+        if attached && !slots.is_empty() {
+            self.outputs.push_back(Output::Send {
+                to: vec![id.to_owned()],
+                message: ServerMessage::Slots { slots },
+            });
+        }
+    }
+
+    fn broadcast(&mut self, message: ServerMessage) {
+        let attached = self
+            .participants
+            .values()
+            .filter(|member| member.phase == Phase::Attached);
+        let to: Vec<ParticipantId> = attached.map(|member| member.id.clone()).collect();
+        if !to.is_empty() {
+            self.outputs.push_back(Output::Send { to, message });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,154 @@
+//! One participant of a meeting.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use tianqiao_protocol::{ParticipantId, SlotState, TrackId, TrackInfo, ws};
+
+/// How a participant takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Web,
+    /// Publishes only (RFC 9725).
+    Whip,
+    /// Watches only; takes a place but is not listed.
+    Whep,
+}
+
+impl Kind {
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Web => "web",
+            Self::Whip => "whip",
+            Self::Whep => "whep",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Newcomer {
+    pub id: ParticipantId,
+    /// The person, the same over several sessions.
+    pub identity: String,
+    pub name: String,
+    pub kind: Kind,
+    /// With which the session can be resumed.
+    pub secret: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The SFU has not answered yet.
+    Reserved,
+    Attached,
+    /// The WebSocket is lost; media goes on.
+    Detached {
+        since: Instant,
+    },
+    /// WHIP and WHEP: there is no WebSocket.
+    Unattended,
+}
+
+pub(super) struct Participant {
+    pub id: ParticipantId,
+    pub identity: String,
+    pub secret: String,
+    pub kind: Kind,
+    pub phase: Phase,
+    pub tracks: Vec<TrackInfo>,
+    /// The latest change of the list that it knows of.
+    pub knows_roster_until: u64,
+    name: String,
+    /// What each video slot shows, by mid. While reserved: the changes that came before the answer.
+    slots: BTreeMap<String, Option<TrackId>>,
+}
+
+impl Participant {
+    pub fn new(newcomer: Newcomer) -> Self {
+        Self {
+            id: newcomer.id,
+            identity: newcomer.identity,
+            secret: newcomer.secret,
+            kind: newcomer.kind,
+            phase: Phase::Reserved,
+            tracks: Vec::new(),
+            knows_roster_until: 0,
+            name: newcomer.name,
+            slots: BTreeMap::new(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Others see it.
+    pub fn is_listed(&self) -> bool {
+        self.kind != Kind::Whep && self.phase != Phase::Reserved
+    }
+
+    pub fn detached_since(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Detached { since } => Some(since),
+            _ => None,
+        }
+    }
+
+    pub fn to_wire(&self) -> ws::Participant {
+        ws::Participant {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            tracks: self.tracks.clone(),
+        }
+    }
+
+    /// The slots that show something.
+    pub fn slots(&self) -> Vec<SlotState> {
+        let shown = self.slots.iter().filter(|(_, track)| track.is_some());
+        shown
+            .map(|(mid, &track)| SlotState {
+                mid: mid.clone(),
+                track,
+            })
+            .collect()
+    }
+
+    /// The slots of the first answer. Events that overtook the answer are newer than it.
+    pub fn set_first_slots(&mut self, slots: Vec<SlotState>) {
+        for slot in slots {
+            self.slots.entry(slot.mid).or_insert(slot.track);
+        }
+        self.slots.retain(|_, track| track.is_some());
+    }
+
+    /// Applies changes and returns those that change something.
+    pub fn change_slots(&mut self, slots: &[SlotState]) -> Vec<SlotState> {
+        let reserved = self.phase == Phase::Reserved;
+        let mut changed = Vec::new();
+        for slot in slots {
+            let before = if slot.track.is_some() || reserved {
+                self.slots.insert(slot.mid.clone(), slot.track)
+            } else {
+                self.slots.remove(&slot.mid)
+            };
+            if before.flatten() != slot.track {
+                changed.push(slot.clone());
+            }
+        }
+        changed
+    }
+
+    /// Makes `slots` all that show something, and returns the difference.
+    pub fn replace_slots(&mut self, slots: Vec<SlotState>) -> Vec<SlotState> {
+        let emptied = self
+            .slots
+            .keys()
+            .filter(|mid| !slots.iter().any(|slot| slot.mid == **mid));
+        let emptied = emptied.map(|mid| SlotState {
+            mid: mid.clone(),
+            track: None,
+        });
+        let target: Vec<SlotState> = emptied.chain(slots.iter().cloned()).collect();
+        self.change_slots(&target)
+    }
+}

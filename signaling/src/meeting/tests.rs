@@ -1,0 +1,312 @@
+use super::*;
+use tianqiao_protocol::TrackSource;
+
+const LIMITS: MeetingLimits = MeetingLimits {
+    max_participants: 4,
+    max_chat_length: 10,
+    chat_history: 3,
+    roster_interval: Duration::from_millis(200),
+    resume_window: Duration::from_secs(25),
+    ttl: Duration::from_secs(3600),
+};
+
+struct Bench {
+    start: Instant,
+    meeting: Meeting,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let start = Instant::now();
+        Self {
+            start,
+            meeting: Meeting::new(LIMITS, start),
+        }
+    }
+
+    fn at(&self, millis: u64) -> Instant {
+        self.start + Duration::from_millis(millis)
+    }
+
+    fn reserve(&mut self, millis: u64, id: &str, kind: Kind) -> Result<(), Refusal> {
+        let newcomer = Newcomer {
+            id: id.into(),
+            identity: format!("person-{}", &id[..1]),
+            name: id.to_uppercase(),
+            kind,
+            secret: format!("secret-{id}"),
+        };
+        self.meeting.reserve(self.at(millis), newcomer)
+    }
+
+    fn join(&mut self, millis: u64, id: &str) -> RoomState {
+        self.reserve(millis, id, Kind::Web).expect("there is room");
+        let now = self.at(millis);
+        self.meeting.admit(now, id, vec![], vec![]).expect("admitted")
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.meeting.poll_output()).collect()
+    }
+
+    /// Who is sent what, in short.
+    fn news(&mut self) -> Vec<String> {
+        self.outputs().iter().map(brief).collect()
+    }
+}
+
+fn brief(output: &Output) -> String {
+    let Output::Send { to, message } = output else {
+        return format!("{output:?}");
+    };
+    let what = match message {
+        ServerMessage::Roster { joined, left } => {
+            let joined: Vec<&str> = joined.iter().map(|member| member.id.as_str()).collect();
+            format!("+{} -{}", joined.join(","), left.join(","))
+        }
+        ServerMessage::Tracks { participant, tracks } => format!("tracks {participant} {}", tracks.len()),
+        ServerMessage::Slots { slots } => {
+            let slots = slots.iter().map(|slot| format!("{}={:?}", slot.mid, slot.track));
+            slots.collect::<Vec<_>>().join(" ")
+        }
+        ServerMessage::Chat(line) => format!("chat {} {}", line.seq, line.text),
+        other => format!("{other:?}"),
+    };
+    format!("{}: {what}", to.join(","))
+}
+
+fn track(id: TrackId) -> TrackInfo {
+    TrackInfo {
+        id,
+        source: TrackSource::Camera,
+        muted: false,
+    }
+}
+
+fn slot(mid: &str, track: Option<TrackId>) -> SlotState {
+    SlotState { mid: mid.into(), track }
+}
+
+#[test]
+fn a_newcomer_gets_the_state_and_others_the_change() {
+    let mut bench = Bench::new();
+    bench.join(0, "a");
+    let state = bench.join(1_000, "b");
+    let ids: Vec<_> = state.participants.iter().map(|member| member.id.as_str()).collect();
+    assert_eq!(ids, ["a", "b"]);
+    assert_eq!(bench.news(), ["a: +b -"]);
+}
+
+#[test]
+fn joins_in_a_burst_are_told_together_and_only_to_those_who_do_not_know() {
+    let mut bench = Bench::new();
+    bench.join(0, "a");
+    bench.join(50, "b");
+    bench.join(100, "c");
+    bench.meeting.leave(bench.at(150), "b", EndReason::Left);
+    bench.outputs();
+    assert_eq!(bench.meeting.poll_timeout(), Some(bench.at(200)));
+    bench.meeting.handle_timeout(bench.at(200));
+    // a never heard of b; c knew it from its state.
+    assert_eq!(bench.news(), ["c: + -b", "a: +c -"]);
+    assert_eq!(bench.meeting.poll_timeout(), None);
+    bench.meeting.leave(bench.at(5_000), "c", EndReason::Left);
+    assert_eq!(bench.news().last().map(String::as_str), Some("a: + -c"));
+}
+
+#[test]
+fn tracks_are_told_when_they_change_and_within_a_waiting_join() {
+    let mut bench = Bench::new();
+    bench.join(0, "a");
+    bench.join(10, "b");
+    let now = bench.at(20);
+    bench.meeting.set_answered(now, "b", vec![track(7)], vec![]);
+    bench.meeting.handle_timeout(bench.at(200));
+    let outputs = bench.outputs();
+    assert!(
+        matches!(&outputs[..], [Output::Send { to, message: ServerMessage::Tracks { .. } }, Output::Send { message: ServerMessage::Roster { joined, .. }, .. }]
+            if joined[0].tracks == [track(7)] && to == &["b"]),
+        "{outputs:?}"
+    );
+    let now = bench.at(1_000);
+    bench.meeting.set_muted(now, "b", 7, true);
+    bench.meeting.set_muted(now, "b", 7, true);
+    bench.meeting.set_muted(now, "b", 8, true);
+    bench.meeting.set_muted(now, "x", 7, true);
+    assert_eq!(bench.news(), ["a,b: tracks b 1"]);
+    assert!(bench.meeting.has_track("b", 7) && !bench.meeting.has_track("a", 7));
+}
+
+#[test]
+fn a_lost_websocket_is_resumed_within_the_window() {
+    let mut bench = Bench::new();
+    bench.join(0, "a");
+    bench.meeting.detach(bench.at(1_000), "a");
+    assert_eq!(bench.meeting.poll_timeout(), Some(bench.at(26_000)));
+    assert_eq!(
+        bench.meeting.resume("a", "wrong").expect_err("a secret is needed").code,
+        ErrorCode::SessionUnknown
+    );
+    bench.meeting.resume("a", "secret-a").expect("within the window");
+    bench.meeting.handle_timeout(bench.at(26_000));
+    assert_eq!(bench.news(), [] as [&str; 0]);
+
+    bench.meeting.detach(bench.at(30_000), "a");
+    bench.meeting.handle_timeout(bench.at(55_000));
+    let forget = Output::Forget {
+        participant: "a".into(),
+        kind: Kind::Web,
+    };
+    assert_eq!(bench.outputs(), [Output::CloseMedia("a".into()), forget]);
+    assert!(bench.meeting.resume("a", "secret-a").is_err());
+}
+
+#[test]
+fn a_second_resume_replaces_the_first() {
+    let mut bench = Bench::new();
+    bench.join(0, "a");
+    bench.meeting.resume("a", "secret-a").expect("attached");
+    let end = Output::End {
+        participant: "a".into(),
+        reason: EndReason::Replaced,
+    };
+    assert_eq!(bench.outputs(), [end]);
+}
+
+#[test]
+fn dead_media_ends_a_session_at_once() {
+    for (detached, expected) in [(false, 2), (true, 1)] {
+        let mut bench = Bench::new();
+        bench.join(0, "a");
+        if detached {
+            bench.meeting.detach(bench.at(1), "a");
+        }
+        let now = bench.at(2);
+        bench.meeting.on_media_closed(now, "a", CloseReason::IceTimeout);
+        assert_eq!(bench.outputs().len(), expected);
+        assert_eq!(bench.meeting.listed(), 0);
+    }
+}
+
+#[test]
+fn media_that_ends_before_the_answer_arrives_refuses_the_join() {
+    let mut bench = Bench::new();
+    bench.reserve(0, "a", Kind::Web).expect("there is room");
+    let now = bench.at(1);
+    bench.meeting.on_media_closed(now, "a", CloseReason::DtlsFailed);
+    let refusal = bench.meeting.admit(now, "a", vec![], vec![]).expect_err("it is gone");
+    assert_eq!(refusal.code, ErrorCode::Unavailable);
+}
+
+#[test]
+fn a_full_meeting_takes_no_more_but_the_same_person_again() {
+    let mut bench = Bench::new();
+    bench.reserve(0, "w", Kind::Whep).expect("there is room");
+    for id in ["a", "b", "c"] {
+        bench.join(0, id);
+    }
+    let full = bench.reserve(1, "d", Kind::Web).expect_err("full");
+    assert_eq!(full.code, ErrorCode::MeetingFull);
+    assert_eq!(bench.meeting.listed(), 3);
+    bench.meeting.detach(bench.at(2), "c");
+    bench.join(3, "c2");
+    assert_eq!(bench.meeting.listed(), 3);
+    assert!(!bench.meeting.has_participant("c"));
+}
+
+#[test]
+fn viewers_are_not_listed_but_can_end() {
+    let mut bench = Bench::new();
+    bench.join(0, "a");
+    bench.reserve(0, "w", Kind::Whep).expect("there is room");
+    let now = bench.at(1);
+    bench.meeting.admit(now, "w", vec![], vec![]).expect("admitted");
+    bench.meeting.leave(now, "w", EndReason::Left);
+    assert!(bench.news().iter().all(|line| !line.contains("a:")));
+}
+
+#[test]
+fn slots_that_overtake_the_answer_win() {
+    let mut bench = Bench::new();
+    bench.reserve(0, "a", Kind::Web).expect("there is room");
+    bench.meeting.on_slots("a", &[slot("1", Some(5)), slot("2", None)]);
+    let now = bench.at(1);
+    let state = bench
+        .meeting
+        .admit(
+            now,
+            "a",
+            vec![],
+            vec![slot("1", Some(4)), slot("2", Some(4)), slot("3", Some(4))],
+        )
+        .expect("admitted");
+    assert_eq!(state.slots, [slot("1", Some(5)), slot("3", Some(4))]);
+    bench
+        .meeting
+        .on_slots("a", &[slot("1", Some(5)), slot("3", None), slot("9", None)]);
+    bench.meeting.set_answered(now, "a", vec![], vec![slot("4", Some(8))]);
+    assert_eq!(bench.news(), ["a: 3=None", "a: 1=None 4=Some(8)"]);
+}
+
+#[test]
+fn chat_has_a_history_and_a_limit() {
+    let mut bench = Bench::new();
+    bench.join(0, "a");
+    for (text, code) in [
+        ("  ", ErrorCode::BadMessage),
+        ("一二三四五六七八九十百", ErrorCode::TooLarge),
+    ] {
+        assert_eq!(bench.meeting.send_chat("a", text, 0).expect_err(text).code, code);
+    }
+    for text in ["one", "two", "three", " 一二三四五六七八九十 "] {
+        bench.meeting.send_chat("a", text, 17).expect(text);
+    }
+    assert_eq!(bench.news().len(), 4);
+    let state = bench.join(1_000, "b");
+    let texts: Vec<_> = state.chat.iter().map(|line| (line.seq, line.text.as_str())).collect();
+    assert_eq!(texts, [(2, "two"), (3, "three"), (4, "一二三四五六七八九十")]);
+}
+
+#[test]
+fn speakers_are_told_once_and_do_not_outlive_their_session() {
+    let mut bench = Bench::new();
+    bench.join(0, "a");
+    for _ in 0..2 {
+        bench.meeting.on_speakers(Some("a".into()), vec!["a".into()]);
+    }
+    assert_eq!(bench.outputs().len(), 1);
+    bench.meeting.leave(bench.at(1), "a", EndReason::Left);
+    assert_eq!(bench.join(2, "b").speakers, Speakers::default());
+}
+
+#[test]
+fn the_end_is_told_to_all_and_is_final() {
+    let mut bench = Bench::new();
+    bench.join(0, "a");
+    bench.join(0, "b");
+    bench.outputs();
+    let now = bench.at(1);
+    bench.meeting.end(now, EndReason::MeetingEnded);
+    bench.meeting.end(now, EndReason::ServerShutdown);
+    let outputs = bench.outputs();
+    assert_eq!(outputs.first(), Some(&Output::CloseRoom));
+    assert_eq!(outputs.last(), Some(&Output::Over));
+    assert_eq!(outputs.len(), 6, "{outputs:?}");
+    let refusal = bench.reserve(2, "c", Kind::Web).expect_err("over");
+    assert_eq!(refusal.code, ErrorCode::MeetingEnded);
+    assert_eq!(bench.meeting.poll_timeout(), None);
+}
+
+#[test]
+fn an_empty_meeting_is_forgotten_after_its_time() {
+    let mut bench = Bench::new();
+    bench.join(0, "a");
+    assert_eq!(bench.meeting.poll_timeout(), None);
+    bench.meeting.leave(bench.at(1_000), "a", EndReason::Left);
+    bench.outputs();
+    let over = bench.at(1_000) + LIMITS.ttl;
+    bench.meeting.handle_timeout(over - Duration::from_millis(1));
+    assert_eq!(bench.outputs(), []);
+    bench.meeting.handle_timeout(over);
+    assert_eq!(bench.outputs(), [Output::CloseRoom, Output::Over]);
+}
