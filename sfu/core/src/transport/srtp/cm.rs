@@ -2,8 +2,10 @@
 
 use aws_lc_rs::cipher::{AES_128, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
+use hmac::digest::KeyInit;
+use hmac::{Hmac, Mac};
+use sha1::Sha1;
 
 use super::key_derivation::{Label, derive};
 use super::{MasterKey, RTCP_HEADER_LEN, RTCP_INDEX_LEN, SRTCP_ENCRYPTED};
@@ -20,7 +22,7 @@ pub(super) struct Cm {
 struct Keys {
     cipher: EncryptingKey,
     salt: u128,
-    authentication: hmac::Key,
+    authentication: Hmac<Sha1>,
 }
 
 impl Cm {
@@ -28,10 +30,7 @@ impl Cm {
         let keys = |encryption, salt, authentication| Keys {
             cipher: new_cipher(&derive::<16>(&master.key, &master.salt, encryption)),
             salt: salt_bits(derive(&master.key, &master.salt, salt)),
-            authentication: hmac::Key::new(
-                hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-                &derive::<20>(&master.key, &master.salt, authentication),
-            ),
+            authentication: new_hmac(&derive::<20>(&master.key, &master.salt, authentication)),
         };
         Self {
             rtp: keys(Label::RtpEncryption, Label::RtpSalt, Label::RtpAuthentication),
@@ -94,11 +93,9 @@ impl Keys {
 
     /// HMAC-SHA1 of the packet and of what follows it only for authentication, cut to 80 bits.
     fn tag(&self, body: &[u8], suffix: &[u8; 4]) -> [u8; TAG_LEN] {
-        let mut context = hmac::Context::with_key(&self.authentication);
-        context.update(body);
-        context.update(suffix);
+        let mac = self.authentication.clone().chain_update(body).chain_update(suffix);
         let mut tag = [0; TAG_LEN];
-        tag.copy_from_slice(&context.sign().as_ref()[..TAG_LEN]);
+        tag.copy_from_slice(&mac.finalize().into_bytes()[..TAG_LEN]);
         tag
     }
 }
@@ -106,6 +103,10 @@ impl Keys {
 fn new_cipher(key: &[u8; 16]) -> EncryptingKey {
     let key = UnboundCipherKey::new(&AES_128, key).expect("the key has AES-128's 16 bytes");
     EncryptingKey::ctr(key).expect("AES has a counter mode")
+}
+
+fn new_hmac(key: &[u8; 20]) -> Hmac<Sha1> {
+    KeyInit::new_from_slice(key).expect("HMAC takes a key of any length")
 }
 
 fn salt_bits(salt: [u8; SALT_LEN]) -> u128 {
@@ -122,8 +123,8 @@ mod tests {
     use aes::cipher::{InnerIvInit, KeyInit, StreamCipher};
 
     use super::super::Profile;
-    use super::super::test_util::hex;
     use super::*;
+    use crate::transport::test_util::hex;
 
     /// RFC 3711, appendix B.2.
     #[test]
@@ -131,7 +132,7 @@ mod tests {
         let keys = Keys {
             cipher: new_cipher(&hex("2B7E151628AED2A6ABF7158809CF4F3C").try_into().expect("16 bytes")),
             salt: salt_bits(hex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD").try_into().expect("14 bytes")),
-            authentication: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &[]),
+            authentication: new_hmac(&[0; 20]),
         };
         let mut stream = vec![0; 0xff02 * 16];
         keys.apply_keystream(&mut stream, Ssrc(0), 0).expect("encrypts");
@@ -173,7 +174,7 @@ mod tests {
     #[test]
     #[ignore = "a measurement"]
     fn which_primitives_are_faster() {
-        use ::hmac::{Hmac, Mac};
+        use aws_lc_rs::hmac;
         const ROUNDS: u32 = 100_000;
         let mut packet = [7_u8; 1100];
         let time = |name: &str, run: &mut dyn FnMut()| {
@@ -200,7 +201,7 @@ mod tests {
             context.update(&packet);
             sum += u64::from(context.sign().as_ref()[0]);
         });
-        let mac = <Hmac<sha1::Sha1> as ::hmac::digest::KeyInit>::new_from_slice(&[3; 20]).expect("any length");
+        let mac = new_hmac(&[3; 20]);
         time("hmac + sha1", &mut || {
             sum += u64::from(mac.clone().chain_update(&packet[..]).finalize().into_bytes()[0]);
         });

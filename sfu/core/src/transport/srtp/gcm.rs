@@ -125,8 +125,8 @@ impl Key {
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_util::hex;
     use super::*;
+    use crate::transport::test_util::hex;
 
     const RTP: &str = "8040f17b8041f8d35501a0b247616c6c696120657374206f6d6e697320646976697361\
                        20696e207061727465732074726573";

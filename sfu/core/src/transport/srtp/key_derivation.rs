@@ -35,8 +35,8 @@ pub(super) fn derive<const LEN: usize>(master_key: &[u8], master_salt: &[u8], la
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_util::hex;
     use super::*;
+    use crate::transport::test_util::hex;
 
     /// RFC 3711, appendix B.3.
     #[test]
