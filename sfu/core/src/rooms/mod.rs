@@ -18,11 +18,11 @@ pub mod types;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
-use rand::rngs::StdRng;
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use crate::negotiated::{IceCredentials, Negotiated};
+use crate::transport::ufrag;
 use crate::units::{ConnectionId, TrackId, WorkerIndex};
 use crate::worker_api::{OpenConnection, PublishedTrack, Renegotiate, SetSlot, SlotSource, WorkerCommand, WorkerEvent};
 
@@ -69,11 +69,10 @@ pub struct Rooms {
 }
 
 impl Rooms {
-    /// `rng` must be seeded from the system: ICE passwords come from it.
-    pub fn new(config: RoomsConfig, rng: StdRng) -> Self {
+    pub fn new(config: RoomsConfig) -> Self {
         Self {
             config,
-            placement: Placement::new(config.workers, rng),
+            placement: Placement::new(config.workers),
             sessions: Slab::new(),
             rooms: Slab::new(),
             session_keys: HashMap::new(),
@@ -119,7 +118,7 @@ impl Rooms {
         Ok(Seat {
             worker,
             connection,
-            local_ice: self.placement.credentials(worker, connection),
+            local_ice: ufrag::generate(worker, connection),
             sdp_session_id,
             // Room to count on from it without a wrap.
             first_ssrc: self.placement.number() >> 1 | 1,
@@ -214,9 +213,9 @@ impl Rooms {
     }
 
     /// Fresh local credentials for an ICE restart of the session's connection.
-    pub fn fresh_credentials(&mut self, session: &str) -> Result<IceCredentials, RoomsError> {
+    pub fn fresh_credentials(&self, session: &str) -> Result<IceCredentials, RoomsError> {
         let seat = &self.sessions[self.key_of(session)?.0].seat;
-        Ok(self.placement.credentials(seat.worker, seat.connection))
+        Ok(ufrag::generate(seat.worker, seat.connection))
     }
 
     /// Takes another answered offer of a running session. Tracks and slots keep their ids and

@@ -1,14 +1,8 @@
 //! Which worker a session goes to, and the names that must be unique on it.
 
 use rand::Rng;
-use rand::rngs::StdRng;
 
-use crate::negotiated::IceCredentials;
 use crate::units::{ConnectionId, WorkerIndex};
-
-/// RFC 8445 asks for at least 22 characters (128 bits) of password.
-const PWD_LEN: usize = 32;
-const UFRAG_RANDOM_LEN: usize = 8;
 
 /// Sessions per worker; publishers cost a worker decryption, subscribers encryption, so each kind is
 /// spread by itself.
@@ -55,15 +49,13 @@ pub(super) struct Placement {
     pub(super) load: Load,
     /// Per worker; never reused.
     last_connection: Vec<u32>,
-    rng: StdRng,
 }
 
 impl Placement {
-    pub(super) fn new(workers: u8, rng: StdRng) -> Self {
+    pub(super) fn new(workers: u8) -> Self {
         Self {
             load: Load::default(),
             last_connection: vec![0; usize::from(workers.max(1))],
-            rng,
         }
     }
 
@@ -86,44 +78,19 @@ impl Placement {
         ConnectionId(*last)
     }
 
-    /// Fresh ICE credentials; the ufrag leads a STUN check to the worker and connection.
-    pub(super) fn credentials(&mut self, worker: WorkerIndex, connection: ConnectionId) -> IceCredentials {
-        let random = self.random_text(UFRAG_RANDOM_LEN);
-        IceCredentials {
-            ufrag: format!("{:02x}{:08x}{random}", worker.0, connection.0),
-            pwd: self.random_text(PWD_LEN),
-        }
-    }
-
-    fn random_text(&mut self, len: usize) -> String {
-        const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
-        (0..len)
-            .map(|_| char::from(ALPHABET[self.rng.random_range(0..ALPHABET.len())]))
-            .collect()
-    }
-
     /// A random number that is not 0.
-    pub(super) fn number(&mut self) -> u32 {
-        self.rng.random_range(1..=u32::MAX)
+    pub(super) fn number(&self) -> u32 {
+        rand::rng().random_range(1..=u32::MAX)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::SeedableRng;
-
-    #[test]
-    fn a_ufrag_names_worker_and_connection() {
-        let mut placement = Placement::new(200, StdRng::seed_from_u64(1));
-        let ice = placement.credentials(WorkerIndex(171), ConnectionId(0x1234));
-        assert!(ice.ufrag.starts_with("ab00001234"), "{}", ice.ufrag);
-        assert!(ice.ufrag.len() >= 16 && ice.pwd.len() >= 24);
-    }
 
     #[test]
     fn rooms_and_the_node_are_both_even() {
-        let mut placement = Placement::new(3, StdRng::seed_from_u64(1));
+        let mut placement = Placement::new(3);
         let mut rooms = vec![Load::default(); 10];
         for room in &mut rooms {
             for publishes in [true, false, false, true, false] {

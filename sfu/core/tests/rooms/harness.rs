@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 use tianqiao_sfu_core::negotiated::*;
 use tianqiao_sfu_core::rooms::*;
 use tianqiao_sfu_core::units::{ConnectionId, Mid, Ssrc, TrackId, WorkerIndex};
@@ -167,7 +165,7 @@ impl Node {
 
     pub fn with(config: RoomsConfig) -> Self {
         Self {
-            rooms: Rooms::new(config, StdRng::seed_from_u64(7)),
+            rooms: Rooms::new(config),
             now: Instant::now(),
             connections: HashMap::new(),
             muted: HashSet::new(),

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
 use tianqiao_sfu_core::rooms::{EndReason, RoomsEvent};
+use tianqiao_sfu_core::transport::ufrag;
 use tianqiao_sfu_core::worker_api::{CloseReason, WorkerCommand, WorkerEvent};
 
 use crate::harness::*;
@@ -26,6 +27,10 @@ fn the_worker_is_told_of_the_connection_its_tracks_and_mutes() {
     };
     assert_eq!(open.connection, seat.connection);
     assert_eq!(open.local_ice, seat.local_ice);
+    assert_eq!(
+        ufrag::parse(&seat.local_ice.ufrag),
+        Some((seat.worker, seat.connection))
+    );
     let published: Vec<_> = open.tracks.iter().map(|track| (track.mid, track.track)).collect();
     assert_eq!(
         published,
