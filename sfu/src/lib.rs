@@ -3,5 +3,10 @@
 
 #![deny(unsafe_code)]
 
+pub mod mailbox;
+pub mod metrics;
+pub mod poller;
+pub mod tcp;
 #[allow(unsafe_code)]
 pub mod udp;
+pub mod worker;
