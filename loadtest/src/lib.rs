@@ -1,1 +1,10 @@
+//! Synthetic participants and the scenarios that measure a server with them.
 
+pub mod cli;
+pub mod client;
+pub mod media;
+pub mod meter;
+pub mod process_stats;
+pub mod report;
+pub mod scenario;
+pub mod server_process;

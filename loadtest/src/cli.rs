@@ -1,0 +1,188 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+
+use crate::report::Table;
+use crate::scenario::churn::ChurnOptions;
+use crate::scenario::forward::ForwardOptions;
+use crate::scenario::join::JoinOptions;
+use crate::scenario::{Target, TargetOptions, churn, forward, join};
+use crate::server_process::ServerOptions;
+
+/// Measures a Tianqiao server with synthetic participants over real signaling, ICE, DTLS and SRTP.
+#[derive(Debug, Parser)]
+#[command(name = "tianqiao-loadtest", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// Publishers send, subscribers receive: packets, losses, latency and the server's cost.
+    Forward {
+        #[arg(long, default_value_t = 1)]
+        publishers: usize,
+        #[arg(long, default_value_t = 50)]
+        subscribers: usize,
+        /// Video bit rate of each publisher, kbit/s.
+        #[arg(long, default_value_t = 2500)]
+        video_kbps: u32,
+        /// Length of the measured window, which begins when all subscribers receive.
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+        /// Publish audio too (the default).
+        #[arg(long, overrides_with = "no_audio")]
+        audio: bool,
+        /// Publish video only.
+        #[arg(long)]
+        no_audio: bool,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// A room fills: times and sizes of the joins, and what one more costs the others.
+    Join {
+        #[arg(long, default_value_t = 300)]
+        participants: usize,
+        #[arg(long, default_value_t = 5)]
+        publishers: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Participants come and go: the server's memory before and after.
+    Churn {
+        #[arg(long, default_value_t = 1000)]
+        cycles: usize,
+        /// Cycles under way at once.
+        #[arg(long, default_value_t = 8)]
+        parallel: usize,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Base URL of a running server; without it `tianqiao serve` is started and killed at the end.
+    #[arg(long)]
+    url: Option<String>,
+    /// Join token for all participants; without it the tool creates a meeting.
+    #[arg(long, requires = "url")]
+    token: Option<String>,
+    /// Process id of the server at --url, for its CPU time and memory.
+    #[arg(long, requires = "url")]
+    server_pid: Option<u32>,
+    /// Accept every TLS certificate of --url.
+    #[arg(long, requires = "url")]
+    insecure: bool,
+    /// The server to start; default: `tianqiao` beside this tool.
+    #[arg(long, conflicts_with = "url")]
+    server_bin: Option<PathBuf>,
+    /// Media workers of the started server; default: the server's own.
+    #[arg(long, conflicts_with = "url")]
+    workers: Option<usize>,
+    /// A further argument for the started server; repeatable.
+    #[arg(long = "server-arg", conflicts_with = "url", allow_hyphen_values = true)]
+    server_args: Vec<String>,
+    /// Print the report as JSON and nothing else to standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Cli {
+    /// Runs the scenario and prints its report to standard output.
+    pub async fn run(self) -> Result<()> {
+        match self.scenario {
+            Scenario::Forward {
+                publishers,
+                subscribers,
+                video_kbps,
+                seconds,
+                no_audio,
+                common,
+                ..
+            } => {
+                let options = ForwardOptions {
+                    publishers,
+                    subscribers,
+                    video_kbps,
+                    seconds,
+                    audio: !no_audio,
+                };
+                common.run(async |target| forward::run(target, &options).await).await
+            }
+            Scenario::Join {
+                participants,
+                publishers,
+                common,
+            } => {
+                let options = JoinOptions {
+                    participants,
+                    publishers,
+                };
+                common.run(async |target| join::run(target, &options).await).await
+            }
+            Scenario::Churn {
+                cycles,
+                parallel,
+                common,
+            } => {
+                let options = ChurnOptions { cycles, parallel };
+                common.run(async |target| churn::run(target, &options).await).await
+            }
+        }
+    }
+}
+
+impl Common {
+    async fn run<R: Table + Serialize>(self, scenario: impl AsyncFnOnce(&Target) -> Result<R>) -> Result<()> {
+        let options = TargetOptions {
+            url: self.url,
+            token: self.token,
+            server_pid: self.server_pid,
+            insecure: self.insecure,
+            server: ServerOptions {
+                binary: self.server_bin,
+                workers: self.workers,
+                arguments: self.server_args,
+            },
+        };
+        let target = Target::open(&options).await?;
+        let result = scenario(&target).await;
+        if let (Err(_), Some(log)) = (&result, target.server_log()) {
+            eprintln!("the server's last words:\n{log}");
+        }
+        target.close().await?;
+        let report = result?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        } else {
+            print!("{}", report.table());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn audio_is_on_unless_told_otherwise() {
+        for (arguments, silent) in [(vec![], false), (vec!["--no-audio"], true), (vec!["--audio"], false)] {
+            let cli = Cli::parse_from(["tianqiao-loadtest", "forward"].into_iter().chain(arguments));
+            assert!(matches!(cli.scenario, Scenario::Forward { no_audio, .. } if no_audio == silent));
+        }
+    }
+}

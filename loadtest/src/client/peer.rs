@@ -1,0 +1,112 @@
+//! One participant's media as a state machine without sockets or clock: what a participant needs of
+//! a WebRTC implementation. [`super::rtc_peer::RtcPeer`] is the one over the `rtc` crate; a cheaper
+//! kind of client goes beside it.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use anyhow::Result;
+use bytes::{Bytes, BytesMut};
+use tianqiao_protocol::MediaKind;
+
+/// What a peer sends and how many slots it offers. The media sections of the offer come in this
+/// order: microphone, camera, audio slots, video slots.
+#[derive(Clone, Debug, Default)]
+pub struct PeerConfig {
+    pub microphone: bool,
+    pub camera: bool,
+    pub audio_slots: usize,
+    pub video_slots: usize,
+    /// Answers NACKs, asks for lost packets and sends reports, as a browser does. Without it a lost
+    /// packet stays lost and the client costs less.
+    pub repair: bool,
+    pub srtp: SrtpProfile,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SrtpProfile {
+    #[default]
+    AeadAes128Gcm,
+    Aes128CmHmacSha1_80,
+}
+
+/// A media section on which the peer sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendStream {
+    pub kind: MediaKind,
+    pub ssrc: u32,
+    pub payload_type: u8,
+}
+
+/// An RTP packet to send.
+#[derive(Clone, Debug)]
+pub struct OutgoingRtp {
+    pub stream: SendStream,
+    pub sequence_number: u16,
+    pub timestamp: u32,
+    pub marker: bool,
+    /// RFC 6464 level in −dBov with voice activity; sent where the extension was negotiated.
+    pub audio_level: Option<u8>,
+    pub payload: Bytes,
+}
+
+/// An RTP packet that came in; a retransmission looks like the packet that it repairs.
+#[derive(Clone, Debug)]
+pub struct ReceivedRtp {
+    /// When its datagram was read from the socket.
+    pub at: Instant,
+    pub ssrc: u32,
+    /// The track that the server says it shows.
+    pub csrc: Option<u32>,
+    pub payload_type: u8,
+    pub sequence_number: u16,
+    pub timestamp: u32,
+    pub marker: bool,
+    pub payload: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerEvent {
+    /// ICE and DTLS are up.
+    Connected,
+    /// The connection is over: closed by the server, or failed.
+    Closed,
+    /// PLI or FIR for one of the peer's own streams.
+    KeyframeRequested { ssrc: u32 },
+}
+
+#[derive(Debug)]
+pub struct Transmit {
+    pub to: SocketAddr,
+    pub data: BytesMut,
+}
+
+/// Every input is followed by draining `poll_transmit`, `poll_rtp` and `poll_event`.
+pub trait Peer: Send {
+    /// A new SDP offer, also for a running connection.
+    fn offer(&mut self, now: Instant) -> Result<String>;
+    fn set_answer(&mut self, now: Instant, answer: &str) -> Result<()>;
+    /// The address of the socket that packets are sent from; ICE begins with it.
+    fn set_local_addr(&mut self, addr: SocketAddr) -> Result<()>;
+    /// Further video slots for the next offer.
+    fn add_video_slots(&mut self, count: usize) -> Result<()>;
+    /// The next offer restarts ICE.
+    fn restart_ice(&mut self);
+    /// The streams that the answer accepted, microphone first.
+    fn send_streams(&mut self) -> Vec<SendStream>;
+
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddr, data: &[u8]);
+    fn handle_timeout(&mut self, now: Instant);
+    fn poll_timeout(&mut self) -> Option<Instant>;
+    fn poll_transmit(&mut self) -> Option<Transmit>;
+    fn poll_rtp(&mut self) -> Option<ReceivedRtp>;
+    fn poll_event(&mut self) -> Option<PeerEvent>;
+
+    fn send_rtp(&mut self, now: Instant, packet: OutgoingRtp) -> Result<()>;
+    /// Sends a PLI (RFC 4585, section 6.3.1) for a received stream.
+    fn request_keyframe(&mut self, now: Instant, ssrc: u32) -> Result<()>;
+    /// Sends a generic NACK (RFC 4585, section 6.2.1) for packets of a received stream.
+    fn request_packets(&mut self, now: Instant, ssrc: u32, sequence_numbers: &[u16]) -> Result<()>;
+    /// Says good-bye on DTLS; the last packets are in `poll_transmit`.
+    fn close(&mut self);
+}

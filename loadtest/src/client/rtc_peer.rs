@@ -1,0 +1,445 @@
+//! [`Peer`] over the sans-IO core of the `webrtc` crate.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use bytes::{Bytes, BytesMut};
+use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+use rtc::ice::mdns::MulticastDnsMode;
+use rtc::interceptor::Registry;
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::RTCConfigurationBuilder;
+use rtc::peer_connection::configuration::interceptor_registry::{configure_nack, configure_rtcp_reports};
+use rtc::peer_connection::configuration::media_engine::{MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MediaEngine};
+use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
+use rtc::peer_connection::event::RTCPeerConnectionEvent;
+use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::state::RTCPeerConnectionState;
+use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate};
+use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtcp;
+use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtc::rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers};
+use rtc::rtp;
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+    RTCRtpHeaderExtensionCapability, RtpCodecKind,
+};
+use rtc::rtp_transceiver::{RTCRtpSenderId, RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
+use rtc::sansio::Protocol;
+use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+use tianqiao_protocol::MediaKind;
+
+use super::peer::{OutgoingRtp, Peer, PeerConfig, PeerEvent, ReceivedRtp, SendStream, SrtpProfile, Transmit};
+
+const AUDIO_LEVEL_URI: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+const OPUS: u8 = 111;
+const VP8: u8 = 96;
+const VP8_RTX: u8 = 97;
+
+pub struct RtcPeer {
+    connection: RTCPeerConnection,
+    local_addr: Option<SocketAddr>,
+    senders: Vec<Sender>,
+    /// Keyframe requests found while reading packets.
+    requests: Vec<u32>,
+}
+
+struct Sender {
+    id: RTCRtpSenderId,
+    stream: SendStream,
+    audio_level_id: Option<u8>,
+}
+
+impl RtcPeer {
+    pub fn new(config: &PeerConfig, now: Instant) -> Result<Self> {
+        let mut media_engine = media_engine()?;
+        let registry = if config.repair {
+            configure_rtcp_reports(configure_nack(Registry::new(), &mut media_engine))
+        } else {
+            Registry::new()
+        };
+        let profile = match config.srtp {
+            SrtpProfile::AeadAes128Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+            SrtpProfile::Aes128CmHmacSha1_80 => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+        };
+        let settings = SettingEngineBuilder::new()
+            .with_srtp_protection_profiles(vec![profile])
+            .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+            .with_include_loopback_candidate(true)
+            .build();
+        let connection = RTCPeerConnectionBuilder::new()
+            .with_configuration(RTCConfigurationBuilder::new().build())
+            .with_media_engine(media_engine)
+            .with_setting_engine(settings)
+            .with_interceptor_registry(registry)
+            .build(now)?;
+        let mut peer = Self {
+            connection,
+            local_addr: None,
+            senders: Vec::new(),
+            requests: Vec::new(),
+        };
+        if config.microphone {
+            peer.add_sender(MediaKind::Audio)?;
+        }
+        if config.camera {
+            peer.add_sender(MediaKind::Video)?;
+        }
+        for _ in 0..config.audio_slots {
+            peer.add_slot(RtpCodecKind::Audio)?;
+        }
+        peer.add_video_slots(config.video_slots)?;
+        Ok(peer)
+    }
+
+    fn add_sender(&mut self, kind: MediaKind) -> Result<()> {
+        let (codec_kind, codec, payload_type) = match kind {
+            MediaKind::Audio => (RtpCodecKind::Audio, opus(), OPUS),
+            MediaKind::Video => (RtpCodecKind::Video, vp8(), VP8),
+        };
+        let ssrc = rand::random();
+        let encoding = RTCRtpEncodingParameters {
+            rtp_coding_parameters: RTCRtpCodingParameters {
+                ssrc: Some(ssrc),
+                ..Default::default()
+            },
+            codec,
+            ..Default::default()
+        };
+        let track = MediaStreamTrack::new(
+            "loadtest".into(),
+            format!("{codec_kind}"),
+            format!("{codec_kind}"),
+            codec_kind,
+            vec![encoding],
+        );
+        let init = RTCRtpTransceiverInit {
+            direction: RTCRtpTransceiverDirection::Sendonly,
+            streams: vec![],
+            send_encodings: vec![],
+        };
+        let transceiver = self.connection.add_transceiver_from_track(track, Some(init))?;
+        self.senders.push(Sender {
+            id: transceiver.into(),
+            stream: SendStream {
+                kind,
+                ssrc,
+                payload_type,
+            },
+            audio_level_id: None,
+        });
+        Ok(())
+    }
+
+    fn add_slot(&mut self, kind: RtpCodecKind) -> Result<()> {
+        self.connection.add_transceiver_from_kind(kind, None)?;
+        Ok(())
+    }
+
+    fn send_rtcp(&mut self, now: Instant, packet: Box<dyn rtcp::Packet>) -> Result<()> {
+        // The track only names whom the packet is from; the wire does not carry it.
+        let message = RTCMessage::RtcpPacket(String::new(), vec![packet]);
+        Ok(self.connection.handle_write(TaggedRTCMessage { now, message })?)
+    }
+
+    fn handle_rtcp(&mut self, packets: &[Box<dyn rtcp::Packet>]) {
+        for packet in packets {
+            if let Some(pli) = packet.as_any().downcast_ref::<PictureLossIndication>() {
+                self.requests.push(pli.media_ssrc);
+            } else if let Some(fir) = packet.as_any().downcast_ref::<FullIntraRequest>() {
+                self.requests.extend(fir.fir.iter().map(|entry| entry.ssrc));
+            }
+        }
+    }
+}
+
+impl Peer for RtcPeer {
+    fn offer(&mut self, now: Instant) -> Result<String> {
+        let offer = self.connection.create_offer(None)?;
+        let sdp = offer.sdp.clone();
+        self.connection.set_local_description(now, offer)?;
+        Ok(sdp)
+    }
+
+    fn set_answer(&mut self, now: Instant, answer: &str) -> Result<()> {
+        let description = RTCSessionDescription::answer(answer.to_owned()).context("the answer does not parse")?;
+        self.connection.set_remote_description(now, description)?;
+        for sender in &mut self.senders {
+            let Some(mut rtp_sender) = self.connection.rtp_sender(sender.id) else {
+                bail!("a sender is gone")
+            };
+            let parameters = &rtp_sender.get_parameters().rtp_parameters;
+            let Some(codec) = parameters
+                .codecs
+                .iter()
+                .find(|codec| !codec.rtp_codec.mime_type.eq_ignore_ascii_case(MIME_TYPE_RTX))
+            else {
+                bail!("the answer takes no codec of ours");
+            };
+            sender.stream.payload_type = codec.payload_type;
+            sender.audio_level_id = parameters
+                .header_extensions
+                .iter()
+                .find(|extension| extension.uri == AUDIO_LEVEL_URI)
+                .and_then(|extension| u8::try_from(extension.id).ok());
+        }
+        Ok(())
+    }
+
+    fn set_local_addr(&mut self, addr: SocketAddr) -> Result<()> {
+        let candidate = CandidateHostConfig {
+            base_config: CandidateConfig {
+                network: "udp".to_owned(),
+                address: addr.ip().to_string(),
+                port: addr.port(),
+                component: 1,
+                ..Default::default()
+            },
+            ..Default::default()
+        }
+        .new_candidate_host()?;
+        self.connection
+            .add_local_candidate(RTCIceCandidate::from(&candidate).to_json()?)?;
+        self.local_addr = Some(addr);
+        Ok(())
+    }
+
+    fn add_video_slots(&mut self, count: usize) -> Result<()> {
+        (0..count).try_for_each(|_| self.add_slot(RtpCodecKind::Video))
+    }
+
+    fn restart_ice(&mut self) {
+        self.connection.restart_ice();
+    }
+
+    fn send_streams(&mut self) -> Vec<SendStream> {
+        self.senders.iter().map(|sender| sender.stream).collect()
+    }
+
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddr, data: &[u8]) {
+        let Some(local_addr) = self.local_addr else { return };
+        let transport = TransportContext {
+            local_addr,
+            peer_addr: from,
+            transport_protocol: TransportProtocol::UDP,
+            ecn: None,
+        };
+        // The only errors are of a closed connection, which `poll_event` tells.
+        let _ = self.connection.handle_read(TaggedBytesMut {
+            now,
+            transport,
+            message: BytesMut::from(data),
+        });
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let _ = self.connection.handle_timeout(now);
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        self.connection.poll_timeout()
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.connection.poll_write().map(|message| Transmit {
+            to: message.transport.peer_addr,
+            data: message.message,
+        })
+    }
+
+    fn poll_rtp(&mut self) -> Option<ReceivedRtp> {
+        while let Some(tagged) = self.connection.poll_media_read() {
+            match tagged.message {
+                RTCMessage::RtpPacket(_, packet) => {
+                    return Some(ReceivedRtp {
+                        at: tagged.now,
+                        ssrc: packet.header.ssrc,
+                        csrc: packet.header.csrc.first().copied(),
+                        payload_type: packet.header.payload_type,
+                        sequence_number: packet.header.sequence_number,
+                        timestamp: packet.header.timestamp,
+                        marker: packet.header.marker,
+                        payload: packet.payload,
+                    });
+                }
+                RTCMessage::RtcpPacket(_, packets) => self.handle_rtcp(&packets),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn poll_event(&mut self) -> Option<PeerEvent> {
+        if let Some(ssrc) = self.requests.pop() {
+            return Some(PeerEvent::KeyframeRequested { ssrc });
+        }
+        while let Some(event) = self.connection.poll_event() {
+            if let RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) = event {
+                match state {
+                    RTCPeerConnectionState::Connected => return Some(PeerEvent::Connected),
+                    RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed => return Some(PeerEvent::Closed),
+                    _ => {}
+                }
+            }
+        }
+        None
+    }
+
+    fn send_rtp(&mut self, now: Instant, packet: OutgoingRtp) -> Result<()> {
+        let level_id = self
+            .senders
+            .iter()
+            .find(|sender| sender.stream.ssrc == packet.stream.ssrc)
+            .and_then(|sender| sender.audio_level_id);
+        let mut header = rtp::Header {
+            version: 2,
+            marker: packet.marker,
+            payload_type: packet.stream.payload_type,
+            sequence_number: packet.sequence_number,
+            timestamp: packet.timestamp,
+            ssrc: packet.stream.ssrc,
+            ..Default::default()
+        };
+        if let (Some(id), Some(level)) = (level_id, packet.audio_level) {
+            header.set_extension(id, Bytes::from(vec![0x80 | level]))?;
+        }
+        let message = RTCMessage::RtpPacket(
+            String::new(),
+            rtp::Packet {
+                header,
+                payload: packet.payload,
+            },
+        );
+        Ok(self.connection.handle_write(TaggedRTCMessage { now, message })?)
+    }
+
+    fn request_keyframe(&mut self, now: Instant, ssrc: u32) -> Result<()> {
+        self.send_rtcp(
+            now,
+            Box::new(PictureLossIndication {
+                sender_ssrc: 0,
+                media_ssrc: ssrc,
+            }),
+        )
+    }
+
+    fn request_packets(&mut self, now: Instant, ssrc: u32, sequence_numbers: &[u16]) -> Result<()> {
+        let nacks = nack_pairs_from_sequence_numbers(sequence_numbers);
+        self.send_rtcp(
+            now,
+            Box::new(TransportLayerNack {
+                sender_ssrc: 0,
+                media_ssrc: ssrc,
+                nacks,
+            }),
+        )
+    }
+
+    fn close(&mut self) {
+        let _ = self.connection.close();
+    }
+}
+
+fn media_engine() -> Result<MediaEngine> {
+    let mut engine = MediaEngine::default();
+    engine.register_codec(
+        RTCRtpCodecParameters {
+            rtp_codec: opus(),
+            payload_type: OPUS,
+        },
+        RtpCodecKind::Audio,
+    )?;
+    engine.register_codec(
+        RTCRtpCodecParameters {
+            rtp_codec: vp8(),
+            payload_type: VP8,
+        },
+        RtpCodecKind::Video,
+    )?;
+    let rtx = RTCRtpCodec {
+        mime_type: MIME_TYPE_RTX.to_owned(),
+        clock_rate: 90_000,
+        channels: 0,
+        sdp_fmtp_line: format!("apt={VP8}"),
+        rtcp_feedback: vec![],
+    };
+    engine.register_codec(
+        RTCRtpCodecParameters {
+            rtp_codec: rtx,
+            payload_type: VP8_RTX,
+        },
+        RtpCodecKind::Video,
+    )?;
+    let audio_level = RTCRtpHeaderExtensionCapability {
+        uri: AUDIO_LEVEL_URI.to_owned(),
+    };
+    engine.register_header_extension(audio_level, RtpCodecKind::Audio, None)?;
+    Ok(engine)
+}
+
+fn opus() -> RTCRtpCodec {
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_OPUS.to_owned(),
+        clock_rate: 48_000,
+        channels: 2,
+        sdp_fmtp_line: "minptime=10;useinbandfec=1".to_owned(),
+        rtcp_feedback: vec![],
+    }
+}
+
+fn vp8() -> RTCRtpCodec {
+    let feedback = |typ: &str, parameter: &str| RTCPFeedback {
+        typ: typ.to_owned(),
+        parameter: parameter.to_owned(),
+    };
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_VP8.to_owned(),
+        clock_rate: 90_000,
+        channels: 0,
+        sdp_fmtp_line: String::new(),
+        rtcp_feedback: vec![feedback("nack", ""), feedback("nack", "pli"), feedback("ccm", "fir")],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offer_has_its_sections_in_order() {
+        let config = PeerConfig {
+            microphone: true,
+            camera: true,
+            audio_slots: 2,
+            video_slots: 3,
+            ..Default::default()
+        };
+        let mut peer = RtcPeer::new(&config, Instant::now()).unwrap();
+        let sdp = peer.offer(Instant::now()).unwrap();
+        let sections = super::super::sdp::sections(&sdp);
+        let found: Vec<_> = sections
+            .iter()
+            .map(|section| (section.kind.as_str(), section.direction))
+            .collect();
+        let (send, receive) = ("sendonly", "recvonly");
+        assert_eq!(
+            found,
+            [
+                ("audio", send),
+                ("video", send),
+                ("audio", receive),
+                ("audio", receive),
+                ("video", receive),
+                ("video", receive),
+                ("video", receive)
+            ]
+        );
+        assert!(sections.iter().all(|section| !section.mid.is_empty()));
+        assert!(sdp.contains(AUDIO_LEVEL_URI), "{sdp}");
+        assert!(sdp.contains("a=ssrc-group:FID"), "{sdp}");
+    }
+}

@@ -1,0 +1,114 @@
+//! Audio that an SFU takes for Opus (RFC 7587): 50 packets a second of one loudness.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tianqiao_protocol::MediaKind;
+
+use super::{Mark, MediaSource, STAMP_LEN, Stamp, TrackWindow, nanos_since_epoch};
+use crate::client::peer::{OutgoingRtp, SendStream};
+
+const PACKET: Duration = Duration::from_millis(20);
+const TICKS: u32 = 960;
+/// CELT, full band, 20 ms, mono, one frame (RFC 6716, section 3.1).
+const TOC: u8 = 0xf8;
+/// About 40 kbit/s.
+const PAYLOAD: usize = 100;
+/// See `VideoSource`.
+const MAX_BACKLOG: Duration = Duration::from_millis(500);
+
+pub struct AudioSource {
+    /// RFC 6464 level in −dBov.
+    level: u8,
+    window: Arc<TrackWindow>,
+    next_packet: Instant,
+    seq: u64,
+    first_sequence_number: u16,
+    first_timestamp: u32,
+}
+
+impl AudioSource {
+    /// `level`: −dBov, 0 is loudest and 127 silence.
+    pub fn new(level: u8, window: Arc<TrackWindow>, start: Instant) -> Self {
+        Self {
+            level: level.min(127),
+            window,
+            next_packet: start,
+            seq: 0,
+            first_sequence_number: rand::random(),
+            first_timestamp: rand::random(),
+        }
+    }
+
+    fn payload(&self, now: Instant) -> Bytes {
+        let mut payload = Vec::with_capacity(PAYLOAD);
+        payload.push(TOC);
+        payload.resize(PAYLOAD - STAMP_LEN, 0x55);
+        Stamp {
+            track: self.window.track,
+            seq: self.seq,
+            sent: nanos_since_epoch(now),
+        }
+        .write(&mut payload);
+        payload.into()
+    }
+}
+
+impl MediaSource for AudioSource {
+    fn kind(&self) -> MediaKind {
+        MediaKind::Audio
+    }
+
+    fn poll_timeout(&self) -> Instant {
+        self.next_packet
+    }
+
+    fn handle_timeout(&mut self, now: Instant, stream: SendStream, packets: &mut Vec<OutgoingRtp>) {
+        if now.saturating_duration_since(self.next_packet) > MAX_BACKLOG {
+            self.next_packet = now;
+        }
+        while self.next_packet <= now {
+            packets.push(OutgoingRtp {
+                stream,
+                sequence_number: self.first_sequence_number.wrapping_add(self.seq as u16),
+                timestamp: self.first_timestamp.wrapping_add((self.seq as u32).wrapping_mul(TICKS)),
+                marker: self.seq == 0,
+                audio_level: Some(self.level),
+                payload: self.payload(now),
+            });
+            self.seq += 1;
+            self.next_packet += PACKET;
+        }
+    }
+
+    fn on_keyframe_request(&mut self) {}
+
+    fn mark(&mut self, mark: Mark) {
+        self.window.mark(mark, self.seq);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fifty_packets_a_second() {
+        let start = Instant::now();
+        let mut source = AudioSource::new(30, TrackWindow::new(1, MediaKind::Audio), start);
+        let stream = SendStream {
+            kind: MediaKind::Audio,
+            ssrc: 1,
+            payload_type: 111,
+        };
+        let mut packets = Vec::new();
+        for due in 0..50 {
+            source.handle_timeout(start + PACKET * due, stream, &mut packets);
+        }
+        assert_eq!(packets.len(), 50);
+        assert_eq!(packets[49].timestamp.wrapping_sub(packets[0].timestamp), 49 * TICKS);
+        assert_eq!(Stamp::read(&packets[49].payload).unwrap().seq, 49);
+        assert!(packets.iter().all(|packet| packet.audio_level == Some(30)));
+    }
+}

@@ -1,0 +1,161 @@
+//! `churn`: participants come and go; the server's memory must stay where it was.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use futures_util::future::try_join_all;
+use tianqiao_protocol::ws::ServerMessage;
+use tianqiao_protocol::{MediaKind, SlotTarget, TrackSource};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::Target;
+use crate::client::{JoinConfig, MediaSink, NoSink, Participant, PeerConfig, ReceivedRtp};
+use crate::media::{MediaSource, TrackWindow, VideoFormat, VideoSource};
+use crate::report::{ChurnReport, Latency};
+
+const STEP_LIMIT: Duration = Duration::from_secs(30);
+const VIDEO_KBPS: u32 = 300;
+const AUDIO_SLOTS: usize = 4;
+const VIDEO_SLOTS: usize = 9;
+
+#[derive(Clone, Copy, Debug)]
+pub struct ChurnOptions {
+    pub cycles: usize,
+    /// Cycles under way at once.
+    pub parallel: usize,
+}
+
+/// Each cycle joins, receives the resident publisher's video and leaves.
+pub async fn run(target: &Target, options: &ChurnOptions) -> Result<ChurnReport> {
+    if options.cycles == 0 || options.parallel == 0 {
+        bail!("cycles and parallel must be at least 1");
+    }
+    let mut resident = join_resident(target).await?;
+    let warm_up_cycles = (options.cycles / 5).max(4 * options.parallel);
+    run_cycles(target, &resident, options.parallel, warm_up_cycles).await?;
+    all_left(&mut resident, warm_up_cycles).await?;
+    let before = target.resident_bytes()?;
+    let begin = Instant::now();
+    let durations = run_cycles(target, &resident, options.parallel, options.cycles).await?;
+    let seconds = begin.elapsed().as_secs_f64();
+    all_left(&mut resident, options.cycles).await?;
+    let after = target.resident_bytes()?;
+    resident.leave().await;
+    let growth = before
+        .zip(after)
+        .map(|(before, after)| (after as f64 - before as f64) / options.cycles as f64);
+    Ok(ChurnReport {
+        cycles: options.cycles,
+        warm_up_cycles,
+        seconds,
+        server_rss_before_bytes: before,
+        server_rss_after_bytes: after,
+        growth_per_cycle_bytes: growth,
+        cycle_ms: Latency::of_durations(&durations),
+    })
+}
+
+async fn join_resident(target: &Target) -> Result<Participant> {
+    let config = JoinConfig {
+        peer: PeerConfig {
+            camera: true,
+            ..Default::default()
+        },
+        ..Default::default()
+    };
+    let token = target.token("Resident").await?;
+    let resident = Participant::join(&target.server, &token, &config, Box::new(NoSink)).await?;
+    resident.media.connected(STEP_LIMIT).await?;
+    let format = VideoFormat {
+        kbps: VIDEO_KBPS,
+        ..Default::default()
+    };
+    let window = TrackWindow::new(0, MediaKind::Video);
+    let source: Box<dyn MediaSource> = Box::new(VideoSource::new(format, window, Instant::now()));
+    resident.media.publish(vec![source]);
+    Ok(resident)
+}
+
+async fn run_cycles(target: &Target, resident: &Participant, parallel: usize, cycles: usize) -> Result<Vec<Duration>> {
+    let next = AtomicUsize::new(0);
+    let lane = || async {
+        let mut durations = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= cycles {
+                return anyhow::Ok(durations);
+            }
+            let begin = Instant::now();
+            cycle(target, resident, index)
+                .await
+                .with_context(|| format!("cycle {index}"))?;
+            durations.push(begin.elapsed());
+        }
+    };
+    Ok(try_join_all((0..parallel).map(|_| lane())).await?.concat())
+}
+
+async fn cycle(target: &Target, resident: &Participant, index: usize) -> Result<()> {
+    let camera = SlotTarget::Source {
+        participant: resident.id().to_owned(),
+        source: TrackSource::Camera,
+    };
+    let peer = PeerConfig {
+        audio_slots: AUDIO_SLOTS,
+        video_slots: VIDEO_SLOTS,
+        ..Default::default()
+    };
+    let config = JoinConfig {
+        peer,
+        targets: vec![camera],
+        height: 720,
+    };
+    let token = target.token(&format!("Passer-by {index}")).await?;
+    let (sink, mut received) = first_packet();
+    let participant = Participant::join(&target.server, &token, &config, sink).await?;
+    participant.media.connected(STEP_LIMIT).await?;
+    timeout(STEP_LIMIT, received.recv())
+        .await
+        .context("no video was received")?;
+    participant.leave().await;
+    Ok(())
+}
+
+/// Waits until the resident has been told that all passers-by are gone.
+async fn all_left(resident: &mut Participant, cycles: usize) -> Result<()> {
+    let mut gone = 0;
+    let listen = async {
+        while gone < cycles {
+            if let ServerMessage::Roster { left, .. } = resident
+                .messages
+                .recv()
+                .await
+                .context("the resident's WebSocket was closed")?
+            {
+                gone += left.len();
+            }
+        }
+        anyhow::Ok(())
+    };
+    timeout(STEP_LIMIT, listen)
+        .await
+        .context("not all who left were seen leaving")?
+}
+
+/// Tells of the first packet.
+struct FirstPacket(Option<mpsc::UnboundedSender<()>>);
+
+fn first_packet() -> (Box<dyn MediaSink>, mpsc::UnboundedReceiver<()>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    (Box::new(FirstPacket(Some(sender))), receiver)
+}
+
+impl MediaSink for FirstPacket {
+    fn on_rtp(&mut self, _packet: ReceivedRtp) {
+        if let Some(sender) = self.0.take() {
+            let _ = sender.send(());
+        }
+    }
+}

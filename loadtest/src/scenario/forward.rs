@@ -1,0 +1,212 @@
+//! `forward`: some publish, the others receive; packets, losses, one-way latency and the server's cost.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tianqiao_protocol::{MediaKind, SlotTarget, TrackSource};
+
+use super::Target;
+use crate::client::{JoinConfig, MediaSink, NoSink, Participant, PeerConfig};
+use crate::media::{AudioSource, Mark, MediaSource, TrackWindow, VideoFormat, VideoSource};
+use crate::meter::Meters;
+use crate::process_stats::CpuSnapshot;
+use crate::report::{ForwardReport, KindCounts, Latency};
+
+/// Joins that are under way at once.
+const PARALLEL_JOINS: usize = 8;
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+/// Until every subscriber must have received something of every track.
+const WARM_UP_LIMIT: Duration = Duration::from_secs(60);
+/// What late packets are given after the window.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// As many speakers as a server forwards at once; with more publishers audio is not counted.
+const AUDIO_SLOTS: usize = 3;
+/// Well above silence, −dBov.
+const SPEECH: u8 = 30;
+
+#[derive(Clone, Copy, Debug)]
+pub struct ForwardOptions {
+    pub publishers: usize,
+    pub subscribers: usize,
+    pub video_kbps: u32,
+    pub seconds: u64,
+    pub audio: bool,
+}
+
+pub async fn run(target: &Target, options: &ForwardOptions) -> Result<ForwardReport> {
+    if options.publishers == 0 || options.subscribers == 0 || options.seconds == 0 {
+        bail!("publishers, subscribers and seconds must be at least 1");
+    }
+    let video: Vec<_> = windows(MediaKind::Video, 0, options.publishers);
+    let audio = if options.audio {
+        windows(MediaKind::Audio, options.publishers, options.publishers)
+    } else {
+        vec![]
+    };
+    let count_audio = options.publishers <= AUDIO_SLOTS;
+    let counted = video
+        .iter()
+        .chain(audio.iter().filter(|_| count_audio))
+        .cloned()
+        .collect();
+    let meters = Meters::new(counted);
+
+    let publishers = join_publishers(target, options).await?;
+    publish(&publishers, options, &video, &audio);
+    let subscribers = join_subscribers(target, options, &publishers, &meters).await?;
+    meters.all_hear(WARM_UP_LIMIT).await?;
+
+    let generator = std::process::id();
+    mark(&publishers, Mark::Start).await?;
+    let begin = (Instant::now(), target.cpu()?, CpuSnapshot::take(generator)?);
+    tokio::time::sleep(Duration::from_secs(options.seconds)).await;
+    let end = (Instant::now(), target.cpu()?, CpuSnapshot::take(generator)?);
+    let resident = target.resident_bytes()?;
+    mark(&publishers, Mark::End).await?;
+    meters.drained(DRAIN_LIMIT).await;
+
+    let seconds = (end.0 - begin.0).as_secs_f64();
+    let server_cpu = end
+        .1
+        .as_ref()
+        .zip(begin.1.as_ref())
+        .map(|(end, begin)| end.since(begin));
+    let generator_cpu = end.2.since(&begin.2);
+    let joins: Vec<_> = subscribers.iter().map(|subscriber| subscriber.cost.answered).collect();
+    stream::iter(publishers.into_iter().chain(subscribers))
+        .for_each_concurrent(None, Participant::leave)
+        .await;
+
+    let counts = |kind| {
+        let counts = meters.counts(kind);
+        KindCounts {
+            published: counts.published,
+            expected: counts.expected,
+            received: counts.received,
+        }
+    };
+    let (video, audio) = (counts(MediaKind::Video), counts(MediaKind::Audio));
+    let received = video.received + audio.received;
+    let expected = video.expected + audio.expected;
+    let machine = seconds * std::thread::available_parallelism()?.get() as f64;
+    Ok(ForwardReport {
+        publishers: options.publishers,
+        subscribers: options.subscribers,
+        video_kbps: options.video_kbps,
+        seconds,
+        published: video.published + audio.published,
+        expected,
+        received,
+        lost: expected.saturating_sub(received),
+        latency_ms: Latency::of(&meters.latency()),
+        server_cpu_us_per_packet: server_cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / received.max(1) as f64),
+        server_rss_bytes: resident,
+        server_cpu_share: server_cpu.map(|cpu| cpu.as_secs_f64() / machine),
+        generator_cpu_share: generator_cpu.as_secs_f64() / machine,
+        video,
+        audio,
+        join_ms: Latency::of_durations(&joins),
+    })
+}
+
+fn windows(kind: MediaKind, first: usize, count: usize) -> Vec<Arc<TrackWindow>> {
+    (first..first + count)
+        .map(|index| TrackWindow::new(index as u16, kind))
+        .collect()
+}
+
+async fn join_publishers(target: &Target, options: &ForwardOptions) -> Result<Vec<Participant>> {
+    let peer = PeerConfig {
+        camera: true,
+        microphone: options.audio,
+        repair: true,
+        ..Default::default()
+    };
+    let config = JoinConfig {
+        peer,
+        ..Default::default()
+    };
+    join_all(target, "Publisher", options.publishers, &config, || Box::new(NoSink)).await
+}
+
+async fn join_subscribers(
+    target: &Target,
+    options: &ForwardOptions,
+    publishers: &[Participant],
+    meters: &Arc<Meters>,
+) -> Result<Vec<Participant>> {
+    let peer = PeerConfig {
+        audio_slots: if options.audio { AUDIO_SLOTS } else { 0 },
+        video_slots: publishers.len(),
+        ..Default::default()
+    };
+    let camera = |publisher: &Participant| SlotTarget::Source {
+        participant: publisher.id().to_owned(),
+        source: TrackSource::Camera,
+    };
+    let height = VideoFormat::default().height;
+    let config = JoinConfig {
+        peer,
+        targets: publishers.iter().map(camera).collect(),
+        height,
+    };
+    join_all(target, "Subscriber", options.subscribers, &config, || meters.sink()).await
+}
+
+/// Joins `count` participants, some at a time, and waits for their media connections.
+async fn join_all(
+    target: &Target,
+    name: &str,
+    count: usize,
+    config: &JoinConfig,
+    sink: impl Fn() -> Box<dyn MediaSink>,
+) -> Result<Vec<Participant>> {
+    stream::iter(0..count)
+        .map(|index| {
+            let sink = sink();
+            async move {
+                let name = format!("{name} {index}");
+                let token = target.token(&name).await?;
+                let participant = Participant::join(&target.server, &token, config, sink).await?;
+                participant.media.connected(CONNECT_LIMIT).await?;
+                anyhow::Ok(participant)
+            }
+        })
+        .buffered(PARALLEL_JOINS)
+        .try_collect()
+        .await
+        .with_context(|| format!("a {} could not join", name.to_lowercase()))
+}
+
+/// Starts the sources, the publishers' frames spread over a frame's time as they are in life.
+fn publish(
+    publishers: &[Participant],
+    options: &ForwardOptions,
+    video: &[Arc<TrackWindow>],
+    audio: &[Arc<TrackWindow>],
+) {
+    let format = VideoFormat {
+        kbps: options.video_kbps,
+        ..Default::default()
+    };
+    let step = Duration::from_secs(1) / format.frames_per_second / publishers.len() as u32;
+    let begin = Instant::now();
+    for (index, publisher) in publishers.iter().enumerate() {
+        let start = begin + step * index as u32;
+        let mut sources: Vec<Box<dyn MediaSource>> = Vec::new();
+        if let Some(window) = audio.get(index) {
+            sources.push(Box::new(AudioSource::new(SPEECH, window.clone(), start)));
+        }
+        sources.push(Box::new(VideoSource::new(format, video[index].clone(), start)));
+        publisher.media.publish(sources);
+    }
+}
+
+async fn mark(publishers: &[Participant], mark: Mark) -> Result<()> {
+    for publisher in publishers {
+        publisher.media.mark(mark).await.context("a publisher was lost")?;
+    }
+    Ok(())
+}

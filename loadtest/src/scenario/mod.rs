@@ -1,0 +1,8 @@
+//! The named scenarios.
+
+pub mod churn;
+pub mod forward;
+pub mod join;
+mod target;
+
+pub use target::{Target, TargetOptions};
