@@ -1,0 +1,145 @@
+import type { TrackDeclaration } from '../protocol/index.ts';
+import {
+  CAMERA,
+  CAMERA_EXTENSIONS,
+  keepExtensions,
+  preferCodecs,
+  SLOT,
+  SLOT_EXTENSIONS,
+  VOICE,
+  VOICE_EXTENSIONS,
+} from './codecs.ts';
+import { trimOffer, tuneAnswer } from './sdp.ts';
+
+/** The server forwards the loudest few; more voices at once nobody understands. */
+const AUDIO_SLOTS = 4;
+
+const LAYERS = [
+  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
+  { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000 },
+  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_700_000 },
+];
+
+const SCREEN = { maxBitrate: 2_500_000, maxFramerate: 15 };
+
+/** What is published besides the sections themselves. */
+export interface Muted {
+  microphone: boolean;
+  camera: boolean;
+}
+
+interface Slot {
+  readonly transceiver: RTCRtpTransceiver;
+  readonly stream: MediaStream;
+}
+
+/**
+ * The one RTCPeerConnection of a session: a microphone, a camera, receive slots, and a shared
+ * screen while there is one. The page always offers. Microphone and camera are offered from the
+ * start and filled by `replaceTrack`, so that switching them never negotiates.
+ */
+export class MediaConnection {
+  readonly pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
+  readonly audioSlots: readonly Slot[];
+  readonly videoSlots: readonly Slot[];
+  readonly #microphone: RTCRtpTransceiver;
+  readonly #camera: RTCRtpTransceiver;
+  #screen: RTCRtpTransceiver | undefined;
+  #screenAudio: RTCRtpTransceiver | undefined;
+
+  constructor(videoSlots: number) {
+    this.#microphone = this.pc.addTransceiver('audio', { direction: 'sendonly' });
+    preferCodecs(this.#microphone, 'audio', VOICE);
+    keepExtensions(this.#microphone, VOICE_EXTENSIONS);
+    this.#camera = addCamera(this.pc);
+    preferCodecs(this.#camera, 'video', CAMERA);
+    keepExtensions(this.#camera, CAMERA_EXTENSIONS);
+    this.audioSlots = Array.from({ length: AUDIO_SLOTS }, () => this.#addSlot('audio'));
+    this.videoSlots = Array.from({ length: videoSlots }, () => this.#addSlot('video'));
+  }
+
+  #addSlot(kind: 'audio' | 'video'): Slot {
+    const transceiver = this.pc.addTransceiver(kind, { direction: 'recvonly' });
+    preferCodecs(transceiver, kind, kind === 'audio' ? VOICE : SLOT);
+    keepExtensions(transceiver, kind === 'audio' ? VOICE_EXTENSIONS : SLOT_EXTENSIONS);
+    return { transceiver, stream: new MediaStream([transceiver.receiver.track]) };
+  }
+
+  /** Makes a new offer the local description; what it returns is for the server. */
+  async offer(iceRestart = false): Promise<string> {
+    await this.pc.setLocalDescription(await this.pc.createOffer({ iceRestart }));
+    return trimOffer(this.pc.localDescription?.sdp ?? '');
+  }
+
+  async accept(answer: string): Promise<void> {
+    const sdp = tuneAnswer(answer, this.#microphone.mid ?? '');
+    await this.pc.setRemoteDescription({ type: 'answer', sdp });
+  }
+
+  async setMicrophone(track: MediaStreamTrack | null): Promise<void> {
+    await this.#microphone.sender.replaceTrack(track);
+  }
+
+  async setCamera(track: MediaStreamTrack | null): Promise<void> {
+    await this.#camera.sender.replaceTrack(track);
+  }
+
+  /** Starts (or with `null` stops) to send a screen; the caller offers afterwards. */
+  async setScreen(stream: MediaStream | null): Promise<void> {
+    const video = stream?.getVideoTracks()[0] ?? null;
+    const audio = stream?.getAudioTracks()[0] ?? null;
+    if (video && !this.#screen) {
+      this.#screen = this.pc.addTransceiver('video', { direction: 'sendonly', sendEncodings: [SCREEN] });
+      preferCodecs(this.#screen, 'video', CAMERA);
+      keepExtensions(this.#screen, CAMERA_EXTENSIONS);
+    }
+    if (audio && !this.#screenAudio) {
+      this.#screenAudio = this.pc.addTransceiver('audio', { direction: 'sendonly' });
+      preferCodecs(this.#screenAudio, 'audio', VOICE);
+      keepExtensions(this.#screenAudio, VOICE_EXTENSIONS);
+    }
+    await fill(this.#screen, video);
+    await fill(this.#screenAudio, audio);
+  }
+
+  /** The sections of the current offer that send. */
+  declarations(muted: Muted): TrackDeclaration[] {
+    const sections: [RTCRtpTransceiver | undefined, TrackDeclaration['source'], boolean][] = [
+      [this.#microphone, 'microphone', muted.microphone],
+      [this.#camera, 'camera', muted.camera],
+      [this.#screen, 'screen', false],
+      [this.#screenAudio, 'screen_audio', false],
+    ];
+    return sections.flatMap(([transceiver, source, muted]) =>
+      transceiver?.mid && transceiver.direction === 'sendonly' ? [{ mid: transceiver.mid, source, muted }] : [],
+    );
+  }
+
+  videoSlot(mid: string): Slot | undefined {
+    return this.videoSlots.find((slot) => slot.transceiver.mid === mid);
+  }
+
+  close(): void {
+    this.pc.close();
+  }
+}
+
+/** Two temporal layers where the browser can: the server may then halve the frame rate. */
+function addCamera(pc: RTCPeerConnection): RTCRtpTransceiver {
+  const add = (scalabilityMode?: string) =>
+    pc.addTransceiver('video', {
+      direction: 'sendonly',
+      sendEncodings: LAYERS.map((layer) => (scalabilityMode ? { ...layer, scalabilityMode } : layer)),
+    });
+  try {
+    return add('L1T2');
+  } catch {
+    return add();
+  }
+}
+
+async function fill(transceiver: RTCRtpTransceiver | undefined, track: MediaStreamTrack | null): Promise<void> {
+  if (!transceiver) return;
+  transceiver.direction = track ? 'sendonly' : 'inactive';
+  await transceiver.sender.replaceTrack(track);
+}

@@ -1,0 +1,70 @@
+export interface IceHandlers {
+  onUp(): void;
+  onDown(): void;
+  /**
+   * Media is away long enough that new ICE credentials and a new path are worth an offer.
+   * Returns whether the offer could go out now.
+   */
+  onRestart(): boolean;
+  /** Restarts have not helped. */
+  onHopeless(): void;
+}
+
+/** A short gap in the radio is no reason to act. */
+const PATIENCE_MS = 2_500;
+/** What a restart may take before the next step. */
+const RESTART_TIMEOUT_MS = 7_000;
+const RESTARTS = 3;
+
+/** Watches the connection of one RTCPeerConnection and says when to restart ICE. */
+export class IceWatch {
+  readonly #pc: RTCPeerConnection;
+  readonly #handlers: IceHandlers;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #restarts = 0;
+
+  constructor(pc: RTCPeerConnection, handlers: IceHandlers) {
+    this.#pc = pc;
+    this.#handlers = handlers;
+    pc.onconnectionstatechange = pc.oniceconnectionstatechange = () => this.check();
+    this.#wait(RESTART_TIMEOUT_MS);
+  }
+
+  check(): void {
+    const { connectionState, iceConnectionState } = this.#pc;
+    if (connectionState === 'connected') {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+      this.#restarts = 0;
+      this.#handlers.onUp();
+    } else if (iceConnectionState === 'failed') {
+      this.#handlers.onDown();
+      this.#restart();
+    } else if (iceConnectionState === 'disconnected') {
+      this.#handlers.onDown();
+      if (this.#timer === undefined) this.#wait(PATIENCE_MS);
+    } else if (connectionState === 'failed') {
+      this.#handlers.onHopeless(); // DTLS has failed: no path will help
+    }
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+    this.#pc.onconnectionstatechange = this.#pc.oniceconnectionstatechange = null;
+  }
+
+  #wait(ms: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#restart(), ms);
+  }
+
+  #restart(): void {
+    if (this.#restarts >= RESTARTS) {
+      this.close();
+      this.#handlers.onHopeless();
+      return;
+    }
+    this.#wait(RESTART_TIMEOUT_MS);
+    if (this.#handlers.onRestart()) this.#restarts += 1;
+  }
+}

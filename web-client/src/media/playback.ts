@@ -1,0 +1,39 @@
+import { signal } from '@preact/signals';
+
+/** Plays the audio slots. Browsers may want a touch first: `blocked` says so. */
+export class Playback {
+  readonly blocked = signal(false);
+  readonly #elements: HTMLAudioElement[];
+
+  constructor(streams: readonly MediaStream[], speaker: string) {
+    this.#elements = streams.map((stream) => {
+      const element = new Audio();
+      element.srcObject = stream;
+      return element;
+    });
+    this.setSpeaker(speaker);
+    void this.play();
+  }
+
+  async play(): Promise<void> {
+    try {
+      await Promise.all(this.#elements.map((element) => element.play()));
+      this.blocked.value = false;
+    } catch (error) {
+      if ((error as DOMException).name === 'NotAllowedError') this.blocked.value = true;
+    }
+  }
+
+  setSpeaker(deviceId: string): void {
+    for (const element of this.#elements) {
+      if ('setSinkId' in element) element.setSinkId(deviceId).catch(() => undefined);
+    }
+  }
+
+  close(): void {
+    for (const element of this.#elements) {
+      element.pause();
+      element.srcObject = null;
+    }
+  }
+}

@@ -1,0 +1,57 @@
+/** Connection quality in three words, from the browser's statistics. */
+
+export type Quality = 'good' | 'fair' | 'poor';
+
+export interface LinkStats {
+  /** Round trip to the server in milliseconds. */
+  rttMs: number | undefined;
+  /** Share of packets lost on the way to us since the last look, 0 to 1. */
+  lossIn: number;
+  /** Share of our packets that the server reports lost, 0 to 1. */
+  lossOut: number;
+}
+
+export function quality({ rttMs = 0, lossIn, lossOut }: LinkStats): Quality {
+  const loss = Math.max(lossIn, lossOut);
+  if (loss > 0.1 || rttMs > 600) return 'poor';
+  if (loss > 0.03 || rttMs > 300) return 'fair';
+  return 'good';
+}
+
+interface Totals {
+  received: number;
+  lost: number;
+}
+
+/** Looks at a connection every few seconds and tells what happened in between. */
+export class LinkWatch {
+  #before: Totals = { received: 0, lost: 0 };
+  #frames = new Map<string, number>();
+
+  async look(pc: RTCPeerConnection): Promise<{ link: LinkStats; frozen: Set<string> }> {
+    const link: LinkStats = { rttMs: undefined, lossIn: 0, lossOut: 0 };
+    const totals: Totals = { received: 0, lost: 0 };
+    const frozen = new Set<string>();
+    for (const entry of (await pc.getStats()).values() as Iterable<Record<string, unknown> & { type: string }>) {
+      if (entry.type === 'candidate-pair' && entry.nominated && typeof entry.currentRoundTripTime === 'number') {
+        link.rttMs = Math.round(entry.currentRoundTripTime * 1000);
+      } else if (entry.type === 'remote-inbound-rtp') {
+        link.lossOut = Math.max(link.lossOut, Number(entry.fractionLost ?? 0));
+      } else if (entry.type === 'inbound-rtp') {
+        totals.received += Number(entry.packetsReceived ?? 0);
+        totals.lost += Math.max(0, Number(entry.packetsLost ?? 0));
+        if (entry.kind === 'video') {
+          const mid = String(entry.mid);
+          const frames = Number(entry.framesDecoded ?? 0);
+          if (this.#frames.get(mid) === frames) frozen.add(mid);
+          this.#frames.set(mid, frames);
+        }
+      }
+    }
+    const received = totals.received - this.#before.received;
+    const lost = Math.max(0, totals.lost - this.#before.lost);
+    if (received + lost > 0) link.lossIn = lost / (received + lost);
+    this.#before = totals;
+    return { link, frozen };
+  }
+}

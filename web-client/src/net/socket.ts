@@ -1,0 +1,113 @@
+import { Failure } from './failure.ts';
+import { compressFrame, decodeFrame, plainFrame } from './frames.ts';
+import { type ClientMessage, type ServerMessage, SUBPROTOCOL } from '../protocol/index.ts';
+
+export interface SocketHandlers {
+  onMessage(message: ServerMessage): void;
+  /** Called once, unless the page itself closed the socket. */
+  onLost(): void;
+}
+
+/** How long the server may take to accept a connection. */
+const OPEN_TIMEOUT_MS = 10_000;
+/** A silent connection is asked for a sign of life after this time … */
+const PING_EVERY_MS = 10_000;
+/** … and given up when none has come after this time more. */
+const PONG_TIMEOUT_MS = 8_000;
+
+/** One WebSocket to the server: keeps messages in order both ways and notices a dead connection. */
+export class SignalingSocket {
+  readonly #ws: WebSocket;
+  readonly #handlers: SocketHandlers;
+  #sending: Promise<void> = Promise.resolve();
+  #receiving: Promise<void> = Promise.resolve();
+  #queued = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #over = false;
+
+  static open(handlers: SocketHandlers): Promise<SignalingSocket> {
+    const url = new URL('/api/v1/ws', location.href);
+    url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+    const ws = new WebSocket(url, SUBPROTOCOL);
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => ws.close(), OPEN_TIMEOUT_MS);
+      ws.onopen = () => {
+        clearTimeout(timer);
+        resolve(new SignalingSocket(ws, handlers));
+      };
+      ws.onerror = ws.onclose = () => {
+        clearTimeout(timer);
+        reject(new Failure('network'));
+      };
+    });
+  }
+
+  private constructor(ws: WebSocket, handlers: SocketHandlers) {
+    this.#ws = ws;
+    this.#handlers = handlers;
+    ws.binaryType = 'arraybuffer';
+    ws.onerror = null;
+    ws.onmessage = (event: MessageEvent<string | ArrayBuffer>) => this.#handleFrame(event.data);
+    ws.onclose = () => {
+      // What came before the end is still to be read: it may say why it ended.
+      this.#receiving = this.#receiving.then(() => this.#finish(true));
+    };
+    this.#watch();
+  }
+
+  send(message: ClientMessage): void {
+    const json = JSON.stringify(message);
+    const plain = plainFrame(json);
+    if (plain !== undefined && this.#queued === 0) {
+      this.#transmit(plain);
+      return;
+    }
+    this.#queued += 1;
+    this.#sending = this.#sending.then(async () => {
+      const frame = plain ?? (await compressFrame(json));
+      this.#queued -= 1;
+      this.#transmit(frame);
+    });
+  }
+
+  /** Asks for a sign of life now, for instance after the network has changed. */
+  probe(timeoutMs = PONG_TIMEOUT_MS): void {
+    if (this.#over) return;
+    this.send({ type: 'ping', t: Math.floor(performance.now()) % 2 ** 32 });
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#finish(true), timeoutMs);
+  }
+
+  close(): void {
+    this.#finish(false);
+  }
+
+  #transmit(frame: string | ArrayBuffer): void {
+    if (this.#ws.readyState === WebSocket.OPEN) this.#ws.send(frame);
+  }
+
+  #handleFrame(data: string | ArrayBuffer): void {
+    this.#watch();
+    this.#receiving = this.#receiving.then(async () => {
+      if (this.#over) return;
+      try {
+        this.#handlers.onMessage((await decodeFrame(data)) as ServerMessage);
+      } catch (error) {
+        console.error('a frame that cannot be read', error);
+      }
+    });
+  }
+
+  #watch(): void {
+    clearTimeout(this.#timer);
+    if (!this.#over) this.#timer = setTimeout(() => this.probe(), PING_EVERY_MS);
+  }
+
+  #finish(lost: boolean): void {
+    if (this.#over) return;
+    this.#over = true;
+    clearTimeout(this.#timer);
+    this.#ws.close();
+    if (lost) this.#handlers.onLost();
+  }
+}

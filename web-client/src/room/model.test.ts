@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Joined, Participant, ServerMessage } from '../protocol/index.ts';
+import { apply, enter, ownTrack, type Room, sends } from './model.ts';
+
+const person = (id: string, muted = false): Participant => ({
+  id,
+  name: id.toUpperCase(),
+  tracks: [{ id: id.charCodeAt(0), source: 'camera', muted }],
+});
+
+const line = (seq: number, text = 'hello') => ({ seq, from: 'a', name: 'A', text, at: 1_000 * seq });
+
+const joined: Joined = {
+  participant: 'a',
+  session: 'secret',
+  sdp: '',
+  meeting: { id: 'm', code: '123456789' },
+  state: {
+    participants: [person('a'), person('b')],
+    slots: [{ mid: '6', track: 98 }],
+    speakers: { speaking: [] },
+    chat: [line(1)],
+  },
+};
+
+function after(...messages: ServerMessage[]): Room {
+  return messages.reduce(apply, enter(joined));
+}
+
+const ids = (room: Room) => room.participants.map(({ id }) => id).join('');
+
+test('who comes and goes', () => {
+  assert.equal(ids(after()), 'ab');
+  assert.equal(ids(after({ type: 'roster', joined: [person('c')], left: [] })), 'abc');
+  assert.equal(ids(after({ type: 'roster', joined: [person('c')], left: ['b'] })), 'ac');
+  const twice = after({ type: 'roster', joined: [person('b', true)], left: [] });
+  assert.equal(ids(twice), 'ab');
+  assert.equal(sends(twice.participants[1], 'camera'), false);
+  const terse = after({ type: 'roster', left: ['b'] } as unknown as ServerMessage);
+  assert.equal(ids(terse), 'a');
+});
+
+test('tracks replace all tracks of their participant, and answers those of oneself', () => {
+  const screen = { id: 7, source: 'screen', muted: false } as const;
+  const room = after({ type: 'tracks', participant: 'b', tracks: [screen] });
+  assert.equal(sends(room.participants[1], 'screen'), true);
+  assert.equal(sends(room.participants[1], 'camera'), false);
+  assert.equal(ownTrack(after({ type: 'answer', id: 1, sdp: '', tracks: [screen] }), 'screen')?.id, 7);
+});
+
+test('slots change one by one and empty', () => {
+  const room = after({ type: 'slots', slots: [{ mid: '7', track: 99 }] });
+  assert.deepEqual([...room.slots], [['6', 98], ['7', 99]]); // prettier-ignore
+  assert.equal(apply(room, { type: 'slots', slots: [{ mid: '6', track: null }] }).slots.has('6'), false);
+});
+
+test('a resume brings the state and repeats no chat line', () => {
+  const room = after(
+    { type: 'chat', ...line(2) },
+    {
+      type: 'resumed',
+      state: { participants: [person('a')], slots: [], speakers: { dominant: 'a', speaking: ['a'] }, chat: [line(2), line(3)] },
+    },
+  );
+  assert.equal(ids(room), 'a');
+  assert.equal(room.slots.size, 0);
+  assert.deepEqual(
+    room.chat.map(({ seq }) => seq),
+    [1, 2, 3],
+  );
+  assert.equal(room.speakers.dominant, 'a');
+});
+
+test('a new speakers message forgets the dominant one', () => {
+  const room = after(
+    { type: 'speakers', dominant: 'b', speaking: ['b'] },
+    { type: 'speakers', speaking: [] },
+  );
+  assert.deepEqual(room.speakers, { speaking: [] });
+});

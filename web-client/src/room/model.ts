@@ -1,0 +1,117 @@
+import type {
+  ChatLine,
+  Joined,
+  MeetingSummary,
+  Participant,
+  RoomState,
+  ServerMessage,
+  Speakers,
+  TrackInfo,
+  TrackSource,
+} from '../protocol/index.ts';
+
+/** The meeting as this participant sees it. Values are never changed, only replaced. */
+export interface Room {
+  readonly self: string;
+  readonly meeting: MeetingSummary;
+  /** In the order in which they came, oneself included. */
+  readonly participants: readonly Participant[];
+  /** What each video slot shows: section id to track id. */
+  readonly slots: ReadonlyMap<string, number>;
+  readonly speakers: Speakers;
+  readonly chat: readonly ChatLine[];
+}
+
+/** As many lines as are kept on the page. */
+const CHAT_LINES = 500;
+
+export function enter(joined: Joined): Room {
+  const room: Room = {
+    self: joined.participant,
+    meeting: joined.meeting,
+    participants: [],
+    slots: new Map(),
+    speakers: { speaking: [] },
+    chat: [],
+  };
+  return renew(room, joined.state);
+}
+
+/** Takes over the server's state after a resume; chat lines already here stay. */
+export function renew(room: Room, state: RoomState): Room {
+  return {
+    ...room,
+    participants: state.participants,
+    slots: withSlots(new Map(), state.slots),
+    speakers: state.speakers,
+    chat: state.chat.reduce(withLine, room.chat),
+  };
+}
+
+export function apply(room: Room, message: ServerMessage): Room {
+  switch (message.type) {
+    case 'resumed':
+      return renew(room, message.state);
+    case 'roster':
+      return withRoster(room, message.joined ?? [], message.left ?? []);
+    case 'tracks':
+      return withTracks(room, message.participant, message.tracks);
+    case 'answer':
+      return withTracks(room, room.self, message.tracks);
+    case 'slots':
+      return { ...room, slots: withSlots(room.slots, message.slots) };
+    case 'speakers': {
+      const { dominant, speaking } = message;
+      return { ...room, speakers: dominant === undefined ? { speaking } : { dominant, speaking } };
+    }
+    case 'chat':
+      return { ...room, chat: withLine(room.chat, message) };
+    default:
+      return room;
+  }
+}
+
+function withRoster(room: Room, joined: readonly Participant[], left: readonly string[]): Room {
+  const gone = new Set([...left, ...joined.map((participant) => participant.id)]);
+  return { ...room, participants: [...room.participants.filter(({ id }) => !gone.has(id)), ...joined] };
+}
+
+function withTracks(room: Room, id: string, tracks: TrackInfo[]): Room {
+  return {
+    ...room,
+    participants: room.participants.map((participant) =>
+      participant.id === id ? { ...participant, tracks } : participant,
+    ),
+  };
+}
+
+function withSlots(before: ReadonlyMap<string, number>, changes: RoomState['slots']): Map<string, number> {
+  const slots = new Map(before);
+  for (const { mid, track } of changes) {
+    if (track === null || track === undefined) slots.delete(mid);
+    else slots.set(mid, track);
+  }
+  return slots;
+}
+
+function withLine(chat: readonly ChatLine[], line: ChatLine): readonly ChatLine[] {
+  if (chat.some(({ seq }) => seq === line.seq)) return chat;
+  const { seq, from, name, text, at } = line;
+  return [...chat, { seq, from, name, text, at }].slice(-CHAT_LINES);
+}
+
+export function trackOf(participant: Participant | undefined, source: TrackSource): TrackInfo | undefined {
+  return participant?.tracks.find((track) => track.source === source);
+}
+
+/** Whether something of this source is to be seen or heard. */
+export function sends(participant: Participant | undefined, source: TrackSource): boolean {
+  return trackOf(participant, source)?.muted === false;
+}
+
+export function ownTrack(room: Room, source: TrackSource): TrackInfo | undefined {
+  return trackOf(
+    room.participants.find(({ id }) => id === room.self),
+    source,
+  );
+}

@@ -1,0 +1,109 @@
+import { useSignal } from '@preact/signals';
+import { useEffect, useMemo, useRef } from 'preact/hooks';
+import { errorText, t } from '../i18n/index.ts';
+import type { LocalMedia } from '../media/local.ts';
+import { type FailureCode, failureCode } from '../net/failure.ts';
+import type { MeetingInfo } from '../protocol/index.ts';
+import { presenceIn, recall, remember } from '../room/memory.ts';
+import { Session } from '../room/session.ts';
+import { passcodes } from './passcodes.ts';
+import { prepare, type Prepared, TokenAhead } from './prepared.ts';
+
+interface Props {
+  code: string;
+  info: MeetingInfo | null;
+  local: LocalMedia;
+  onJoined: (session: Session) => void;
+}
+
+export function JoinForm({ code, info, local, onJoined }: Props) {
+  const presence = useMemo(() => presenceIn(code), []);
+  const name = useSignal(recall('name') ?? '');
+  const passcode = useSignal(presence?.passcode ?? passcodes.get(code) ?? '');
+  const busy = useSignal(false);
+  const failure = useSignal<FailureCode | 'name' | null>(null);
+  const prepared = useRef<Prepared | null>(null);
+  const ahead = useMemo(() => new TokenAhead(code), []);
+
+  useEffect(() => {
+    prepared.current = prepare();
+    return () => prepared.current?.connection.close();
+  }, []);
+
+  useEffect(() => {
+    if (!info || info.passcode_required) return;
+    const timer = setTimeout(() => ahead.fetch(name.value.trim()), 400);
+    return () => clearTimeout(timer);
+  }, [info, name.value]);
+
+  // This tab was in the meeting before it was reloaded: straight back in, once the devices are open.
+  useEffect(() => {
+    if (presence && info && local.ready.value && name.value && !busy.value && !failure.value) void join();
+  }, [info, local.ready.value]);
+
+  async function join(event?: Event): Promise<void> {
+    event?.preventDefault();
+    const chosen = name.value.trim();
+    if (!chosen) {
+      failure.value = 'name';
+      return;
+    }
+    busy.value = true;
+    failure.value = null;
+    remember('name', chosen);
+    const { connection, offered } = prepared.current ?? prepare();
+    prepared.current = null; // the session owns it now
+    const secret = passcode.value.trim();
+    const entry = { code, name: chosen, ...(secret ? { passcode: secret } : {}) };
+    const session = new Session(entry, local, connection, offered, secret ? undefined : ahead.take(chosen));
+    try {
+      await session.join();
+      if (secret) passcodes.set(code, secret);
+      onJoined(session);
+    } catch (error) {
+      failure.value = failureCode(error);
+      busy.value = false;
+      prepared.current = prepare();
+    }
+  }
+
+  const wrong = failure.value === 'passcode_wrong' || failure.value === 'passcode_required';
+  return (
+    <form onSubmit={join}>
+      <label>
+        <span>{t('join.name')}</span>
+        <input
+          name="name"
+          maxLength={60}
+          autocomplete="name"
+          placeholder={t('join.name.hint')}
+          value={name}
+          aria-invalid={failure.value === 'name'}
+          onInput={(event) => (name.value = event.currentTarget.value)}
+        />
+      </label>
+      {(info?.passcode_required || wrong) && (
+        <label>
+          <span>{t('join.passcode')}</span>
+          <input
+            name="passcode"
+            type="password"
+            maxLength={32}
+            autocomplete="off"
+            value={passcode}
+            aria-invalid={wrong}
+            onInput={(event) => (passcode.value = event.currentTarget.value)}
+          />
+        </label>
+      )}
+      {failure.value && (
+        <p class="error" role="alert">
+          {failure.value === 'name' ? t('join.name.missing') : errorText(failure.value)}
+        </p>
+      )}
+      <button class="primary" id="join" disabled={busy.value || !info}>
+        {t(busy.value ? 'join.joining' : 'join.button')}
+      </button>
+    </form>
+  );
+}

@@ -1,0 +1,90 @@
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import { errorText, t } from '../i18n/index.ts';
+import type { LocalMedia } from '../media/local.ts';
+import { meetingInfo } from '../net/api.ts';
+import { type FailureCode, failureCode } from '../net/failure.ts';
+import type { MeetingInfo } from '../protocol/index.ts';
+import type { Session } from '../room/session.ts';
+import { CopyLink } from './CopyLink.tsx';
+import { Header } from './Header.tsx';
+import { JoinForm } from './JoinForm.tsx';
+import { Preview } from './Preview.tsx';
+import { go, spaced } from './route.ts';
+
+interface Props {
+  code: string;
+  local: LocalMedia;
+  onJoined: (session: Session) => void;
+}
+
+export function JoinPage({ code, local, onJoined }: Props) {
+  const info = useSignal<MeetingInfo | null>(null);
+  const failure = useSignal<FailureCode | null>(null);
+
+  async function look(): Promise<void> {
+    failure.value = null;
+    try {
+      info.value = await meetingInfo(code);
+    } catch (error) {
+      failure.value = failureCode(error);
+    }
+  }
+
+  useEffect(() => {
+    void look();
+    void local.start();
+  }, []);
+
+  if (failure.value) return <NoMeeting code={failure.value} onRetry={look} />;
+  return (
+    <div class="page">
+      <Header />
+      <main class="join">
+        <Preview local={local} />
+        <section class="join-side">
+          <h1>{info.value?.title ?? t('join.title')}</h1>
+          <p class="quiet" role="status">
+            {info.value ? presentText(info.value.participants) : t('join.checking')}
+          </p>
+          <JoinForm code={code} info={info.value} local={local} onJoined={onJoined} />
+          <div class="share">
+            <span class="quiet">
+              {t('join.share')} <span class="code">{spaced(code)}</span>
+            </span>
+            <CopyLink code={code} />
+          </div>
+        </section>
+      </main>
+    </div>
+  );
+}
+
+function presentText(count: number): string {
+  if (count === 0) return t('join.alone');
+  return t(count === 1 ? 'join.present.one' : 'join.present', { n: count });
+}
+
+function NoMeeting({ code, onRetry }: { code: FailureCode; onRetry: () => void }) {
+  const final = code === 'meeting_not_found' || code === 'meeting_ended';
+  return (
+    <div class="page">
+      <Header />
+      <main class="notice">
+        <div role="alert">
+          <h1>{errorText(code)}</h1>
+        </div>
+        <div class="actions">
+          {!final && (
+            <button type="button" class="primary" onClick={onRetry}>
+              {t('join.retry')}
+            </button>
+          )}
+          <button type="button" class={final ? 'primary' : 'secondary'} onClick={() => go('/')}>
+            {t('join.back')}
+          </button>
+        </div>
+      </main>
+    </div>
+  );
+}

@@ -1,0 +1,85 @@
+import type { ReadonlySignal } from '@preact/signals';
+import { t } from '../i18n/index.ts';
+import type { LocalMedia } from '../media/local.ts';
+import { sends } from '../room/model.ts';
+import type { Tile as TilePlan } from '../room/scene.ts';
+import type { Session } from '../room/session.ts';
+import { Avatar } from './Avatar.tsx';
+import { Icon } from './Icon.tsx';
+import { mirrored, SlotVideo, Video } from './Video.tsx';
+
+interface Props {
+  tile: TilePlan;
+  session: Session;
+  local: LocalMedia;
+  levels: ReadonlySignal<ReadonlyMap<string, number>>;
+  frozen: ReadonlySignal<ReadonlySet<string>>;
+  onPin: () => void;
+}
+
+/** One participant's camera or screen. */
+export function Tile({ tile, session, local, levels, frozen, onPin }: Props) {
+  const room = session.room.value!;
+  const participant = room.participants.find(({ id }) => id === tile.participant);
+  if (!participant) return null;
+  const { name } = participant;
+  const screen = tile.source === 'screen';
+  const slot = tile.self ? undefined : session.slotOf(tile.participant, tile.source);
+  const camera = tile.self ? local.camera.track.value : null;
+  const sending = tile.self ? camera !== null : sends(participant, tile.source);
+  const muted = !screen && !sends(participant, 'microphone');
+  const speaking = !screen && !muted && room.speakers.speaking.includes(tile.participant);
+  const weak = slot !== undefined && !screen && frozen.value.has(slot.mid);
+  const label = screen ? t('meeting.screen', { name }) : tile.self ? t('meeting.you.suffix', { name }) : name;
+
+  const classes = ['tile'];
+  if (speaking) classes.push('speaking');
+  if (tile.floating) classes.push('floating');
+  if (screen) classes.push('screen');
+  if (tile.main) classes.push('main');
+
+  return (
+    <figure
+      class={classes.join(' ')}
+      style={place(tile.box)}
+      aria-label={speaking ? `${label}, ${t('meeting.speaking')}` : label}
+      data-participant={tile.participant}
+      data-source={tile.source}
+      data-self={tile.self || undefined}
+      onDblClick={tile.self ? undefined : onPin}
+    >
+      {!screen && <Avatar name={name} level={sending ? undefined : levels} id={tile.participant} />}
+      {camera && <Video track={camera} mirrored={mirrored.value} />}
+      {slot && <SlotVideo key={slot.mid} stream={slot.stream} receiver={slot.receiver} trackId={slot.trackId} />}
+      <figcaption>
+        {muted && (
+          <span class="muted" role="img" aria-label={t('meeting.muted')} title={t('meeting.muted')}>
+            <Icon name="micOff" />
+          </span>
+        )}
+        {screen && <Icon name="screen" />}
+        <span class="name">{tile.floating ? t('meeting.you') : label}</span>
+        {weak && (
+          <span class="weak" role="img" aria-label={t('meeting.weak')} title={t('meeting.weak')}>
+            <Icon name="weak" />
+          </span>
+        )}
+      </figcaption>
+      {!tile.self && (
+        <button
+          type="button"
+          class="pin"
+          aria-label={t(tile.main ? 'control.unpin' : 'control.pin')}
+          title={t(tile.main ? 'control.unpin' : 'control.pin')}
+          onClick={onPin}
+        >
+          <Icon name={tile.main ? 'grid' : 'stage'} />
+        </button>
+      )}
+    </figure>
+  );
+}
+
+function place({ left, top, width, height }: TilePlan['box']) {
+  return { transform: `translate(${left}px, ${top}px)`, width: `${width}px`, height: `${height}px` };
+}

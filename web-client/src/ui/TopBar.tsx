@@ -1,0 +1,66 @@
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import { t } from '../i18n/index.ts';
+import { quality } from '../media/quality.ts';
+import type { Session } from '../room/session.ts';
+import { CopyLink } from './CopyLink.tsx';
+import { Logo } from './Icon.tsx';
+import { spaced } from './route.ts';
+import { link } from './useLink.ts';
+
+export function TopBar({ session }: { session: Session }) {
+  const room = session.room.value!;
+  const { title, code } = room.meeting;
+  return (
+    <header class="topbar">
+      <Logo />
+      <h1>{title ?? t('meeting.untitled')}</h1>
+      <span class="code">{spaced(code)}</span>
+      <CopyLink code={code} compact />
+      <span class="spring" />
+      <LinkQuality session={session} />
+      <Elapsed since={session.joinedAt} />
+    </header>
+  );
+}
+
+function Elapsed({ since }: { since: number }) {
+  const now = useSignal(performance.now());
+  useEffect(() => {
+    const timer = setInterval(() => (now.value = performance.now()), 1_000);
+    return () => clearInterval(timer);
+  }, []);
+  return (
+    <time class="elapsed" title={t('meeting.elapsed')}>
+      {clock(Math.max(0, now.value - since))}
+    </time>
+  );
+}
+
+export function clock(ms: number): string {
+  const seconds = Math.floor(ms / 1_000);
+  const two = (n: number) => String(n).padStart(2, '0');
+  const hours = Math.floor(seconds / 3600);
+  const rest = `${two(Math.floor(seconds / 60) % 60)}:${two(seconds % 60)}`;
+  return hours > 0 ? `${hours}:${rest}` : rest;
+}
+
+function LinkQuality({ session }: { session: Session }) {
+  const stats = link.value;
+  if (!stats || session.mediaUp.value === null) return null;
+  const word = session.mediaUp.value ? quality(stats) : 'poor';
+  const percent = (share: number) => Math.round(share * 100);
+  const details = t('quality.details', {
+    rtt: stats.rttMs ?? '–',
+    in: percent(stats.lossIn),
+    out: percent(stats.lossOut),
+  });
+  const label = `${t(`quality.${word}`)}: ${details}`;
+  return (
+    <span class={`quality ${word}`} role="img" aria-label={label} title={label}>
+      <i />
+      <i />
+      <i />
+    </span>
+  );
+}

@@ -1,0 +1,47 @@
+import { MediaConnection } from '../media/connection.ts';
+import { joinToken } from '../net/api.ts';
+
+/** As many pictures of others as a page can show at once. */
+export const phone = matchMedia('(max-width: 640px), (max-height: 480px)');
+
+export function slotCount(): number {
+  return phone.matches ? 4 : 9;
+}
+
+/** A connection with its offer made before the click on "join", so that the click is one round trip. */
+export interface Prepared {
+  connection: MediaConnection;
+  offered: Promise<string>;
+}
+
+export function prepare(): Prepared {
+  const connection = new MediaConnection(slotCount());
+  return { connection, offered: connection.offer() };
+}
+
+/** Tokens are good for a while: one for the name as it stands is fetched ahead. */
+const TOKEN_FRESH_MS = 30_000;
+
+export class TokenAhead {
+  readonly #code: string;
+  #name = '';
+  #at = -Infinity;
+  #token: Promise<string> | undefined;
+
+  constructor(code: string) {
+    this.#code = code;
+  }
+
+  fetch(name: string): void {
+    if (!name || this.take(name)) return;
+    this.#name = name;
+    this.#at = performance.now();
+    this.#token = joinToken(this.#code, { name });
+    this.#token.catch(() => (this.#token = undefined));
+  }
+
+  take(name: string): Promise<string> | undefined {
+    const fresh = performance.now() - this.#at < TOKEN_FRESH_MS;
+    return fresh && name === this.#name ? this.#token : undefined;
+  }
+}
