@@ -1,0 +1,249 @@
+use arrayvec::ArrayVec;
+
+use super::candidate::Candidate;
+use super::extensions::{self, OfferedExtension};
+use super::offer::{AcceptedSection, Offer};
+use super::streams::Direction;
+use super::transport::Setup;
+use super::{SdpError, write};
+use crate::negotiated::{
+    Codec, DtlsRole, ExtensionIds, Fingerprint, IceCredentials, MAX_CODECS, MediaKind, Negotiated, NegotiatedMedia,
+    ReceiveMedia, SendMedia,
+};
+use crate::units::{Mid, Ssrc};
+
+/// What the server brings to an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerParams<'a> {
+    pub local_ice: &'a IceCredentials,
+    /// Of the server's certificate.
+    pub fingerprint: &'a Fingerprint,
+    /// The most preferred of each protocol first.
+    pub candidates: &'a [Candidate],
+    /// Of the `o=` line: stays the same in a session. The uppermost bit is not used (RFC 9429, section 5.2.1).
+    pub session_id: u64,
+    /// Of the `o=` line: grows with each answer of a session.
+    pub version: u64,
+    /// A session's slots have their SSRCs from here on, four for each audio slot and video slot of the
+    /// same index, RTX included. Stays the same in a session.
+    pub first_ssrc: u32,
+    pub preferences: &'a CodecPreferences,
+}
+
+/// Which codecs clients are asked to send. For slots, and for audio, the client's order stands: one
+/// that prefers RED to Opus sends RED.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodecPreferences {
+    /// The first that a client knows is what it sends. Those not named come last, in the client's order.
+    pub video: Vec<VideoCodec>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VideoCodec {
+    Vp8,
+    H264,
+    Vp9,
+    Av1,
+}
+
+impl Default for CodecPreferences {
+    fn default() -> Self {
+        Self {
+            // VP8 is what every browser sends as simulcast with temporal layers.
+            video: vec![VideoCodec::Vp8, VideoCodec::H264, VideoCodec::Vp9, VideoCodec::Av1],
+        }
+    }
+}
+
+impl CodecPreferences {
+    /// Smaller is more preferred.
+    fn rank(&self, codec: Codec) -> usize {
+        let wanted = match codec {
+            Codec::Opus | Codec::Red => return 0,
+            Codec::Vp8 => VideoCodec::Vp8,
+            Codec::Vp9 { .. } => VideoCodec::Vp9,
+            Codec::H264 { .. } => VideoCodec::H264,
+            Codec::Av1 { .. } => VideoCodec::Av1,
+        };
+        self.video
+            .iter()
+            .position(|&codec| codec == wanted)
+            .unwrap_or(self.video.len())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    pub sdp: String,
+    pub negotiated: Negotiated,
+}
+
+/// Answers `offer`. `previous` is what the session's last answer negotiated: its slots keep their SSRCs
+/// by mid, and new ones get SSRCs that no live slot has.
+///
+/// # Errors
+/// [`SdpError::Unsupported`] where a running session would change its certificate or DTLS role, which would
+/// need a new DTLS association; [`SdpError::Invalid`] where a mid changes its kind.
+pub fn answer(offer: &Offer, params: &AnswerParams<'_>, previous: Option<&Negotiated>) -> Result<Answered, SdpError> {
+    let dtls_role = dtls_role(offer, previous)?;
+    let mut ssrcs = SsrcAllocator::new(params.first_ssrc, previous);
+    let mut sections = Vec::new();
+    for offered in offer.sections.iter().filter_map(|section| section.accepted.as_ref()) {
+        let previous = previous_media(offered, previous)?;
+        let send = match (offered.direction.receives(), previous.and_then(|media| media.send)) {
+            (false, _) => None,
+            (true, Some(send)) => Some(send),
+            (true, None) => Some(ssrcs.next(offered.kind)),
+        };
+        let slot = send.map(|send| slot_index(params.first_ssrc, send));
+        sections.push(AnsweredSection::new(offered, send, slot, params.preferences));
+    }
+    let sdp = write::answer(offer, params, dtls_role, &sections);
+    Ok(Answered {
+        sdp,
+        negotiated: Negotiated {
+            remote_ice: offer.transport.ice.clone(),
+            remote_fingerprint: offer.transport.fingerprint.clone(),
+            dtls_role,
+            media: sections.into_iter().map(|section| section.media).collect(),
+        },
+    })
+}
+
+/// The server's role: DTLS server unless the client insists on being it, and kept for the session.
+fn dtls_role(offer: &Offer, previous: Option<&Negotiated>) -> Result<DtlsRole, SdpError> {
+    let Some(previous) = previous else {
+        return Ok(match offer.transport.setup {
+            Setup::ActPass | Setup::Active => DtlsRole::Passive,
+            Setup::Passive => DtlsRole::Active,
+        });
+    };
+    if previous.remote_fingerprint != offer.transport.fingerprint {
+        return Err(SdpError::Unsupported("another fingerprint in a running session"));
+    }
+    match (offer.transport.setup, previous.dtls_role) {
+        (Setup::ActPass, role) => Ok(role),
+        (Setup::Active, DtlsRole::Passive) => Ok(DtlsRole::Passive),
+        (Setup::Passive, DtlsRole::Active) => Ok(DtlsRole::Active),
+        _ => Err(SdpError::Unsupported("another DTLS role in a running session")),
+    }
+}
+
+fn previous_media<'a>(
+    offered: &AcceptedSection,
+    previous: Option<&'a Negotiated>,
+) -> Result<Option<&'a NegotiatedMedia>, SdpError> {
+    let media = previous.and_then(|previous| previous.media.iter().find(|media| media.mid == offered.mid));
+    match media {
+        Some(media) if media.kind != offered.kind => Err(SdpError::Invalid("a mid changes its kind of media")),
+        media => Ok(media),
+    }
+}
+
+/// Gives slots their pairs of SSRCs: `first + 4k` to the k-th audio slot, `first + 4k + 2` to the k-th
+/// video slot. So a slot's SSRC tells its index, which stays while other slots come and go.
+struct SsrcAllocator {
+    first: u32,
+    next_audio: u32,
+    next_video: u32,
+}
+
+/// The `k` of a slot.
+fn slot_index(first_ssrc: u32, send: SendMedia) -> u32 {
+    send.ssrc.0.wrapping_sub(first_ssrc) / 4
+}
+
+impl SsrcAllocator {
+    /// Begins behind the slots of `previous`, so that no live SSRC is given again, nor one that ended
+    /// with this very offer.
+    fn new(first: u32, previous: Option<&Negotiated>) -> Self {
+        let behind = |kind| {
+            let media = previous.into_iter().flat_map(|previous| &previous.media);
+            media
+                .filter(|media| media.kind == kind)
+                .filter_map(|media| media.send)
+                .map(|send| slot_index(first, send) + 1)
+                .max()
+                .unwrap_or(0)
+        };
+        Self {
+            first,
+            next_audio: behind(MediaKind::Audio),
+            next_video: behind(MediaKind::Video),
+        }
+    }
+
+    fn next(&mut self, kind: MediaKind) -> SendMedia {
+        let (next, offset) = match kind {
+            MediaKind::Audio => (&mut self.next_audio, 0),
+            MediaKind::Video => (&mut self.next_video, 2),
+        };
+        let ssrc = self.first.wrapping_add(next.wrapping_mul(4)).wrapping_add(offset);
+        *next += 1;
+        SendMedia {
+            ssrc: Ssrc(ssrc),
+            rtx_ssrc: Ssrc(ssrc.wrapping_add(1)),
+        }
+    }
+}
+
+/// A section of the answer: what was negotiated and what only its text needs.
+pub(super) struct AnsweredSection {
+    pub media: NegotiatedMedia,
+    /// Index among the slots of its kind, with `media.send`.
+    pub slot: Option<u32>,
+    /// The server's.
+    pub direction: Direction,
+    /// `a=fmtp` of each codec of `media`.
+    pub fmtps: ArrayVec<Option<String>, MAX_CODECS>,
+    pub extensions: Vec<OfferedExtension>,
+    pub allow_mixed: bool,
+}
+
+impl AnsweredSection {
+    fn new(
+        offered: &AcceptedSection,
+        send: Option<SendMedia>,
+        slot: Option<u32>,
+        preferences: &CodecPreferences,
+    ) -> Self {
+        let client_sends = offered.direction.sends();
+        let is_simulcast = !offered.rids.is_empty();
+        let extensions: Vec<_> = extensions::accept(&offered.extensions, offered.direction, is_simulcast).collect();
+        let mut ids = ExtensionIds::default();
+        for accepted in &extensions {
+            *accepted.extension.id_in(&mut ids) = Some(accepted.id);
+        }
+
+        let mut codecs = offered.codecs.clone();
+        if client_sends {
+            codecs.sort_by_key(|codec| preferences.rank(codec.negotiated.codec));
+        }
+        for codec in &mut codecs {
+            codec.negotiated.feedback.transport_cc &= client_sends && ids.transport_cc.is_some();
+        }
+        Self {
+            media: NegotiatedMedia {
+                mid: offered.mid,
+                kind: offered.kind,
+                codecs: codecs.iter().map(|codec| codec.negotiated).collect(),
+                extensions: ids,
+                receive: client_sends.then(|| ReceiveMedia {
+                    ssrcs: offered.ssrcs.clone(),
+                    rids: offered.rids.clone(),
+                }),
+                send,
+                reduced_size_rtcp: offered.reduced_size_rtcp,
+            },
+            slot,
+            direction: offered.direction.reversed(),
+            fmtps: codecs.into_iter().map(|codec| codec.fmtp).collect(),
+            extensions,
+            allow_mixed: offered.allow_mixed,
+        }
+    }
+
+    pub fn mid(&self) -> Mid {
+        self.media.mid
+    }
+}

@@ -1,0 +1,128 @@
+//! RTP header extensions: `a=extmap` (RFC 8285).
+
+use rtc_sdp::description::common::Attribute;
+
+use super::streams::Direction;
+use crate::negotiated::ExtensionIds;
+
+/// The extensions that this server reads or forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extension {
+    Mid,
+    Rid,
+    RepairedRid,
+    AudioLevel,
+    AbsSendTime,
+    TransportCc,
+    VideoOrientation,
+    DependencyDescriptor,
+}
+
+impl Extension {
+    const ALL: [Self; 8] = [
+        Self::Mid,
+        Self::Rid,
+        Self::RepairedRid,
+        Self::AudioLevel,
+        Self::AbsSendTime,
+        Self::TransportCc,
+        Self::VideoOrientation,
+        Self::DependencyDescriptor,
+    ];
+
+    pub fn uri(self) -> &'static str {
+        match self {
+            Self::Mid => "urn:ietf:params:rtp-hdrext:sdes:mid",
+            Self::Rid => "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+            Self::RepairedRid => "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
+            Self::AudioLevel => "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+            Self::AbsSendTime => "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+            Self::TransportCc => "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+            Self::VideoOrientation => "urn:3gpp:video-orientation",
+            Self::DependencyDescriptor => {
+                "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
+            }
+        }
+    }
+
+    /// Goes along to a subscriber: it tells of the media, not of the hop. A slot's SSRCs are
+    /// declared, so it needs no mid.
+    fn is_forwarded(self) -> bool {
+        matches!(
+            self,
+            Self::AudioLevel | Self::VideoOrientation | Self::DependencyDescriptor
+        )
+    }
+
+    fn is_of_simulcast(self) -> bool {
+        matches!(self, Self::Rid | Self::RepairedRid)
+    }
+
+    pub fn id_in(self, ids: &mut ExtensionIds) -> &mut Option<u8> {
+        match self {
+            Self::Mid => &mut ids.mid,
+            Self::Rid => &mut ids.rid,
+            Self::RepairedRid => &mut ids.repaired_rid,
+            Self::AudioLevel => &mut ids.audio_level,
+            Self::AbsSendTime => &mut ids.abs_send_time,
+            Self::TransportCc => &mut ids.transport_cc,
+            Self::VideoOrientation => &mut ids.video_orientation,
+            Self::DependencyDescriptor => &mut ids.dependency_descriptor,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OfferedExtension {
+    pub extension: Extension,
+    pub id: u8,
+    /// From the client's point of view; `SendRecv` where nothing is said.
+    pub direction: Direction,
+}
+
+/// Which extension each one-byte id stands for in the session: with BUNDLE one id means one extension
+/// in all media sections (RFC 9143, section 9.1).
+pub(super) type IdTable = [Option<Extension>; 15];
+
+/// The known extensions of one section, each once. An id that another section has given to
+/// another extension is left out, and so are ids that do not fit the one-byte header.
+pub(super) fn parse(section: &[Attribute], session: &[Attribute], ids: &mut IdTable) -> Vec<OfferedExtension> {
+    let mut offered: Vec<OfferedExtension> = Vec::with_capacity(Extension::ALL.len());
+    for attribute in section.iter().chain(session).filter(|a| a.key == "extmap") {
+        let Some(parsed) = attribute.value.as_deref().and_then(parse_extmap) else {
+            continue;
+        };
+        let named = ids[usize::from(parsed.id)].get_or_insert(parsed.extension);
+        if *named == parsed.extension && offered.iter().all(|other| other.extension != parsed.extension) {
+            offered.push(parsed);
+        }
+    }
+    offered
+}
+
+/// `<id>["/"<direction>] <URI> [<attributes>]`, id 1–14.
+fn parse_extmap(value: &str) -> Option<OfferedExtension> {
+    let mut words = value.split_ascii_whitespace();
+    let word = words.next()?;
+    let (id, direction) = word.split_once('/').unwrap_or((word, "sendrecv"));
+    let uri = words.next()?;
+    Some(OfferedExtension {
+        extension: Extension::ALL.into_iter().find(|extension| extension.uri() == uri)?,
+        id: id.parse().ok().filter(|id| (1..=14).contains(id))?,
+        direction: Direction::parse(direction)?,
+    })
+}
+
+/// Those of the offered extensions that a section of `direction` (the client's) is answered with.
+pub(super) fn accept(
+    offered: &[OfferedExtension],
+    direction: Direction,
+    is_simulcast: bool,
+) -> impl Iterator<Item = OfferedExtension> + '_ {
+    offered.iter().copied().filter(move |offered| {
+        let received =
+            direction.sends() && offered.direction.sends() && (is_simulcast || !offered.extension.is_of_simulcast());
+        let forwarded = direction.receives() && offered.direction.receives() && offered.extension.is_forwarded();
+        received || forwarded
+    })
+}
