@@ -79,6 +79,8 @@ pub struct TcpStreams {
     listener_ready: bool,
     /// Streams that have more to read.
     readable: Vec<TcpStreamId>,
+    /// Those of them whose turn it is; empty between turns.
+    turn: Vec<TcpStreamId>,
     /// Streams that have something to write and are not known to be full.
     writable: Vec<TcpStreamId>,
     /// Ended by a failed write, not told of yet.
@@ -108,6 +110,7 @@ impl TcpStreams {
             next_id: Some(0),
             listener_ready: true,
             readable: Vec::new(),
+            turn: Vec::new(),
             writable: Vec::new(),
             failed: Vec::new(),
             next_check: now + CHECK_INTERVAL,
@@ -153,11 +156,11 @@ impl TcpStreams {
         if self.listener_ready {
             self.accept(now, counters);
         }
-        for id in std::mem::take(&mut self.failed) {
+        while let Some(id) = self.failed.pop() {
             self.close(id, &mut handle);
         }
-        let turn = std::mem::take(&mut self.readable);
-        for &id in &turn {
+        std::mem::swap(&mut self.readable, &mut self.turn);
+        while let Some(id) = self.turn.pop() {
             let Some(stream) = self.streams.get_mut(&id) else {
                 continue;
             };

@@ -1,5 +1,6 @@
 //! Threads and sockets as they run, around a core that echoes.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::process::Command;
@@ -23,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct EchoCore {
     batch: SendBatch,
     mail: Vec<(WorkerIndex, (Path, Vec<u8>))>,
-    events: Vec<WorkerEvent>,
+    events: VecDeque<WorkerEvent>,
     timer: Option<Instant>,
     counters: Counters,
     last_path: Option<Path>,
@@ -34,7 +35,7 @@ impl EchoCore {
         Self {
             batch: SendBatch::with_capacity(1 << 20),
             mail: Vec::new(),
-            events: Vec::new(),
+            events: VecDeque::new(),
             timer: None,
             counters: Counters::default(),
             last_path: None,
@@ -53,7 +54,7 @@ impl Core for EchoCore {
 
     fn handle_command(&mut self, now: Instant, command: WorkerCommand) {
         match command {
-            WorkerCommand::Close { connection } => self.events.push(WorkerEvent::Connected { connection }),
+            WorkerCommand::Close { connection } => self.events.push_back(WorkerEvent::Connected { connection }),
             _ => self.timer = Some(now + Duration::from_millis(1)),
         }
     }
@@ -74,12 +75,12 @@ impl Core for EchoCore {
     }
 
     fn handle_path_closed(&mut self, _: Instant, _: Path) {
-        self.events.push(Self::connected(999));
+        self.events.push_back(Self::connected(999));
     }
 
     fn handle_timeout(&mut self, now: Instant) {
         assert!(self.timer.take().is_some_and(|at| at <= now));
-        self.events.push(Self::connected(777));
+        self.events.push_back(Self::connected(777));
     }
 
     fn poll_timeout(&mut self) -> Option<Instant> {
@@ -92,7 +93,7 @@ impl Core for EchoCore {
     }
 
     fn poll_event(&mut self) -> Option<WorkerEvent> {
-        self.events.pop()
+        self.events.pop_front()
     }
 
     fn poll_mail(&mut self) -> Option<(WorkerIndex, Self::Mail)> {
@@ -112,7 +113,7 @@ impl Core for EchoCore {
     }
 
     fn close_all(&mut self, _: Instant) {
-        self.events.push(WorkerEvent::Closed {
+        self.events.push_back(WorkerEvent::Closed {
             connection: ConnectionId(0),
             reason: CloseReason::PeerClosed,
         });
@@ -311,8 +312,9 @@ fn a_panic_in_a_worker_ends_the_process() {
         assert_eq!(signal, Some(6), "aborted: {output:?}");
         return;
     }
-    let (workers, mut events) = start(1);
+    let (mut workers, mut events) = start(1);
     client().send_to(b"panic", addr(&workers[0])).expect("sent");
-    // Returns only if the thread died and the process lived on.
-    events.blocking_recv();
+    assert_eq!(events.blocking_recv(), None, "the thread is unwinding");
+    // Returns only if the thread has died and the process lives on.
+    workers.remove(0).join();
 }
