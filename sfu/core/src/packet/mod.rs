@@ -1,6 +1,15 @@
 //! Borrowing views of packets and writers into caller-owned buffers. None panics on any input.
 
+pub mod av1;
+mod bits;
 mod bytes;
+pub mod dependency_descriptor;
 pub mod extensions;
+pub mod h264;
+pub mod payload;
+pub mod red;
 pub mod rtcp;
 pub mod rtp;
+pub mod rtx;
+pub mod vp8;
+pub mod vp9;
