@@ -1,0 +1,66 @@
+# Everything needs only Rust and Node; what else is missing (Debian packages, npm packages) is installed on the way.
+
+CARGO ?= cargo
+FUZZ_SECONDS ?= 20
+RUN_ARGS ?=
+WEB_SOURCES := $(shell find web-client/src web-client/scripts web-client/public -type f 2>/dev/null) $(wildcard web-client/*.html web-client/*.ts web-client/*.json)
+
+.PHONY: run build test lint fmt test-rust test-web test-browser web fuzz bench setup-tools setup-browser clean
+
+## Start a meeting server; it prints the URL to open.
+run: web setup-tools
+	$(CARGO) run --release -p tianqiao --bin tianqiao -- serve $(RUN_ARGS)
+
+## Release binaries: target/release/tianqiao and target/release/tianqiao-loadtest.
+build: web setup-tools
+	$(CARGO) build --release -p tianqiao -p tianqiao-loadtest --bins
+
+## All tests: Rust, the web client's logic, and real browsers.
+test: test-rust test-web test-browser
+
+test-rust: web setup-tools
+	$(CARGO) test --workspace --no-fail-fast
+
+test-web: web
+	cd web-client && npm test
+
+test-browser: web setup-tools setup-browser
+	$(CARGO) build -p tianqiao --bin tianqiao
+	cd web-client && TIANQIAO_BIN=$(CURDIR)/target/debug/tianqiao npm run test:browser
+
+lint: web setup-tools
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	cd web-client && npm run check
+
+fmt:
+	$(CARGO) fmt --all
+
+## The web client, which the server embeds.
+web: web-client/dist/index.html
+
+web-client/node_modules/.package-lock.json: web-client/package-lock.json
+	cd web-client && npm ci --no-audit --no-fund
+	touch $@
+
+web-client/dist/index.html: web-client/node_modules/.package-lock.json $(WEB_SOURCES)
+	cd web-client && npm run build
+	touch $@
+
+## A bounded run of every fuzz target (nightly Rust where it is installed).
+fuzz: setup-tools
+	FUZZ_SECONDS=$(FUZZ_SECONDS) sh sfu/core/fuzz/run.sh
+
+## Figures for docs/performance.md.
+bench: build
+	target/release/tianqiao-loadtest forward --publishers 1 --subscribers 50 --video-kbps 2500 --seconds 20
+
+setup-tools:
+	@sh deploy/setup-debian.sh build-tools
+
+setup-browser:
+	@sh deploy/setup-debian.sh browser
+
+clean:
+	$(CARGO) clean
+	rm -rf web-client/dist web-client/node_modules

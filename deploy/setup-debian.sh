@@ -1,0 +1,32 @@
+#!/bin/sh
+# Installs what a build or the browser tests need and the machine lacks. Debian and its kin; on other
+# systems it says what is missing and lets the build go on.
+set -eu
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+install() {
+    if ! command -v apt-get >/dev/null 2>&1; then
+        echo "missing: $*; please install it with your system's package manager" >&2
+        return 0
+    fi
+    echo "installing: $*" >&2
+    as_root apt-get update -qq >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+case "${1:-}" in
+build-tools)
+    # aws-lc is C.
+    command -v cc >/dev/null 2>&1 || install build-essential
+    ;;
+browser)
+    [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null 2>&1 || install chromium fonts-noto-cjk
+    ;;
+*)
+    echo "usage: $0 build-tools|browser" >&2
+    exit 2
+    ;;
+esac
