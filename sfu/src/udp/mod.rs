@@ -29,8 +29,8 @@ pub const BATCH: usize = 64;
 
 #[derive(Clone, Copy, Debug)]
 pub struct UdpSettings {
-    /// Bytes asked of the kernel for each of the socket's two buffers; it grants at most
-    /// `net.core.rmem_max` and `wmem_max`.
+    /// Bytes asked of the kernel for each of the socket's two buffers. Without CAP_NET_ADMIN it grants
+    /// at most `net.core.rmem_max` and `wmem_max`.
     pub buffer_bytes: usize,
     /// Use `UDP_SEGMENT` and `UDP_GRO` where the kernel has them.
     pub offload: bool,
@@ -63,14 +63,14 @@ impl UdpSocket {
             socket.set_only_v6(!addr.ip().is_unspecified())?;
         }
         socket.set_nonblocking(true)?;
-        socket.set_recv_buffer_size(settings.buffer_bytes)?;
-        socket.set_send_buffer_size(settings.buffer_bytes)?;
+        let fd = socket.as_raw_fd();
+        set_buffer_size(fd, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, settings.buffer_bytes)?;
+        set_buffer_size(fd, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, settings.buffer_bytes)?;
         socket.bind(&addr.into())?;
         let local = socket
             .local_addr()?
             .as_socket()
             .ok_or_else(|| io::Error::other("the socket has no internet address"))?;
-        let fd = socket.as_raw_fd();
         // Without it lost packets are only uncounted.
         let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
         let gro = settings.offload && set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
@@ -88,9 +88,11 @@ impl UdpSocket {
         self.local
     }
 
-    /// Bytes that the kernel granted for receiving and for sending; it reports twice what it was asked for.
+    /// Bytes that the kernel granted for receiving and for sending, in the measure of
+    /// [`UdpSettings::buffer_bytes`].
     pub fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
-        Ok((self.socket.recv_buffer_size()?, self.socket.send_buffer_size()?))
+        // The kernel reserves as much again for its own structures and reports both.
+        Ok((self.socket.recv_buffer_size()? / 2, self.socket.send_buffer_size()? / 2))
     }
 
     /// Segmentation offload is in use; a run-time refusal by kernel or network card ends it.
@@ -127,6 +129,12 @@ pub fn wildcard() -> IpAddr {
         Ok(()) => Ipv6Addr::UNSPECIFIED.into(),
         Err(_) => Ipv4Addr::UNSPECIFIED.into(),
     }
+}
+
+/// With the privilege to pass the system's limit, or within it.
+fn set_buffer_size(fd: RawFd, forced: c_int, limited: c_int, bytes: usize) -> io::Result<()> {
+    let bytes = c_int::try_from(bytes).unwrap_or(c_int::MAX / 2);
+    set_option(fd, libc::SOL_SOCKET, forced, bytes).or_else(|_| set_option(fd, libc::SOL_SOCKET, limited, bytes))
 }
 
 fn set_option(fd: RawFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {

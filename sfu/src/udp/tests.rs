@@ -167,6 +167,16 @@ fn a_closed_peer_port_stops_nothing() {
 }
 
 #[test]
+fn buffers_have_the_size_that_was_asked_for() {
+    let settings = UdpSettings {
+        buffer_bytes: 100_000,
+        ..Default::default()
+    };
+    let socket = UdpSocket::bind("127.0.0.1:0".parse().expect("an address"), settings).expect("binds");
+    assert_eq!(socket.buffer_sizes().expect("told"), (100_000, 100_000));
+}
+
+#[test]
 fn overflows_of_the_receive_buffer_are_reported() {
     let settings = UdpSettings {
         buffer_bytes: 1,

@@ -10,6 +10,7 @@ mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -114,9 +115,7 @@ impl Parts {
     ) -> io::Result<WorkerHandle> {
         let index = self.index;
         let local = self.udp.local_addr();
-        let buffers = self.udp.buffer_sizes()?;
-        let offload = self.udp.is_offloading();
-        tracing::info!(worker = index.0, %local, ?buffers, offload, "worker started");
+        tracing::info!(worker = index.0, %local, offload = self.udp.is_offloading(), "worker starts");
         let commands = Arc::new(Commands::new(Arc::clone(&self.wake)));
         let stats = Arc::new(WorkerStats::new(index));
         let (worker_commands, worker_stats) = (Arc::clone(&commands), Arc::clone(&stats));
@@ -150,8 +149,22 @@ fn bind(addr: SocketAddr, settings: &WorkerSettings, poller: &Poller) -> io::Res
     let addr = SocketAddr::new(addr.ip(), udp.local_addr().port());
     let tcp = TcpStreams::listen(addr, settings.tcp, poller.registry(), Instant::now())
         .map_err(|error| describe("TCP", addr, error))?;
-    poller.add_udp(std::os::fd::AsRawFd::as_raw_fd(&udp))?;
+    poller.add_udp(udp.as_raw_fd())?;
+    warn_of_small_buffers(&udp, settings.udp.buffer_bytes)?;
     Ok((udp, tcp))
+}
+
+fn warn_of_small_buffers(udp: &UdpSocket, asked: usize) -> io::Result<()> {
+    let (receive, send) = udp.buffer_sizes()?;
+    if receive.min(send) < asked {
+        tracing::warn!(
+            asked,
+            receive,
+            send,
+            "small UDP buffers lose packets in bursts: raise net.core.rmem_max and net.core.wmem_max"
+        );
+    }
+    Ok(())
 }
 
 fn bind_any(ip: IpAddr, settings: &WorkerSettings, poller: &Poller) -> io::Result<(UdpSocket, TcpStreams)> {
