@@ -3,8 +3,10 @@
 
 #![deny(unsafe_code)]
 
+pub mod config;
 pub mod mailbox;
 pub mod metrics;
+pub mod node;
 pub mod poller;
 pub mod tcp;
 #[allow(unsafe_code)]

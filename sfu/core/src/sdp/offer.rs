@@ -58,6 +58,12 @@ pub(super) struct AcceptedSection {
 }
 
 impl Offer {
+    /// The client sends on one of the sections.
+    pub fn sends(&self) -> bool {
+        let mut accepted = self.sections.iter().filter_map(|section| section.accepted.as_ref());
+        accepted.any(|section| section.direction.sends())
+    }
+
     /// Reads an offer. All sections that carry media must be in one BUNDLE group (RFC 9143) with RTCP
     /// multiplexed onto RTP (RFC 5761).
     ///

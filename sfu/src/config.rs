@@ -1,0 +1,135 @@
+//! Settings of an SFU node.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use tianqiao_bus::NodeId;
+use tianqiao_sfu_core::rooms::RoomsLimits;
+use tianqiao_sfu_core::sdp::{CodecPreferences, SdpLimits};
+
+use crate::udp;
+
+/// Every address costs each answer two candidate lines, and each client two checks.
+const MAX_DETECTED_ADDRS: usize = 8;
+
+#[derive(Clone, Debug)]
+pub struct SfuConfig {
+    /// The node's name on the bus.
+    pub node: NodeId,
+    /// Worker threads, 1–255.
+    pub workers: usize,
+    /// Addresses announced to clients; empty: those of this machine's interfaces.
+    pub media_addrs: Vec<IpAddr>,
+    /// UDP and TCP port of the first worker, the next one has the next port; 0: any free ports.
+    pub media_port: u16,
+    /// Where the workers' sockets are bound.
+    pub media_bind: IpAddr,
+    pub limits: RoomsLimits,
+    pub sdp: SdpLimits,
+    pub codecs: CodecPreferences,
+}
+
+impl Default for SfuConfig {
+    fn default() -> Self {
+        Self {
+            node: "local".to_owned(),
+            workers: default_workers(),
+            media_addrs: Vec::new(),
+            media_port: 7_000,
+            media_bind: udp::wildcard(),
+            limits: RoomsLimits::default(),
+            sdp: SdpLimits::default(),
+            codecs: CodecPreferences::default(),
+        }
+    }
+}
+
+impl SfuConfig {
+    /// The addresses to announce: the given ones, else the detected ones that the sockets can use.
+    pub fn announced_addrs(&self) -> Vec<IpAddr> {
+        if !self.media_addrs.is_empty() {
+            return self.media_addrs.clone();
+        }
+        if !self.media_bind.is_unspecified() {
+            return vec![self.media_bind];
+        }
+        let mut addrs = match if_addrs::get_if_addrs() {
+            Ok(interfaces) => {
+                let up = interfaces.into_iter().filter(|interface| interface.is_oper_up());
+                announceable(up.map(|interface| interface.ip()))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot list the network interfaces; set the media address");
+                Vec::new()
+            }
+        };
+        if self.media_bind.is_ipv4() {
+            addrs.retain(IpAddr::is_ipv4);
+        }
+        // A browser on this machine can meet without any network.
+        addrs.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        addrs
+    }
+}
+
+/// One worker per core.
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(255)
+}
+
+/// Those that a client elsewhere may reach, IPv4 first.
+fn announceable(addrs: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let mut found: Vec<IpAddr> = Vec::new();
+    for addr in addrs {
+        let reachable = match addr {
+            IpAddr::V4(v4) => !v4.is_link_local(),
+            // A link-local address means nothing without the scope of the client's own interface.
+            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+        };
+        let usable = reachable && !addr.is_loopback() && !addr.is_unspecified() && !addr.is_multicast();
+        if usable && !found.contains(&addr) {
+            found.push(addr);
+        }
+    }
+    found.sort_by_key(IpAddr::is_ipv6);
+    found.truncate(MAX_DETECTED_ADDRS);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addrs(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().expect("an address")).collect()
+    }
+
+    #[test]
+    fn only_reachable_addresses_are_announced() {
+        let all = [
+            "::1",
+            "127.0.0.1",
+            "fe80::1",
+            "2001:db8::1",
+            "10.0.0.5",
+            "169.254.3.4",
+            "10.0.0.5",
+        ];
+        assert_eq!(
+            announceable(addrs(&all).into_iter()),
+            addrs(&["10.0.0.5", "2001:db8::1"])
+        );
+    }
+
+    #[test]
+    fn given_addresses_are_taken_as_they_are() {
+        let mut config = SfuConfig {
+            media_addrs: addrs(&["203.0.113.7"]),
+            ..SfuConfig::default()
+        };
+        assert_eq!(config.announced_addrs(), addrs(&["203.0.113.7"]));
+        config.media_addrs.clear();
+        assert_eq!(config.announced_addrs().last(), Some(&IpAddr::V4(Ipv4Addr::LOCALHOST)));
+        config.media_bind = addrs(&["127.0.0.1"])[0];
+        assert_eq!(config.announced_addrs(), addrs(&["127.0.0.1"]));
+    }
+}

@@ -1,0 +1,118 @@
+//! The node: its workers, and the control task that serves the bus with them.
+
+mod answerer;
+mod control;
+mod convert;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use prometheus::{IntGauge, Registry};
+use thiserror::Error;
+use tianqiao_bus::Bus;
+use tianqiao_sfu_core::negotiated::Fingerprint;
+use tianqiao_sfu_core::rooms::{Rooms, RoomsConfig};
+use tianqiao_sfu_core::units::WorkerIndex;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::config::SfuConfig;
+use crate::metrics::WorkerCollector;
+use crate::worker::{self, Core, WorkerHandle, WorkerSettings};
+use answerer::Answerer;
+use control::Surroundings;
+
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error("{0} workers: there must be 1 to 255")]
+    Workers(usize),
+    #[error("no certificate: {0}")]
+    Certificate(String),
+    #[error("the workers do not start: {0}")]
+    Worker(#[from] io::Error),
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A running SFU node. Dropping it without [`Self::shutdown`] ends it too, without waiting.
+pub struct Node {
+    stop: oneshot::Sender<()>,
+    control: JoinHandle<()>,
+    workers: Arc<Vec<WorkerHandle>>,
+}
+
+impl Node {
+    /// Starts a node whose workers run cores of another kind, with `fingerprint` for its answers.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running.
+    pub async fn start_with<C: Core + 'static>(
+        config: SfuConfig,
+        bus: Arc<dyn Bus>,
+        registry: &Registry,
+        fingerprint: Fingerprint,
+        new_core: impl Fn(WorkerIndex, Instant) -> C + Clone + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let workers = match u8::try_from(config.workers) {
+            Ok(workers @ 1..) => workers,
+            _ => return Err(StartError::Workers(config.workers)),
+        };
+        let sessions = IntGauge::new("tianqiao_sfu_sessions", "Media sessions that are open.")?;
+        let rooms = IntGauge::new("tianqiao_sfu_rooms", "Rooms with at least one session.")?;
+        registry.register(Box::new(sessions.clone()))?;
+        registry.register(Box::new(rooms.clone()))?;
+
+        let settings = WorkerSettings {
+            workers,
+            bind: Some(config.media_bind),
+            port: config.media_port,
+            ..WorkerSettings::default()
+        };
+        let (reports, events) = mpsc::unbounded_channel();
+        let workers = Arc::new(worker::spawn_all(&settings, new_core, &reports)?);
+        WorkerCollector::register(registry, workers.iter().map(WorkerHandle::stats).collect())?;
+
+        let addrs = config.announced_addrs();
+        let ports: Vec<u16> = workers.iter().map(WorkerHandle::port).collect();
+        tracing::info!(node = config.node, ?addrs, ?ports, "media is served");
+        let to = Arc::clone(&workers);
+        let surroundings = Surroundings {
+            node: config.node.clone(),
+            answerer: Answerer::new(fingerprint, &addrs, &ports, config.codecs),
+            send: Box::new(move |worker, command| to[usize::from(worker.0)].send(command)),
+            sessions,
+            rooms,
+            bus: Arc::clone(&bus),
+        };
+        let brain = Rooms::new(RoomsConfig {
+            workers: settings.workers,
+            limits: config.limits,
+            ..RoomsConfig::default()
+        });
+        let (stop, stopped) = oneshot::channel();
+        let calls = bus.serve(config.node);
+        let control = tokio::spawn(control::run(brain, surroundings, calls, config.sdp, events, stopped));
+        Ok(Self { stop, control, workers })
+    }
+
+    /// Ends every session, each with a `Closed` event, and then the workers.
+    pub async fn shutdown(self) {
+        // The task may have ended already.
+        let _ = self.stop.send(());
+        if let Err(error) = self.control.await {
+            tracing::error!(%error, "the control task failed");
+        }
+        // The control task is gone, so this is the last hold on the workers.
+        let Some(workers) = Arc::into_inner(self.workers) else {
+            return;
+        };
+        workers.iter().for_each(WorkerHandle::stop);
+        let join = move || workers.into_iter().for_each(WorkerHandle::join);
+        if let Err(error) = tokio::task::spawn_blocking(join).await {
+            tracing::error!(%error, "the workers failed to end");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Answers offers for the sessions of this node.
+
+use std::net::{IpAddr, SocketAddr};
+
+use tianqiao_protocol::control::SfuError;
+use tianqiao_sfu_core::negotiated::{Fingerprint, Negotiated};
+use tianqiao_sfu_core::rooms::Seat;
+use tianqiao_sfu_core::sdp::{self, AnswerParams, Answered, Candidate, CodecPreferences, Offer, Protocol};
+use tianqiao_sfu_core::units::WorkerIndex;
+
+use super::convert;
+
+pub struct Answerer {
+    fingerprint: Fingerprint,
+    /// Per worker.
+    candidates: Vec<Vec<Candidate>>,
+    codecs: CodecPreferences,
+}
+
+impl Answerer {
+    /// `ports` are those of the workers, UDP and TCP alike; each is announced on every address.
+    pub fn new(fingerprint: Fingerprint, addrs: &[IpAddr], ports: &[u16], codecs: CodecPreferences) -> Self {
+        let of_port = |&port: &u16| {
+            let both = [Protocol::Udp, Protocol::TcpPassive];
+            let candidates = both.into_iter().flat_map(|protocol| {
+                let candidate = move |&addr: &IpAddr| Candidate {
+                    protocol,
+                    addr: SocketAddr::new(addr, port),
+                };
+                addrs.iter().map(candidate)
+            });
+            candidates.collect()
+        };
+        Self {
+            fingerprint,
+            candidates: ports.iter().map(of_port).collect(),
+            codecs,
+        }
+    }
+
+    pub fn answer(
+        &self,
+        offer: &Offer,
+        seat: &Seat,
+        version: u64,
+        previous: Option<&Negotiated>,
+    ) -> Result<Answered, SfuError> {
+        let params = AnswerParams {
+            local_ice: &seat.local_ice,
+            fingerprint: &self.fingerprint,
+            candidates: self.candidates(seat.worker),
+            session_id: seat.sdp_session_id,
+            version,
+            first_ssrc: seat.first_ssrc,
+            preferences: &self.codecs,
+        };
+        sdp::answer(offer, &params, previous).map_err(convert::sdp_error)
+    }
+
+    /// The reply to an ICE restart by a trickle fragment.
+    pub fn fragment(&self, seat: &Seat, negotiated: &Negotiated) -> String {
+        sdp::fragment::write(&seat.local_ice, self.candidates(seat.worker), negotiated)
+    }
+
+    fn candidates(&self, worker: WorkerIndex) -> &[Candidate] {
+        self.candidates.get(usize::from(worker.0)).map_or(&[], Vec::as_slice)
+    }
+}

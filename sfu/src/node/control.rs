@@ -1,0 +1,269 @@
+//! The one task that owns the node's [`Rooms`]: requests from the bus and events from the workers in,
+//! commands to the workers and events to the bus out.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use prometheus::IntGauge;
+use tianqiao_bus::{Bus, Call, NodeEvent, NodeId};
+use tianqiao_protocol::control::{self as protocol, SfuError, SfuReply, SfuRequest};
+use tianqiao_sfu_core::negotiated::IceCredentials;
+use tianqiao_sfu_core::rooms::{OpenSession, Reoffer, Rooms, RoomsEvent, RoomsOutput, SessionState};
+use tianqiao_sfu_core::sdp::{Offer, SdpLimits};
+use tianqiao_sfu_core::units::{TrackId, WorkerIndex};
+use tianqiao_sfu_core::worker_api::{WorkerCommand, WorkerEvent};
+use tokio::sync::{mpsc, oneshot};
+
+use super::answerer::Answerer;
+use super::convert;
+
+/// Calls that are parsed and wait for the control task.
+const PARSED_CALLS: usize = 256;
+
+/// A call whose SDP, if it has any, is parsed.
+struct ParsedCall {
+    call: Call,
+    offer: Option<Offer>,
+}
+
+/// What the control task works with besides the rooms.
+pub struct Surroundings {
+    pub node: NodeId,
+    pub bus: Arc<dyn Bus>,
+    pub answerer: Answerer,
+    /// Hands a command to a worker; must not block.
+    pub send: Box<dyn Fn(WorkerIndex, WorkerCommand) + Send + Sync>,
+    pub sessions: IntGauge,
+    pub rooms: IntGauge,
+}
+
+/// Serves until `stop` is told or dropped, then ends every session.
+pub async fn run(
+    rooms: Rooms,
+    surroundings: Surroundings,
+    calls: mpsc::Receiver<Call>,
+    sdp_limits: SdpLimits,
+    mut events: mpsc::UnboundedReceiver<(WorkerIndex, WorkerEvent)>,
+    mut stop: oneshot::Receiver<()>,
+) {
+    let (parsed, mut calls) = parse_calls(calls, sdp_limits);
+    let mut control = Control { rooms, surroundings };
+    loop {
+        let timeout = control.rooms.poll_timeout().map(tokio::time::Instant::from_std);
+        tokio::select! {
+            _ = &mut stop => break,
+            event = events.recv() => {
+                let Some((worker, event)) = event else { break };
+                control.rooms.handle_worker_event(Instant::now(), worker, event);
+            }
+            call = calls.recv() => {
+                let Some(call) = call else { break };
+                control.handle_call(Instant::now(), call);
+            }
+            () = sleep_until(timeout) => control.rooms.handle_timeout(Instant::now()),
+        }
+        control.flush();
+    }
+    parsed.abort();
+    control.rooms.shut_down();
+    control.flush();
+}
+
+async fn sleep_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Parses offers ahead of the control task, in order, so that a burst of joins does not hold up the
+/// speakers of running meetings.
+fn parse_calls(
+    mut calls: mpsc::Receiver<Call>,
+    limits: SdpLimits,
+) -> (tokio::task::JoinHandle<()>, mpsc::Receiver<ParsedCall>) {
+    let (sender, receiver) = mpsc::channel(PARSED_CALLS);
+    let task = tokio::spawn(async move {
+        while let Some(call) = calls.recv().await {
+            let offer = match &call.request {
+                SfuRequest::Open(protocol::OpenSession { sdp, .. }) | SfuRequest::Offer { sdp, .. } => {
+                    Some(Offer::parse(sdp, &limits))
+                }
+                _ => None,
+            };
+            match offer.transpose() {
+                Ok(offer) => {
+                    if sender.send(ParsedCall { call, offer }).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => reply(call.reply, Err(convert::sdp_error(error))),
+            }
+        }
+    });
+    (task, receiver)
+}
+
+fn reply(to: oneshot::Sender<Result<SfuReply, SfuError>>, result: Result<SfuReply, SfuError>) {
+    // The caller may have given up; the session then ends by its own timeouts.
+    let _ = to.send(result);
+}
+
+struct Control {
+    rooms: Rooms,
+    surroundings: Surroundings,
+}
+
+impl Control {
+    fn handle_call(&mut self, now: Instant, parsed: ParsedCall) {
+        let Call { request, reply: to } = parsed.call;
+        let result = match (request, parsed.offer) {
+            (SfuRequest::Open(open), Some(offer)) => self.open(now, open, &offer),
+            (
+                SfuRequest::Offer {
+                    session, tracks, slots, ..
+                },
+                Some(offer),
+            ) => self.reoffer(now, &session, &tracks, &slots, &offer),
+            (SfuRequest::Open(_) | SfuRequest::Offer { .. }, None) => Err(convert::bad_message("no offer")),
+            (SfuRequest::RestartIce { session, ufrag, pwd }, _) => {
+                self.restart_ice(&session, IceCredentials { ufrag, pwd })
+            }
+            (SfuRequest::Viewport { session, slots }, _) => self.set_viewport(&session, &slots),
+            (SfuRequest::Mute { session, track, muted }, _) => self.set_muted(now, &session, TrackId(track), muted),
+            (SfuRequest::Close { session }, _) => {
+                self.rooms.close(now, &session);
+                Ok(SfuReply::Done)
+            }
+            (SfuRequest::CloseRoom { room }, _) => {
+                self.rooms.close_room(&room);
+                Ok(SfuReply::Done)
+            }
+        };
+        if let Err(error) = &result {
+            tracing::debug!(code = ?error.code, message = error.message, "request refused");
+        }
+        // The worker knows the connection before the client does, and signaling the tracks before the
+        // events that name them.
+        let events = self.send_commands();
+        reply(to, result);
+        self.publish(events);
+    }
+
+    fn open(&mut self, now: Instant, open: protocol::OpenSession, offer: &Offer) -> Result<SfuReply, SfuError> {
+        let (room, session) = (convert::name(&open.room)?, convert::name(&open.session)?);
+        let seat = self
+            .rooms
+            .seat(&room, &session, offer.sends())
+            .map_err(convert::rooms_error)?;
+        let answered = self.surroundings.answerer.answer(offer, &seat, 1, None)?;
+        let worker = seat.worker;
+        let open = OpenSession {
+            room,
+            session,
+            seat,
+            negotiated: answered.negotiated,
+            tracks: convert::declarations(&open.tracks)?,
+            slots: convert::views(&open.slots)?,
+            audio: convert::audio_policy(&open.audio)?,
+        };
+        tracing::info!(room = %open.room, session = %open.session, worker = worker.0, "session opens");
+        let state = self.rooms.open(now, open).map_err(convert::rooms_error)?;
+        Ok(answered_reply(answered.sdp, &state))
+    }
+
+    fn reoffer(
+        &mut self,
+        now: Instant,
+        session: &str,
+        tracks: &[tianqiao_protocol::TrackDeclaration],
+        slots: &[tianqiao_protocol::SlotView],
+        offer: &Offer,
+    ) -> Result<SfuReply, SfuError> {
+        let mut running = self.rooms.renegotiation(session).map_err(convert::rooms_error)?;
+        let previous = Some(&running.negotiated);
+        let mut local_ice = None;
+        if *offer.remote_ice() != running.negotiated.remote_ice {
+            let fresh = self.rooms.fresh_credentials(session).map_err(convert::rooms_error)?;
+            running.seat.local_ice = fresh.clone();
+            local_ice = Some(fresh);
+        }
+        let answerer = &self.surroundings.answerer;
+        let answered = answerer.answer(offer, &running.seat, running.sdp_version, previous)?;
+        let reoffer = Reoffer {
+            session: convert::name(session)?,
+            negotiated: answered.negotiated,
+            local_ice,
+            tracks: convert::declarations(tracks)?,
+            slots: convert::views(slots)?,
+        };
+        let state = self.rooms.renegotiate(now, reoffer).map_err(convert::rooms_error)?;
+        Ok(answered_reply(answered.sdp, &state))
+    }
+
+    /// Credentials that the session has already only bring candidates, which ICE-lite has no use for.
+    fn restart_ice(&mut self, session: &str, remote: IceCredentials) -> Result<SfuReply, SfuError> {
+        let running = self.rooms.renegotiation(session).map_err(convert::rooms_error)?;
+        let seat = if running.negotiated.remote_ice == remote {
+            running.seat
+        } else {
+            self.rooms.restart_ice(session, remote).map_err(convert::rooms_error)?
+        };
+        Ok(SfuReply::IceRestarted {
+            sdpfrag: self.surroundings.answerer.fragment(&seat, &running.negotiated),
+        })
+    }
+
+    fn set_viewport(&mut self, session: &str, slots: &[tianqiao_protocol::SlotView]) -> Result<SfuReply, SfuError> {
+        let views = convert::views(slots)?;
+        self.rooms.set_viewport(session, &views).map_err(convert::rooms_error)?;
+        Ok(SfuReply::Done)
+    }
+
+    fn set_muted(&mut self, now: Instant, session: &str, track: TrackId, muted: bool) -> Result<SfuReply, SfuError> {
+        self.rooms
+            .set_muted(now, session, track, muted)
+            .map_err(convert::rooms_error)?;
+        Ok(SfuReply::Done)
+    }
+
+    fn flush(&mut self) {
+        let events = self.send_commands();
+        self.publish(events);
+    }
+
+    /// Hands all commands to the workers; returns the events that stood between them.
+    fn send_commands(&mut self) -> Vec<RoomsEvent> {
+        let mut events = Vec::new();
+        while let Some(output) = self.rooms.poll_output() {
+            match output {
+                RoomsOutput::Command(worker, command) => (self.surroundings.send)(worker, command),
+                RoomsOutput::Event(event) => events.push(event),
+            }
+        }
+        events
+    }
+
+    fn publish(&self, events: Vec<RoomsEvent>) {
+        let around = &self.surroundings;
+        for event in events {
+            if let RoomsEvent::Closed { session, reason } = &event {
+                tracing::info!(%session, ?reason, "session closed");
+            }
+            around.bus.publish(NodeEvent {
+                node: around.node.clone(),
+                event: convert::event(event),
+            });
+        }
+        around.sessions.set(self.rooms.session_count() as i64);
+        around.rooms.set(self.rooms.room_count() as i64);
+    }
+}
+
+fn answered_reply(sdp: String, state: &SessionState) -> SfuReply {
+    SfuReply::Answered {
+        sdp,
+        tracks: convert::track_infos(&state.tracks),
+        slots: convert::slot_states(&state.slots),
+    }
+}

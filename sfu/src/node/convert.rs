@@ -1,0 +1,167 @@
+//! The bus's words and the core's: the protocol crate names sessions and media sections by strings
+//! of any length, the core by bounded ones.
+
+use tianqiao_protocol as protocol;
+use tianqiao_protocol::ErrorCode;
+use tianqiao_protocol::control::{self, SfuError, SfuEvent};
+use tianqiao_sfu_core::rooms::{self, RoomsError, RoomsEvent};
+use tianqiao_sfu_core::sdp::SdpError;
+use tianqiao_sfu_core::units::Mid;
+use tianqiao_sfu_core::worker_api;
+
+/// Longest name of a session or room.
+const MAX_NAME: usize = 64;
+
+pub fn name<T: for<'a> From<&'a str>>(text: &str) -> Result<T, SfuError> {
+    if text.is_empty() || text.len() > MAX_NAME {
+        return Err(bad_message(format!("a name has 1 to {MAX_NAME} bytes")));
+    }
+    Ok(T::from(text))
+}
+
+pub fn mid(text: &str) -> Result<Mid, SfuError> {
+    Mid::from(text).map_err(|_| bad_message("a mid has at most 16 bytes"))
+}
+
+pub fn source(source: protocol::TrackSource) -> rooms::TrackSource {
+    match source {
+        protocol::TrackSource::Microphone => rooms::TrackSource::Microphone,
+        protocol::TrackSource::Camera => rooms::TrackSource::Camera,
+        protocol::TrackSource::Screen => rooms::TrackSource::Screen,
+        protocol::TrackSource::ScreenAudio => rooms::TrackSource::ScreenAudio,
+    }
+}
+
+pub fn target(target: &protocol::SlotTarget) -> Result<rooms::SlotTarget, SfuError> {
+    Ok(match target {
+        protocol::SlotTarget::Nobody => rooms::SlotTarget::Nobody,
+        protocol::SlotTarget::ActiveSpeaker => rooms::SlotTarget::ActiveSpeaker,
+        protocol::SlotTarget::Source {
+            participant,
+            source: of,
+        } => rooms::SlotTarget::Source {
+            participant: name(participant)?,
+            source: source(*of),
+        },
+    })
+}
+
+pub fn views(views: &[protocol::SlotView]) -> Result<Vec<rooms::SlotView>, SfuError> {
+    let view = |view: &protocol::SlotView| {
+        Ok(rooms::SlotView {
+            mid: mid(&view.mid)?,
+            target: target(&view.target)?,
+            height: view.height,
+        })
+    };
+    views.iter().map(view).collect()
+}
+
+pub fn declarations(tracks: &[protocol::TrackDeclaration]) -> Result<Vec<rooms::TrackDeclaration>, SfuError> {
+    let declaration = |track: &protocol::TrackDeclaration| {
+        Ok(rooms::TrackDeclaration {
+            mid: mid(&track.mid)?,
+            source: source(track.source),
+            muted: track.muted,
+        })
+    };
+    tracks.iter().map(declaration).collect()
+}
+
+pub fn audio_policy(policy: &control::AudioPolicy) -> Result<rooms::AudioPolicy, SfuError> {
+    Ok(match policy {
+        control::AudioPolicy::Loudest => rooms::AudioPolicy::Loudest,
+        control::AudioPolicy::Follow(followed) => rooms::AudioPolicy::Follow(target(followed)?),
+    })
+}
+
+pub fn track_infos(tracks: &[rooms::TrackInfo]) -> Vec<protocol::TrackInfo> {
+    let info = |track: &rooms::TrackInfo| protocol::TrackInfo {
+        id: track.id.0,
+        source: match track.source {
+            rooms::TrackSource::Microphone => protocol::TrackSource::Microphone,
+            rooms::TrackSource::Camera => protocol::TrackSource::Camera,
+            rooms::TrackSource::Screen => protocol::TrackSource::Screen,
+            rooms::TrackSource::ScreenAudio => protocol::TrackSource::ScreenAudio,
+        },
+        muted: track.muted,
+    };
+    tracks.iter().map(info).collect()
+}
+
+pub fn slot_states(slots: &[rooms::SlotState]) -> Vec<protocol::SlotState> {
+    let state = |slot: &rooms::SlotState| protocol::SlotState {
+        mid: slot.mid.to_string(),
+        track: slot.track.map(|track| track.0),
+    };
+    slots.iter().map(state).collect()
+}
+
+pub fn event(event: RoomsEvent) -> SfuEvent {
+    match event {
+        RoomsEvent::Connected { session } => SfuEvent::Connected {
+            session: session.to_string(),
+        },
+        RoomsEvent::Closed { session, reason } => SfuEvent::Closed {
+            session: session.to_string(),
+            reason: close_reason(reason),
+        },
+        RoomsEvent::Slots { session, slots } => SfuEvent::Slots {
+            session: session.to_string(),
+            slots: slot_states(&slots),
+        },
+        RoomsEvent::Speakers {
+            room,
+            dominant,
+            speaking,
+        } => SfuEvent::Speakers {
+            room: room.to_string(),
+            dominant: dominant.map(|session| session.to_string()),
+            speaking: speaking.iter().map(|session| session.to_string()).collect(),
+        },
+    }
+}
+
+fn close_reason(reason: rooms::EndReason) -> control::CloseReason {
+    use worker_api::CloseReason;
+    match reason {
+        rooms::EndReason::Connection(CloseReason::IceTimeout) => control::CloseReason::IceTimeout,
+        rooms::EndReason::Connection(CloseReason::DtlsFailed) => control::CloseReason::DtlsFailed,
+        rooms::EndReason::Connection(CloseReason::PeerClosed) => control::CloseReason::PeerClosed,
+        rooms::EndReason::Shutdown => control::CloseReason::Shutdown,
+    }
+}
+
+pub fn bad_message(message: impl Into<String>) -> SfuError {
+    SfuError {
+        code: ErrorCode::BadMessage,
+        message: message.into(),
+    }
+}
+
+pub fn rooms_error(error: RoomsError) -> SfuError {
+    let code = match error {
+        RoomsError::SessionExists(_) => ErrorCode::AlreadyJoined,
+        RoomsError::SessionUnknown(_) => ErrorCode::SessionUnknown,
+        RoomsError::TrackUnknown(_) => ErrorCode::TrackUnknown,
+        RoomsError::TrackKind { .. } => ErrorCode::BadMessage,
+        RoomsError::TooManyTracks { .. } | RoomsError::TooManySlots { .. } => ErrorCode::TooManyTracks,
+        RoomsError::RoomFull { .. } => ErrorCode::MeetingFull,
+        RoomsError::NodeFull { .. } => ErrorCode::Unavailable,
+    };
+    SfuError {
+        code,
+        message: error.to_string(),
+    }
+}
+
+pub fn sdp_error(error: SdpError) -> SfuError {
+    let code = match error {
+        SdpError::Invalid(_) => ErrorCode::SdpInvalid,
+        SdpError::Unsupported(_) => ErrorCode::SdpUnsupported,
+    };
+    SfuError {
+        code,
+        message: error.to_string(),
+    }
+}

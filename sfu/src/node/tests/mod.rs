@@ -1,0 +1,276 @@
+//! The control task over the in-process bus, with workers that only listen.
+
+mod lifecycle;
+
+use std::sync::Arc;
+
+use prometheus::IntGauge;
+use tianqiao_bus::in_process::InProcessBus;
+use tianqiao_bus::{Bus, BusError, NodeEvent};
+use tianqiao_protocol::control::{AudioPolicy, CloseReason, OpenSession, SfuError, SfuEvent, SfuReply, SfuRequest};
+use tianqiao_protocol::{ErrorCode, SlotTarget, SlotView, TrackDeclaration, TrackSource};
+use tianqiao_sfu_core::negotiated::{Fingerprint, FingerprintAlgorithm};
+use tianqiao_sfu_core::rooms::{Rooms, RoomsConfig};
+use tianqiao_sfu_core::sdp::{CodecPreferences, SdpLimits};
+use tianqiao_sfu_core::units::WorkerIndex;
+use tianqiao_sfu_core::worker_api::{WorkerCommand, WorkerEvent};
+use tokio::sync::{mpsc, oneshot};
+
+use super::answerer::Answerer;
+use super::control::{self, Surroundings};
+
+const NODE: &str = "n1";
+
+struct Bench {
+    bus: Arc<InProcessBus>,
+    published: mpsc::UnboundedReceiver<NodeEvent>,
+    commands: mpsc::UnboundedReceiver<(WorkerIndex, WorkerCommand)>,
+    workers: mpsc::UnboundedSender<(WorkerIndex, WorkerEvent)>,
+    sessions: IntGauge,
+    stop: oneshot::Sender<()>,
+    control: tokio::task::JoinHandle<()>,
+}
+
+fn fingerprint() -> Fingerprint {
+    Fingerprint {
+        algorithm: FingerprintAlgorithm::Sha256,
+        digest: vec![0xab; 32],
+    }
+}
+
+fn bench() -> Bench {
+    let bus = Arc::new(InProcessBus::new());
+    let published = bus.events();
+    let calls = bus.serve(NODE.to_owned());
+    let (sender, commands) = mpsc::unbounded_channel();
+    let (workers, events) = mpsc::unbounded_channel();
+    let (stop, stopped) = oneshot::channel();
+    let addrs = ["192.0.2.1".parse().expect("an address")];
+    let sessions = IntGauge::new("sessions", "help").expect("a metric");
+    let surroundings = Surroundings {
+        node: NODE.to_owned(),
+        bus: bus.clone(),
+        answerer: Answerer::new(fingerprint(), &addrs, &[7000, 7001], CodecPreferences::default()),
+        send: Box::new(move |worker, command| drop(sender.send((worker, command)))),
+        sessions: sessions.clone(),
+        rooms: IntGauge::new("rooms", "help").expect("a metric"),
+    };
+    let rooms = Rooms::new(RoomsConfig {
+        workers: 2,
+        ..RoomsConfig::default()
+    });
+    let control = control::run(rooms, surroundings, calls, SdpLimits::default(), events, stopped);
+    Bench {
+        bus,
+        published,
+        commands,
+        workers,
+        sessions,
+        stop,
+        control: tokio::spawn(control),
+    }
+}
+
+impl Bench {
+    async fn ask(&self, request: SfuRequest) -> Result<SfuReply, SfuError> {
+        match self.bus.request(&NODE.to_owned(), request).await {
+            Ok(reply) => Ok(reply),
+            Err(BusError::Refused(error)) => Err(error),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    async fn command(&mut self) -> (WorkerIndex, WorkerCommand) {
+        self.commands.recv().await.expect("a command")
+    }
+
+    async fn event(&mut self) -> SfuEvent {
+        self.published.recv().await.expect("an event").event
+    }
+}
+
+fn offer(ufrag: &str) -> String {
+    let section = |kind: &str, mid: &str, direction: &str, codec: &str| {
+        format!(
+            "m={kind} 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\na={direction}\r\na=rtcp-mux\r\n\
+             a=ice-ufrag:{ufrag}\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=setup:actpass\r\n\
+             a=fingerprint:sha-256 {}\r\na=rtpmap:96 {codec}\r\n",
+            ["11"; 32].join(":")
+        )
+    };
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1 2 3\r\n{}{}{}{}",
+        section("audio", "0", "sendonly", "opus/48000/2"),
+        section("video", "1", "sendonly", "VP8/90000"),
+        section("audio", "2", "recvonly", "opus/48000/2"),
+        section("video", "3", "recvonly", "VP8/90000"),
+    )
+}
+
+fn open(session: &str, slots: Vec<SlotView>) -> SfuRequest {
+    SfuRequest::Open(OpenSession {
+        room: "room".to_owned(),
+        session: session.to_owned(),
+        sdp: offer("abcd"),
+        tracks: vec![TrackDeclaration {
+            mid: "1".to_owned(),
+            source: TrackSource::Screen,
+            muted: false,
+        }],
+        slots,
+        audio: AudioPolicy::Loudest,
+    })
+}
+
+fn screen_of(participant: &str) -> Vec<SlotView> {
+    vec![SlotView {
+        mid: "3".to_owned(),
+        target: SlotTarget::Source {
+            participant: participant.to_owned(),
+            source: TrackSource::Screen,
+        },
+        height: 720,
+    }]
+}
+
+#[tokio::test]
+async fn a_session_opens_is_shown_and_closes() {
+    let mut bench = bench();
+    let Ok(SfuReply::Answered { sdp, tracks, slots }) = bench.ask(open("alice", screen_of("bob"))).await else {
+        panic!("not answered");
+    };
+    let (worker, WorkerCommand::Open(opened)) = bench.command().await else {
+        panic!("not opened");
+    };
+    assert!(
+        sdp.contains(&format!("a=ice-ufrag:{}\r\n", opened.local_ice.ufrag)),
+        "{sdp}"
+    );
+    assert!(
+        sdp.contains(&format!(" 192.0.2.1 {} typ host", 7000 + u16::from(worker.0))),
+        "{sdp}"
+    );
+    let sources: Vec<_> = tracks.iter().map(|track| track.source).collect();
+    assert_eq!(sources, [TrackSource::Microphone, TrackSource::Screen]);
+    assert_eq!(slots, []);
+
+    let Ok(SfuReply::Answered { tracks, .. }) = bench.ask(open("bob", Vec::new())).await else {
+        panic!("not answered");
+    };
+    let SfuEvent::Slots { session, slots } = bench.event().await else {
+        panic!("no slots");
+    };
+    assert_eq!((session.as_str(), slots[0].track), ("alice", Some(tracks[1].id)));
+    assert_eq!(bench.sessions.get(), 2);
+
+    let connection = opened.connection;
+    let connected = WorkerEvent::Connected { connection };
+    bench.workers.send((worker, connected)).expect("the task runs");
+    assert_eq!(bench.event().await, SfuEvent::Connected { session });
+    let reply = bench
+        .ask(SfuRequest::CloseRoom {
+            room: "room".to_owned(),
+        })
+        .await;
+    assert_eq!(reply, Ok(SfuReply::Done));
+}
+
+#[tokio::test]
+async fn refusals_are_typed() {
+    let bench = bench();
+    let unknown = "nobody".to_owned();
+    let code = |result: Result<SfuReply, SfuError>| result.expect_err("refused").code;
+    let mut broken = open("alice", Vec::new());
+    if let SfuRequest::Open(open) = &mut broken {
+        open.sdp = "nonsense".to_owned();
+    }
+    assert_eq!(code(bench.ask(broken).await), ErrorCode::SdpInvalid);
+    let mut long = screen_of("bob");
+    long[0].mid = "m".repeat(17);
+    assert_eq!(code(bench.ask(open("alice", long)).await), ErrorCode::BadMessage);
+    assert!(bench.ask(open("alice", Vec::new())).await.is_ok());
+    assert_eq!(
+        code(bench.ask(open("alice", Vec::new())).await),
+        ErrorCode::AlreadyJoined
+    );
+    let viewport = SfuRequest::Viewport {
+        session: unknown.clone(),
+        slots: Vec::new(),
+    };
+    assert_eq!(code(bench.ask(viewport).await), ErrorCode::SessionUnknown);
+    let mute = SfuRequest::Mute {
+        session: "alice".to_owned(),
+        track: 0,
+        muted: true,
+    };
+    assert_eq!(code(bench.ask(mute).await), ErrorCode::TrackUnknown);
+    let close = SfuRequest::Close { session: unknown };
+    assert_eq!(bench.ask(close).await, Ok(SfuReply::Done));
+}
+
+#[tokio::test]
+async fn ice_restarts_by_offer_and_by_fragment() {
+    let mut bench = bench();
+    assert!(bench.ask(open("alice", Vec::new())).await.is_ok());
+    let (_, WorkerCommand::Open(opened)) = bench.command().await else {
+        panic!("not opened");
+    };
+    let again = |ufrag: &str| SfuRequest::Offer {
+        session: "alice".to_owned(),
+        sdp: offer(ufrag),
+        tracks: Vec::new(),
+        slots: Vec::new(),
+    };
+    // The same credentials: no restart.
+    assert!(bench.ask(again("abcd")).await.is_ok());
+    let (_, WorkerCommand::Renegotiate(kept)) = bench.command().await else {
+        panic!("not renegotiated");
+    };
+    assert_eq!(kept.local_ice, None);
+    let Ok(SfuReply::Answered { sdp, tracks, .. }) = bench.ask(again("efgh")).await else {
+        panic!("not answered");
+    };
+    let (_, WorkerCommand::Renegotiate(restarted)) = bench.command().await else {
+        panic!("not renegotiated");
+    };
+    let local = restarted.local_ice.expect("a restart");
+    assert_ne!(local, opened.local_ice);
+    assert!(sdp.contains(&local.ufrag));
+    assert_eq!(tracks[0].id, opened.tracks[0].track.0);
+
+    let patch = SfuRequest::RestartIce {
+        session: "alice".to_owned(),
+        ufrag: "ijkl".to_owned(),
+        pwd: "abcdefghijklmnopqrstuvwx".to_owned(),
+    };
+    let Ok(SfuReply::IceRestarted { sdpfrag }) = bench.ask(patch).await else {
+        panic!("not restarted");
+    };
+    let (_, WorkerCommand::RestartIce { local, remote, .. }) = bench.command().await else {
+        panic!("not restarted");
+    };
+    assert!(sdpfrag.contains(&local.ufrag) && remote.ufrag == "ijkl", "{sdpfrag}");
+}
+
+#[tokio::test]
+async fn a_stop_closes_every_session() {
+    let mut bench = bench();
+    assert!(bench.ask(open("alice", Vec::new())).await.is_ok());
+    bench.stop.send(()).expect("the task runs");
+    bench.control.await.expect("it ends");
+    let closed = bench.published.recv().await.expect("an event").event;
+    assert_eq!(
+        closed,
+        SfuEvent::Closed {
+            session: "alice".to_owned(),
+            reason: CloseReason::Shutdown
+        }
+    );
+    assert_eq!(bench.sessions.get(), 0);
+    let mut last = None;
+    while let Some(command) = bench.commands.recv().await {
+        last = Some(command.1);
+    }
+    assert!(matches!(last, Some(WorkerCommand::Close { .. })));
+    assert!(bench.bus.nodes().is_empty());
+}
