@@ -15,7 +15,7 @@ const MAX_DETECTED_ADDRS: usize = 8;
 pub struct SfuConfig {
     /// The node's name on the bus.
     pub node: NodeId,
-    /// Worker threads, 1–255.
+    /// Worker threads, at most 255; 0: one per core.
     pub workers: usize,
     /// Addresses announced to clients; empty: those of this machine's interfaces.
     pub media_addrs: Vec<IpAddr>,
@@ -32,9 +32,9 @@ impl Default for SfuConfig {
     fn default() -> Self {
         Self {
             node: "local".to_owned(),
-            workers: default_workers(),
+            workers: 0,
             media_addrs: Vec::new(),
-            media_port: 7_000,
+            media_port: 10_000,
             media_bind: udp::wildcard(),
             limits: RoomsLimits::default(),
             sdp: SdpLimits::default(),
@@ -44,6 +44,17 @@ impl Default for SfuConfig {
 }
 
 impl SfuConfig {
+    /// How many workers there will be; `None` where it is too many.
+    pub fn worker_count(&self) -> Option<u8> {
+        match self.workers {
+            0 => {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                Some(u8::try_from(cores).unwrap_or(u8::MAX))
+            }
+            workers => u8::try_from(workers).ok(),
+        }
+    }
+
     /// The addresses to announce: the given ones, else the detected ones that the sockets can use.
     pub fn announced_addrs(&self) -> Vec<IpAddr> {
         if !self.media_addrs.is_empty() {
@@ -69,11 +80,6 @@ impl SfuConfig {
         addrs.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
         addrs
     }
-}
-
-/// One worker per core.
-fn default_workers() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(255)
 }
 
 /// Those that a client elsewhere may reach, IPv4 first.

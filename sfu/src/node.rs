@@ -27,7 +27,7 @@ use control::Surroundings;
 
 #[derive(Debug, Error)]
 pub enum StartError {
-    #[error("{0} workers: there must be 1 to 255")]
+    #[error("{0} workers are more than 255")]
     Workers(usize),
     #[error("no certificate: {0}")]
     Certificate(String),
@@ -56,10 +56,7 @@ impl Node {
         fingerprint: Fingerprint,
         new_core: impl Fn(WorkerIndex, Instant) -> C + Clone + Send + 'static,
     ) -> Result<Self, StartError> {
-        let workers = match u8::try_from(config.workers) {
-            Ok(workers @ 1..) => workers,
-            _ => return Err(StartError::Workers(config.workers)),
-        };
+        let workers = config.worker_count().ok_or(StartError::Workers(config.workers))?;
         let sessions = IntGauge::new("tianqiao_sfu_sessions", "Media sessions that are open.")?;
         let rooms = IntGauge::new("tianqiao_sfu_rooms", "Rooms with at least one session.")?;
         registry.register(Box::new(sessions.clone()))?;

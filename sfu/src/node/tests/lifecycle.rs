@@ -117,7 +117,7 @@ async fn a_node_serves_the_bus_and_shuts_down() {
 }
 
 #[tokio::test]
-async fn a_taken_port_and_a_wrong_number_of_workers_are_errors() {
+async fn a_taken_port_and_too_many_workers_are_errors() {
     let taken = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let port = taken.local_addr().expect("an address").port();
     let bus = Arc::new(InProcessBus::new());
@@ -128,10 +128,11 @@ async fn a_taken_port_and_a_wrong_number_of_workers_are_errors() {
     };
     let error = start(on_port, bus.clone(), &Registry::new()).await.err();
     assert!(matches!(&error, Some(StartError::Worker(_))), "{error:?}");
-    for workers in [0, 256] {
-        let wrong = SfuConfig { workers, ..config() };
-        let error = start(wrong, bus.clone(), &Registry::new()).await.err();
-        assert!(matches!(&error, Some(StartError::Workers(_))), "{error:?}");
-    }
+    let wrong = SfuConfig {
+        workers: 256,
+        ..config()
+    };
+    let error = start(wrong, bus.clone(), &Registry::new()).await.err();
+    assert!(matches!(&error, Some(StartError::Workers(256))), "{error:?}");
     assert!(bus.nodes().is_empty());
 }
