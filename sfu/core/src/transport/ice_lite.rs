@@ -13,7 +13,8 @@ use crate::path::Path;
 /// No valid check for so long ends the session: clients check every 2.5–5 s and give up after 30 s
 /// themselves (RFC 7675, section 5.1).
 pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(25);
-/// The same for a session that never got a valid check.
+/// The same for a session that never got a valid check, and from an ICE restart on, which a client
+/// asks for when its path may long be dead.
 pub const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(15);
 /// A selected path that got no check with USE-CANDIDATE for so long gives way to a repeated
 /// nomination elsewhere. Above the 2.5 s at which libwebrtc checks the pair that it uses.
@@ -37,6 +38,7 @@ pub struct IceLite {
     paths: ArrayVec<CheckedPath, MAX_PATHS>,
     selected: Option<Selected>,
     last_check: Option<Instant>,
+    /// When the session or its last ICE restart began.
     started: Instant,
 }
 
@@ -99,15 +101,14 @@ impl IceLite {
 
     /// When the session ends unless a valid check comes before.
     pub fn deadline(&self) -> Instant {
-        match self.last_check {
-            Some(last) => last + CONSENT_TIMEOUT,
-            None => self.started + FIRST_CHECK_TIMEOUT,
-        }
+        let first = self.started + FIRST_CHECK_TIMEOUT;
+        self.last_check.map_or(first, |last| first.max(last + CONSENT_TIMEOUT))
     }
 
     /// New local credentials (RFC 8445, section 9). The old ones and the selected path stay until
     /// checks with the new ones come.
-    pub fn restart(&mut self, local: IceCredentials) {
+    pub fn restart(&mut self, local: IceCredentials, now: Instant) {
+        self.started = now;
         self.previous = Some(std::mem::replace(&mut self.current, Credentials::new(local)));
     }
 

@@ -181,7 +181,9 @@ fn consent_is_kept_by_any_valid_check() {
 fn a_restart_keeps_old_credentials_until_new_ones_are_used() {
     let mut agent = Agent::new();
     agent.check(udp(1), true);
-    agent.ice.restart(credentials(NEW));
+    agent.wait(24);
+    agent.ice.restart(credentials(NEW), agent.now);
+    assert_eq!(agent.ice.deadline(), agent.now + FIRST_CHECK_TIMEOUT);
     assert_eq!(agent.check(udp(1), true), None);
     assert_eq!(agent.check_with(NEW, udp(2), false), None);
     assert_eq!(agent.ice.selected(), Some(udp(1)));

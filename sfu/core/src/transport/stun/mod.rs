@@ -125,6 +125,8 @@ impl<'a> Message<'a> {
     fn on_attribute(&mut self, attribute: Attribute<'a>) -> Result<(), DropReason> {
         let value = attribute.value;
         match attribute.kind {
+            // Of a repeated attribute only the first counts (RFC 8489, section 14).
+            attribute::USERNAME if self.username.is_some() => {}
             attribute::USERNAME => self.username = Some(username(value)?),
             attribute::MESSAGE_INTEGRITY if value.len() == integrity::LEN => self.integrity_at = Some(attribute.at),
             attribute::MESSAGE_INTEGRITY => return Err(DropReason::StunMalformed),
@@ -166,6 +168,9 @@ pub fn peek_local_ufrag(packet: &[u8]) -> Result<&str, DropReason> {
     }
     for attribute in attributes {
         let attribute = attribute?;
+        if attribute.kind == attribute::MESSAGE_INTEGRITY {
+            break;
+        }
         if attribute.kind == attribute::USERNAME {
             let (local, _) = username(attribute.value)?
                 .split_once(':')

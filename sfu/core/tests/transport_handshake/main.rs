@@ -1,0 +1,218 @@
+//! Two peers in virtual time: our transport, and a client made of STUN checks and a DTLS library.
+
+mod client;
+mod link;
+
+use std::time::Duration;
+
+use dimpl::SrtpProfile;
+use tianqiao_sfu_core::drop_reason::DropReason;
+use tianqiao_sfu_core::transport::{TransportEvent, ice_lite};
+use tianqiao_sfu_core::worker_api::CloseReason;
+
+use crate::client::Version;
+use crate::link::{Pair, Setup};
+
+#[test]
+fn every_version_ends_on_aes_128_gcm_and_carries_media() {
+    for version in [Version::Dtls12, Version::Dtls13, Version::Auto] {
+        let mut pair = Pair::new(Setup {
+            version,
+            ..Setup::default()
+        });
+        pair.run(Duration::from_secs(2));
+        let path = pair.client_path();
+        assert_eq!(
+            pair.events,
+            [TransportEvent::PathChanged(path), TransportEvent::Connected],
+            "{version:?}"
+        );
+        assert_eq!(
+            pair.client.profile(),
+            Some(SrtpProfile::AEAD_AES_128_GCM),
+            "{version:?}"
+        );
+        pair.check_media_both_ways();
+    }
+}
+
+#[test]
+fn a_client_hello_in_fragments_is_understood() {
+    for version in [Version::Dtls12, Version::Dtls13, Version::Auto] {
+        let mut pair = Pair::new(Setup {
+            version,
+            mtu: 150,
+            ..Setup::default()
+        });
+        pair.run(Duration::from_secs(5));
+        assert!(pair.transport.is_connected(), "{version:?}");
+        pair.check_media_both_ways();
+    }
+}
+
+#[test]
+fn a_third_of_the_packets_lost_still_connects() {
+    for seed in 0..20 {
+        let version = [Version::Dtls12, Version::Dtls13, Version::Auto][seed as usize % 3];
+        let mut pair = Pair::new(Setup {
+            version,
+            loss_percent: 30,
+            seed,
+            ..Setup::default()
+        });
+        pair.run(Duration::from_secs(25));
+        assert!(
+            pair.transport.is_connected(),
+            "{version:?}, seed {seed}: {:?}",
+            pair.events
+        );
+        pair.check_media_both_ways();
+    }
+}
+
+#[test]
+fn a_round_trip_of_a_second_connects() {
+    let mut pair = Pair::new(Setup {
+        delay: Duration::from_millis(500),
+        ..Setup::default()
+    });
+    pair.run(Duration::from_secs(10));
+    assert!(pair.transport.is_connected());
+    pair.check_media_both_ways();
+}
+
+#[test]
+fn a_certificate_that_is_not_in_the_sdp_fails() {
+    for version in [Version::Dtls12, Version::Dtls13] {
+        let mut pair = Pair::new(Setup {
+            version,
+            wrong_fingerprint: true,
+            ..Setup::default()
+        });
+        pair.run(Duration::from_secs(2));
+        assert_eq!(
+            pair.events.last(),
+            Some(&TransportEvent::Failed(CloseReason::DtlsFailed)),
+            "{version:?}"
+        );
+        assert!(!pair.transport.is_connected());
+        assert_eq!(
+            pair.transport.unprotect_rtp(&mut [0x80; 60]),
+            Err(DropReason::SrtpNoKeys)
+        );
+        assert_eq!(pair.transport.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn a_client_without_a_handshake_is_given_up() {
+    let mut pair = Pair::new(Setup {
+        dtls: false,
+        ..Setup::default()
+    });
+    pair.run(Duration::from_secs(35));
+    assert_eq!(
+        pair.events.last(),
+        Some(&TransportEvent::Failed(CloseReason::DtlsFailed))
+    );
+}
+
+#[test]
+fn consent_expires_when_checks_stop() {
+    let mut pair = Pair::new(Setup::default());
+    pair.run(Duration::from_secs(60));
+    assert_eq!(pair.events.len(), 2, "consent is kept: {:?}", pair.events);
+    pair.client.silent = true;
+    pair.run(ice_lite::CONSENT_TIMEOUT - Duration::from_secs(3));
+    assert_eq!(pair.events.len(), 2);
+    pair.run(Duration::from_secs(4));
+    assert_eq!(
+        pair.events.last(),
+        Some(&TransportEvent::Failed(CloseReason::IceTimeout))
+    );
+}
+
+#[test]
+fn a_client_that_never_comes_is_given_up() {
+    let mut pair = Pair::new(Setup::default());
+    pair.client.silent = true;
+    pair.run(Duration::from_secs(16));
+    assert_eq!(pair.events, [TransportEvent::Failed(CloseReason::IceTimeout)]);
+}
+
+#[test]
+fn close_notify_goes_both_ways() {
+    for version in [Version::Dtls12, Version::Dtls13] {
+        let setup = Setup {
+            version,
+            ..Setup::default()
+        };
+        let mut pair = Pair::new(setup);
+        pair.run(Duration::from_secs(2));
+        pair.client.close();
+        pair.run(Duration::from_secs(1));
+        assert_eq!(pair.events.last(), Some(&TransportEvent::PeerClosed), "{version:?}");
+
+        let mut pair = Pair::new(setup);
+        pair.run(Duration::from_secs(2));
+        pair.close();
+        pair.run(Duration::from_secs(1));
+        assert!(pair.client.is_closed(), "{version:?}");
+        assert_eq!(pair.events.len(), 2, "no event of one's own closing");
+    }
+}
+
+#[test]
+fn an_address_moves_only_with_a_check_from_the_new_one() {
+    let mut pair = Pair::new(Setup::default());
+    pair.run(Duration::from_secs(2));
+    let before = pair.client_path();
+    pair.client.port += 1;
+    let after = pair.client_path();
+
+    let forged = pair.client.check_with_password("not-the-password-at-all");
+    assert_eq!(
+        pair.transport.handle_stun(pair.now, after, &forged),
+        Err(DropReason::StunIntegrity)
+    );
+    assert_eq!(
+        pair.transport.handle_dtls(pair.now, after, &[22; 40]),
+        Err(DropReason::UnknownAddress)
+    );
+    assert_eq!(pair.transport.path(), Some(before));
+
+    pair.run(Duration::from_secs(3));
+    assert_eq!(pair.transport.path(), Some(after));
+    assert_eq!(pair.events.last(), Some(&TransportEvent::PathChanged(after)));
+    pair.check_media_both_ways();
+}
+
+#[test]
+fn an_ice_restart_leaves_media_alone() {
+    let mut pair = Pair::new(Setup::default());
+    pair.run(Duration::from_secs(2));
+    pair.restart_ice();
+    pair.run(Duration::from_secs(3));
+    pair.client.use_restarted_credentials();
+    pair.client.port += 1;
+    pair.run(Duration::from_secs(60));
+    assert_eq!(
+        pair.events.last(),
+        Some(&TransportEvent::PathChanged(pair.client_path()))
+    );
+    pair.check_media_both_ways();
+}
+
+#[test]
+fn we_are_the_dtls_client_of_a_passive_peer() {
+    for loss_percent in [0, 20] {
+        let mut pair = Pair::new(Setup {
+            server_is_active: true,
+            loss_percent,
+            ..Setup::default()
+        });
+        pair.run(Duration::from_secs(20));
+        assert!(pair.transport.is_connected());
+        pair.check_media_both_ways();
+    }
+}
