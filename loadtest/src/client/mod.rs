@@ -2,6 +2,7 @@
 //! over real ICE, DTLS and SRTP.
 
 pub mod driver;
+mod keyframe_requests;
 pub mod participant;
 pub mod peer;
 pub mod rtc_peer;

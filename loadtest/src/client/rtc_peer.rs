@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use bytes::{Bytes, BytesMut};
 use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc::ice::mdns::MulticastDnsMode;
-use rtc::interceptor::Registry;
+use rtc::interceptor::{Registry, Slot};
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::RTCConfigurationBuilder;
 use rtc::peer_connection::configuration::interceptor_registry::{configure_nack, configure_rtcp_reports};
@@ -20,7 +20,6 @@ use rtc::peer_connection::state::RTCPeerConnectionState;
 use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use rtc::rtcp;
-use rtc::rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::rtcp::transport_feedbacks::transport_layer_nack::{TransportLayerNack, nack_pairs_from_sequence_numbers};
 use rtc::rtp;
@@ -33,19 +32,21 @@ use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use tianqiao_protocol::MediaKind;
 
+use super::keyframe_requests::{KeyframeRequests, Requests};
 use super::peer::{OutgoingRtp, Peer, PeerConfig, PeerEvent, ReceivedRtp, SendStream, SrtpProfile, Transmit};
 
 const AUDIO_LEVEL_URI: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 const OPUS: u8 = 111;
 const VP8: u8 = 96;
 const VP8_RTX: u8 = 97;
+/// Behind all of the crate's own interceptors.
+const LAST_SLOT: usize = 14_000;
 
 pub struct RtcPeer {
     connection: RTCPeerConnection,
     local_addr: Option<SocketAddr>,
     senders: Vec<Sender>,
-    /// Keyframe requests found while reading packets.
-    requests: Vec<u32>,
+    requests: Requests,
 }
 
 struct Sender {
@@ -57,11 +58,14 @@ struct Sender {
 impl RtcPeer {
     pub fn new(config: &PeerConfig, now: Instant) -> Result<Self> {
         let mut media_engine = media_engine()?;
-        let registry = if config.repair {
-            configure_rtcp_reports(configure_nack(Registry::new(), &mut media_engine))
-        } else {
-            Registry::new()
-        };
+        let requests = Requests::default();
+        let mut registry = Registry::new();
+        if config.repair {
+            registry = configure_rtcp_reports(configure_nack(registry, &mut media_engine));
+        }
+        if config.camera {
+            registry = registry.with(Slot::from(LAST_SLOT), KeyframeRequests::new(requests.clone()));
+        }
         let profile = match config.srtp {
             SrtpProfile::AeadAes128Gcm => SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
             SrtpProfile::Aes128CmHmacSha1_80 => SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
@@ -81,7 +85,7 @@ impl RtcPeer {
             connection,
             local_addr: None,
             senders: Vec::new(),
-            requests: Vec::new(),
+            requests,
         };
         if config.microphone {
             peer.add_sender(MediaKind::Audio)?;
@@ -144,16 +148,6 @@ impl RtcPeer {
         // The track only names whom the packet is from; the wire does not carry it.
         let message = RTCMessage::RtcpPacket(String::new(), vec![packet]);
         Ok(self.connection.handle_write(TaggedRTCMessage { now, message })?)
-    }
-
-    fn handle_rtcp(&mut self, packets: &[Box<dyn rtcp::Packet>]) {
-        for packet in packets {
-            if let Some(pli) = packet.as_any().downcast_ref::<PictureLossIndication>() {
-                self.requests.push(pli.media_ssrc);
-            } else if let Some(fir) = packet.as_any().downcast_ref::<FullIntraRequest>() {
-                self.requests.extend(fir.fir.iter().map(|entry| entry.ssrc));
-            }
-        }
     }
 }
 
@@ -266,7 +260,6 @@ impl Peer for RtcPeer {
                         payload: packet.payload,
                     });
                 }
-                RTCMessage::RtcpPacket(_, packets) => self.handle_rtcp(&packets),
                 _ => {}
             }
         }
@@ -274,7 +267,8 @@ impl Peer for RtcPeer {
     }
 
     fn poll_event(&mut self) -> Option<PeerEvent> {
-        if let Some(ssrc) = self.requests.pop() {
+        let request = self.requests.lock().expect("nobody panics with the lock").pop();
+        if let Some(ssrc) = request {
             return Some(PeerEvent::KeyframeRequested { ssrc });
         }
         while let Some(event) = self.connection.poll_event() {
