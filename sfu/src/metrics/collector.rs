@@ -164,15 +164,13 @@ mod tests {
     use tianqiao_sfu_core::units::WorkerIndex;
 
     use super::*;
-    use crate::metrics::{NodeMetrics, ShellCounters};
+    use crate::metrics::ShellCounters;
 
     #[test]
     fn what_workers_publish_is_scraped() {
         let workers: Vec<_> = (0..2).map(|i| Arc::new(WorkerStats::new(WorkerIndex(i)))).collect();
         let registry = Registry::new();
         WorkerCollector::register(&registry, workers.clone()).expect("no name twice");
-        let node = NodeMetrics::register(&registry).expect("no name twice");
-        node.rooms.set(4);
 
         for (worker, packets) in workers.iter().zip([3, 5]) {
             let mut core = Counters {
@@ -195,7 +193,6 @@ mod tests {
             .encode_to_string(&registry.gather())
             .expect("encodes");
         for line in [
-            "tianqiao_sfu_rooms 4",
             "tianqiao_sfu_connections{worker=\"1\"} 7",
             "tianqiao_sfu_rtp_packets_total{direction=\"out\",worker=\"0\"} 3",
             "tianqiao_sfu_rtp_packets_total{direction=\"out\",worker=\"1\"} 5",
@@ -209,6 +206,16 @@ mod tests {
             "tianqiao_sfu_forwarding_latency_seconds_count 8",
         ] {
             assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_docs_list_every_metric_and_reason() {
+        let docs = include_str!("../../../docs/metrics.md");
+        let names = FAMILIES.iter().map(|family| family.name).chain([DROPS.0, LATENCY.0]);
+        let reasons = DropReason::ALL.iter().map(|reason| reason.label());
+        for word in names.chain(reasons) {
+            assert!(docs.contains(&format!("`{word}`")), "{word} is not in docs/metrics.md");
         }
     }
 }
