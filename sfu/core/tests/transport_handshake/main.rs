@@ -46,6 +46,11 @@ fn a_client_hello_in_fragments_is_understood() {
         });
         pair.run(Duration::from_secs(5));
         assert!(pair.transport.is_connected(), "{version:?}");
+        assert_eq!(
+            pair.client.profile(),
+            Some(SrtpProfile::AEAD_AES_128_GCM),
+            "{version:?}"
+        );
         pair.check_media_both_ways();
     }
 }
@@ -57,6 +62,7 @@ fn a_third_of_the_packets_lost_still_connects() {
         let mut pair = Pair::new(Setup {
             version,
             loss_percent: 30,
+            mtu: if seed % 2 == 0 { 1150 } else { 250 },
             seed,
             ..Setup::default()
         });

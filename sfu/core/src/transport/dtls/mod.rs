@@ -1,6 +1,7 @@
 //! DTLS 1.2 and 1.3 of one connection: the handshake that yields SRTP keys (RFC 5764), and its end.
 
 mod certificate;
+mod client_hello;
 mod srtp_profile;
 
 use std::time::Instant;
@@ -10,6 +11,7 @@ use dimpl::{Dtls, Output, SrtpProfile};
 pub use self::certificate::{Certificate, CertificateError, HANDSHAKE_TIMEOUT};
 
 use self::certificate::compute_fingerprint;
+use self::client_hello::Reassembly;
 use super::srtp::{ExportedKeys, Profile};
 use crate::drop_reason::DropReason;
 use crate::negotiated::{DtlsRole, Fingerprint};
@@ -40,6 +42,7 @@ pub struct Endpoint {
     is_peer_verified: bool,
     is_connected: bool,
     has_keys: bool,
+    client_hello: Reassembly,
     buffer: Vec<u8>,
 }
 
@@ -60,6 +63,7 @@ impl Endpoint {
             is_peer_verified: false,
             is_connected: false,
             has_keys: false,
+            client_hello: Reassembly::default(),
             buffer: Vec::new(),
         }
     }
@@ -97,9 +101,15 @@ impl Endpoint {
         if self.role == DtlsRole::Active && dtls.protocol_version().is_none() && !is_answer() {
             return Err(DropReason::DtlsUnexpected);
         }
-        let packet = match self.role {
-            DtlsRole::Passive if !self.is_connected => srtp_profile::hide_other_profiles(packet),
-            _ => packet.into(),
+        let joined;
+        let packet = if self.role == DtlsRole::Passive && !self.is_connected {
+            let Some(whole) = self.client_hello.join(packet) else {
+                return Ok(());
+            };
+            joined = whole;
+            srtp_profile::hide_other_profiles(&joined)
+        } else {
+            packet.into()
         };
         if dtls
             .handle_timeout(now)
@@ -167,7 +177,10 @@ impl Endpoint {
                     }
                     self.is_peer_verified = true;
                 }
-                Output::Connected => self.is_connected = true,
+                Output::Connected => {
+                    self.is_connected = true;
+                    self.client_hello = Reassembly::default();
+                }
                 Output::KeyingMaterial(material, profile) => {
                     let keys = known_profile(profile).and_then(|profile| ExportedKeys::parse(profile, &material));
                     let Some(keys) = keys.filter(|_| self.is_peer_verified) else {

@@ -35,8 +35,8 @@ const DTLS_12_HEADER_LEN: usize = 12;
 const DTLS_13_HEADER_LEN: usize = 4;
 const USE_SRTP: [u8; 2] = [0x00, 0x0e];
 
-/// A datagram from a DTLS client as `dimpl` shall see it. A ClientHello that is spread over several
-/// fragments stays as it is; then the choice is `dimpl`'s.
+/// A datagram from a DTLS client as `dimpl` shall see it. Fragments of a ClientHello stay as they are,
+/// so they are joined before; see [`super::client_hello`].
 pub(super) fn hide_other_profiles(datagram: &[u8]) -> Cow<'_, [u8]> {
     let mut hidden = Cow::Borrowed(datagram);
     for message in client_hellos_in_datagram(datagram) {
