@@ -2,7 +2,7 @@
 
 use crate::units::TrackId;
 
-/// The forwarded tracks of a room, those that last began to speak first. One more is kept than a
+/// The forwarded tracks of a room, those that last began to speak first. A few more are kept than a
 /// listener gets, for the listeners who are among them themselves.
 #[derive(Debug, Default)]
 pub(super) struct AudioSet {
@@ -13,10 +13,6 @@ pub(super) struct AudioSet {
 impl AudioSet {
     pub(super) fn order(&self) -> &[TrackId] {
         &self.order
-    }
-
-    pub(super) fn contains(&self, track: TrackId) -> bool {
-        self.order.contains(&track)
     }
 
     /// In are, up to `size`: `first` (dominant speaker, shared sound); then `speaking`, the loudest

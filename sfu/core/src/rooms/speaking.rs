@@ -13,6 +13,9 @@ use super::{RoomKey, Rooms, SessionKey};
 /// shows even where levels cease.
 const SPEAKING_TICK: Duration = Duration::from_millis(300);
 
+/// A listener's own tracks are left out for him: a microphone and the sound of a screen.
+const OWN_AUDIO_TRACKS: usize = 2;
+
 impl Rooms {
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.wakeups.first().map(|&(at, _)| at)
@@ -77,7 +80,7 @@ impl Rooms {
         let first: Vec<TrackId> = room.meter.dominant().into_iter().chain(shared).collect();
         if !room
             .audio
-            .update(loudest + 1, &first, room.meter.speaking(), &room.audible)
+            .update(loudest + OWN_AUDIO_TRACKS, &first, room.meter.speaking(), &room.audible)
         {
             return;
         }
@@ -94,13 +97,10 @@ impl Rooms {
             dominant: dominant.map(|key| sessions[key.0].id.clone()),
             speaking: Vec::new(),
         };
-        for &track in room
-            .meter
-            .speaking()
-            .iter()
-            .filter(|&&track| room.audio.contains(track))
-        {
-            if let Some(owner) = tracks.get(&track) {
+        let order = room.audio.order();
+        let forwarded = &order[..order.len().min(self.config.loudest)];
+        for track in room.meter.speaking().iter().filter(|track| forwarded.contains(track)) {
+            if let Some(owner) = tracks.get(track) {
                 let id = &sessions[owner.session.0].id;
                 if !speaking.speaking.contains(id) {
                     speaking.speaking.push(id.clone());

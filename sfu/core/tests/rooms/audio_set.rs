@@ -121,3 +121,15 @@ fn a_newcomer_takes_the_slot_that_plays_with_his_picture() {
     assert_eq!(heard(&node, "ear"), ["alice", "bob"]);
     assert!(node.shown("ear").contains(&"a3:bob".to_owned()));
 }
+
+#[test]
+fn a_presenter_hears_as_many_as_everybody() {
+    let mut node = Node::new(2);
+    node.join(listener("film").publishing(&[Microphone, ScreenAudio]));
+    for i in 0..10 {
+        node.join(speaker(i));
+    }
+    node.speak(&["film"], 1_000);
+    assert_eq!(heard(&node, "film").len(), 4);
+    assert_eq!(heard(&node, "9").len(), 4);
+}

@@ -18,7 +18,7 @@ pub fn mid(text: &str) -> Mid {
 }
 
 /// Who joins, with what. Media sections are named `p0`, `p1`… (published), `a0`… and `v0`… (slots).
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Joiner {
     pub name: String,
     pub room: &'static str,

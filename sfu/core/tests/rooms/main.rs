@@ -2,6 +2,7 @@
 
 mod active_speaker;
 mod audio_set;
+mod chaos;
 mod cleanup;
 mod follow;
 mod harness;
