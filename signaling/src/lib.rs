@@ -1,10 +1,22 @@
 //! Tianqiao's control plane: the web page, REST, the WebSocket of each participant, WHIP and WHEP,
 //! and the meetings behind them. Media is answered and carried by SFU nodes on the bus.
 
-pub mod auth;
+mod app;
+mod assets;
+mod auth;
 pub mod config;
-pub mod data_dir;
-pub mod limits;
-pub mod meeting;
-pub mod metrics;
-pub mod refusal;
+mod data_dir;
+mod gates;
+mod http;
+mod limits;
+pub mod logging;
+mod meeting;
+mod meetings;
+mod metrics;
+mod refusal;
+pub mod server;
+mod session;
+mod tls;
+
+pub use config::Config;
+pub use server::Server;

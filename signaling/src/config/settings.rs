@@ -95,6 +95,8 @@ settings! {
         max_waiting_messages: usize = "256";
     }
     "Limits" {
+        "WebSockets that are open at a time."
+        max_websockets: u32 = "20000";
         "Largest WebSocket message, also once inflated."
         max_message_size: ByteSize = "256KiB";
         "Largest SDP offer."

@@ -209,11 +209,22 @@ impl Meeting {
         self.participants.get(id).is_some_and(Participant::is_listed)
     }
 
-    /// Who may change the session over HTTP: the person whose token made it.
-    pub fn is_identity(&self, id: &str, identity: &str) -> bool {
-        self.participants
-            .get(id)
-            .is_some_and(|member| member.identity == identity)
+    /// Whether `id` is a WHIP or WHEP session that `identity`'s token has opened.
+    pub fn is_own_http_session(&self, id: &str, identity: &str) -> bool {
+        let member = self.participants.get(id);
+        member.is_some_and(|member| member.kind != Kind::Web && member.identity == identity)
+    }
+
+    /// Counts the ICE restarts over HTTP of a session, from 0.
+    pub fn ice_generation(&self, id: &str) -> u32 {
+        self.participants.get(id).map_or(0, |member| member.ice_generation)
+    }
+
+    pub fn on_ice_restarted(&mut self, id: &str) -> u32 {
+        self.participants.get_mut(id).map_or(0, |member| {
+            member.ice_generation = member.ice_generation.wrapping_add(1);
+            member.ice_generation
+        })
     }
 
     pub fn set_muted(&mut self, now: Instant, id: &str, track: TrackId, muted: bool) {

@@ -58,6 +58,8 @@ pub(super) struct Participant {
     pub tracks: Vec<TrackInfo>,
     /// The latest change of the list that it knows of.
     pub knows_roster_until: u64,
+    /// ICE restarts over HTTP so far.
+    pub ice_generation: u32,
     name: String,
     /// What each video slot shows, by mid. While reserved: the changes that came before the answer.
     slots: BTreeMap<String, Option<TrackId>>,
@@ -73,6 +75,7 @@ impl Participant {
             phase: Phase::Reserved,
             tracks: Vec::new(),
             knows_roster_until: 0,
+            ice_generation: 0,
             name: newcomer.name,
             slots: BTreeMap::new(),
         }

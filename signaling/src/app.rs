@@ -1,0 +1,59 @@
+//! What every request handler needs.
+
+use std::sync::Arc;
+
+use prometheus::Registry;
+use tianqiao_bus::Bus;
+use tokio::sync::{Semaphore, watch};
+
+use crate::assets::Assets;
+use crate::auth::Tokens;
+use crate::config::Config;
+use crate::gates::Gates;
+use crate::meetings::Meetings;
+use crate::metrics::Metrics;
+
+pub struct App {
+    pub config: Config,
+    pub tokens: Tokens,
+    pub gates: Gates,
+    pub meetings: Arc<Meetings>,
+    pub metrics: Arc<Metrics>,
+    pub registry: Registry,
+    pub assets: Assets,
+    /// A permit for each open WebSocket.
+    pub websockets: Arc<Semaphore>,
+    /// True once the server stops.
+    pub shutdown: watch::Receiver<bool>,
+    /// `https` or `http`, for links where no public URL is set.
+    pub scheme: &'static str,
+}
+
+impl App {
+    pub fn new(
+        config: Config,
+        secret: &[u8; 32],
+        scheme: &'static str,
+        bus: Arc<dyn Bus>,
+        registry: Registry,
+        shutdown: watch::Receiver<bool>,
+    ) -> prometheus::Result<Arc<Self>> {
+        let metrics = Arc::new(Metrics::register(&registry)?);
+        Ok(Arc::new(Self {
+            tokens: Tokens::new(secret, config.token_ttl),
+            gates: Gates::new(&config),
+            meetings: Meetings::new(&config, bus, metrics.clone()),
+            metrics,
+            registry,
+            assets: Assets::embedded(),
+            websockets: Arc::new(Semaphore::new(config.max_websockets as usize)),
+            shutdown,
+            scheme,
+            config,
+        }))
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        *self.shutdown.borrow()
+    }
+}

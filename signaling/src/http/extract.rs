@@ -1,0 +1,70 @@
+//! What handlers take from a request, with refusals of ours where it is wrong.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+use tianqiao_protocol::ErrorCode;
+
+use crate::app::App;
+use crate::refusal::Refusal;
+
+/// A JSON body.
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Refusal> {
+        match Json::from_request(request, app).await {
+            Ok(Json(value)) => Ok(Self(value)),
+            Err(rejection) => Err(refusal(&rejection)),
+        }
+    }
+}
+
+fn refusal(rejection: &JsonRejection) -> Refusal {
+    let status = rejection.status();
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        return too_large();
+    }
+    let message = match rejection {
+        JsonRejection::MissingJsonContentType(_) => "the body must be application/json",
+        JsonRejection::JsonSyntaxError(_) => "the body is not JSON",
+        JsonRejection::JsonDataError(_) => "the body lacks a field, or has one that is unknown or of another type",
+        _ => "the body cannot be read",
+    };
+    let refusal = Refusal::new(ErrorCode::BadMessage, message);
+    match status {
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => refusal.with_status(status),
+        _ => refusal,
+    }
+}
+
+pub fn too_large() -> Refusal {
+    Refusal::new(ErrorCode::TooLarge, "the body is too large")
+}
+
+/// The client's address: the peer's, or where so set what the proxy says.
+pub struct ClientIp(pub IpAddr);
+
+impl FromRequestParts<Arc<App>> for ClientIp {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |ConnectInfo(peer)| peer.ip());
+        let forwarded = || {
+            let value = parts.headers.get_all("x-forwarded-for").iter().next_back()?;
+            value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+        };
+        let forwarded: Option<IpAddr> = app.config.trust_forwarded_for.then(forwarded).flatten();
+        Ok(Self(forwarded.unwrap_or(peer).to_canonical()))
+    }
+}

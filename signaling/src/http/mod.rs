@@ -1,0 +1,70 @@
+//! Everything that is served over HTTP: a file per resource.
+
+mod extract;
+mod health;
+mod layers;
+mod media_session;
+mod meetings;
+mod page;
+mod sdp_fragment;
+mod tokens;
+mod websocket;
+mod whep;
+mod whip;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware;
+use axum::routing::{get, patch, post};
+use tianqiao_protocol::ErrorCode;
+
+use crate::app::App;
+use crate::refusal::Refusal;
+
+/// Bodies of REST are a title, a name, a passcode.
+const MAX_JSON_BODY: usize = 16 * 1024;
+
+pub fn router(app: Arc<App>) -> Router {
+    let api = Router::new()
+        .route("/meetings", post(meetings::create))
+        .route("/meetings/{meeting}", get(meetings::show).delete(meetings::end))
+        .route("/meetings/{meeting}/tokens", post(tokens::create))
+        .route("/ws", get(websocket::upgrade))
+        .layer(DefaultBodyLimit::max(MAX_JSON_BODY));
+    let session = patch(media_session::change)
+        .delete(media_session::end)
+        .options(media_session::session_options);
+    let media = Router::new()
+        .route(
+            "/whip/{meeting}",
+            post(whip::create).options(media_session::endpoint_options),
+        )
+        .route(
+            "/whep/{meeting}",
+            post(whep::create).options(media_session::endpoint_options),
+        )
+        .route("/whip/{meeting}/{session}", session.clone())
+        .route("/whep/{meeting}/{session}", session)
+        .layer(DefaultBodyLimit::max(app.config.max_sdp_size.0))
+        .layer(middleware::map_response(media_session::allow_origins));
+    Router::new()
+        .nest("/api/v1", api)
+        .merge(media)
+        .route("/", get(page::index))
+        .route("/m/{code}", get(page::index))
+        .route("/metrics", get(health::metrics))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .fallback(page::file)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::map_response(layers::harden))
+        .route_layer(middleware::from_fn_with_state(app.clone(), layers::measure))
+        .with_state(app)
+}
+
+async fn method_not_allowed() -> Refusal {
+    Refusal::new(ErrorCode::BadMessage, "the resource has no such method").with_status(StatusCode::METHOD_NOT_ALLOWED)
+}

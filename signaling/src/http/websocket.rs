@@ -1,0 +1,39 @@
+//! `GET /api/v1/ws`
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::response::Response;
+use tianqiao_protocol::ErrorCode;
+use tianqiao_protocol::ws::SUBPROTOCOL;
+
+use super::extract::ClientIp;
+use crate::app::App;
+use crate::refusal::Refusal;
+use crate::session;
+
+pub async fn upgrade(
+    State(app): State<Arc<App>>,
+    ClientIp(ip): ClientIp,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Refusal> {
+    let upgrade = upgrade.map_err(|rejection| {
+        Refusal::new(ErrorCode::BadMessage, "not a WebSocket handshake").with_status(rejection.status())
+    })?;
+    if app.is_stopping() {
+        return Err(Refusal::new(ErrorCode::Unavailable, "the server stops"));
+    }
+    let permit = app.websockets.clone().try_acquire_owned();
+    let permit = permit.map_err(|_| Refusal::new(ErrorCode::Unavailable, "there are too many WebSockets"))?;
+    let limit = app.config.max_message_size.0;
+    Ok(upgrade
+        .protocols([SUBPROTOCOL])
+        .max_message_size(limit)
+        .max_frame_size(limit)
+        .on_upgrade(move |socket| async move {
+            session::run(app, socket, ip).await;
+            drop(permit);
+        }))
+}

@@ -1,0 +1,128 @@
+//! How a client gets into a meeting: a place, an answer to its offer, the room's state. The same
+//! for WebSocket, WHIP and WHEP.
+
+use std::sync::Arc;
+
+use tianqiao_protocol::control::{AudioPolicy, OpenSession, SfuReply, SfuRequest};
+use tianqiao_protocol::ws::{EndReason, RoomState};
+use tianqiao_protocol::{ErrorCode, ParticipantId, SlotTarget, SlotView, TrackDeclaration};
+
+use super::live::{Attachment, LiveMeeting};
+use crate::auth::{Claims, random_id};
+use crate::config::Config;
+use crate::meeting::{Kind, Newcomer};
+use crate::refusal::Refusal;
+
+/// RFC 9143 sets no length; the SDES limit of one-byte RTP header extensions does.
+const MAX_MID_LENGTH: usize = 16;
+const MAX_ID_LENGTH: usize = 32;
+
+/// An offer with what the client says of it.
+#[derive(Clone, Debug, Default)]
+pub struct Offered {
+    pub sdp: String,
+    pub tracks: Vec<TrackDeclaration>,
+    pub slots: Vec<SlotView>,
+}
+
+pub struct Entry {
+    pub claims: Claims,
+    pub kind: Kind,
+    pub offered: Offered,
+    pub audio: AudioPolicy,
+}
+
+pub struct Entered {
+    pub participant: ParticipantId,
+    /// With which the session can be resumed.
+    pub secret: String,
+    pub sdp: String,
+    pub state: RoomState,
+    /// Of [`Kind::Web`].
+    pub attachment: Option<Attachment>,
+}
+
+impl Offered {
+    pub fn check(&self, config: &Config) -> Result<(), Refusal> {
+        if self.sdp.len() > config.max_sdp_size.0 {
+            return Err(Refusal::new(ErrorCode::TooLarge, "the SDP is too large"));
+        }
+        if self.tracks.len() > config.max_tracks {
+            return Err(Refusal::new(ErrorCode::TooManyTracks, "too many tracks"));
+        }
+        if self.tracks.iter().any(|track| !is_mid(&track.mid)) {
+            return Err(Refusal::new(ErrorCode::BadMessage, "not a mid"));
+        }
+        check_slots(&self.slots, config)
+    }
+}
+
+pub fn check_slots(slots: &[SlotView], config: &Config) -> Result<(), Refusal> {
+    if slots.len() > config.max_slots {
+        return Err(Refusal::new(ErrorCode::TooLarge, "too many slots"));
+    }
+    for slot in slots {
+        let known = match &slot.target {
+            SlotTarget::Source { participant, .. } => participant.len() <= MAX_ID_LENGTH,
+            SlotTarget::Nobody | SlotTarget::ActiveSpeaker => true,
+        };
+        if !known || !is_mid(&slot.mid) {
+            return Err(Refusal::new(ErrorCode::BadMessage, "not a slot"));
+        }
+    }
+    Ok(())
+}
+
+fn is_mid(mid: &str) -> bool {
+    (1..=MAX_MID_LENGTH).contains(&mid.len())
+}
+
+impl LiveMeeting {
+    /// Must not be cancelled between its steps: callers whose client may hang up spawn it.
+    pub async fn enter(self: &Arc<Self>, entry: Entry) -> Result<Entered, Refusal> {
+        let newcomer = Newcomer {
+            id: random_id::<9>(),
+            identity: entry.claims.sub,
+            name: entry.claims.name,
+            kind: entry.kind,
+            secret: random_id::<18>(),
+        };
+        let participant = newcomer.id.clone();
+        let secret = newcomer.secret.clone();
+        self.reserve(newcomer)?;
+        let open = SfuRequest::Open(OpenSession {
+            room: self.id.clone(),
+            session: participant.clone(),
+            sdp: entry.offered.sdp,
+            tracks: entry.offered.tracks,
+            slots: entry.offered.slots,
+            audio: entry.audio,
+        });
+        let answered = match self.request(open).await {
+            Ok(SfuReply::Answered { sdp, tracks, slots }) => Ok((sdp, tracks, slots)),
+            Ok(_) => Err(Refusal::new(
+                ErrorCode::Internal,
+                "the media server answered something else",
+            )),
+            Err(refusal) => Err(refusal),
+        };
+        let admitted = answered.and_then(|(sdp, tracks, slots)| {
+            let with_websocket = entry.kind == Kind::Web;
+            let (state, attachment) = self.admit(&participant, tracks, slots, with_websocket)?;
+            Ok((sdp, state, attachment))
+        });
+        match admitted {
+            Ok((sdp, state, attachment)) => Ok(Entered {
+                participant,
+                secret,
+                sdp,
+                state,
+                attachment,
+            }),
+            Err(refusal) => {
+                self.leave(&participant, EndReason::Left);
+                Err(refusal)
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What a joined client asks for: a function per message.
+
+use tianqiao_protocol::control::{SfuReply, SfuRequest};
+use tianqiao_protocol::ws::{Answer, ClientMessage, EndReason, Offer, ServerMessage};
+use tianqiao_protocol::{ErrorCode, SlotView, TrackId};
+
+use super::wire::Wire;
+use crate::app::App;
+use crate::meetings::{Attachment, Offered, check_slots};
+use crate::refusal::Refusal;
+
+/// False where the WebSocket is lost.
+pub async fn handle(app: &App, wire: &mut Wire, attachment: &Attachment, message: ClientMessage) -> bool {
+    let result = match message {
+        ClientMessage::Join(_) | ClientMessage::Resume(_) => {
+            Err(Refusal::new(ErrorCode::AlreadyJoined, "this WebSocket has joined"))
+        }
+        ClientMessage::Offer(offer) => return handle_offer(app, wire, attachment, offer).await,
+        ClientMessage::Viewport { slots } => handle_viewport(app, attachment, slots).await,
+        ClientMessage::Mute { track, muted } => handle_mute(attachment, track, muted).await,
+        ClientMessage::Chat { text } => attachment.live.send_chat(&attachment.participant, &text),
+        ClientMessage::Ping { t } => return wire.send(&ServerMessage::Pong { t }).await,
+        ClientMessage::Leave => {
+            // The queue's end brings `ended` and the close frame.
+            attachment.live.leave(&attachment.participant, EndReason::Left);
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => true,
+        Err(refusal) => wire.refuse(refusal, None).await,
+    }
+}
+
+async fn handle_offer(app: &App, wire: &mut Wire, attachment: &Attachment, offer: Offer) -> bool {
+    let id = offer.id;
+    match renegotiate(app, attachment, offer).await {
+        Ok(answer) => wire.send(&ServerMessage::Answer(answer)).await,
+        Err(refusal) => wire.refuse(refusal, Some(id)).await,
+    }
+}
+
+async fn renegotiate(app: &App, attachment: &Attachment, offer: Offer) -> Result<Answer, Refusal> {
+    let offered = Offered {
+        sdp: offer.sdp,
+        tracks: offer.tracks,
+        slots: offer.slots,
+    };
+    offered.check(&app.config)?;
+    let request = SfuRequest::Offer {
+        session: attachment.participant.clone(),
+        sdp: offered.sdp,
+        tracks: offered.tracks,
+        slots: offered.slots,
+    };
+    let SfuReply::Answered { sdp, tracks, slots } = attachment.live.request(request).await? else {
+        return Err(Refusal::new(
+            ErrorCode::Internal,
+            "the media server answered something else",
+        ));
+    };
+    attachment
+        .live
+        .set_answered(&attachment.participant, tracks.clone(), slots);
+    Ok(Answer {
+        id: offer.id,
+        sdp,
+        tracks,
+    })
+}
+
+async fn handle_viewport(app: &App, attachment: &Attachment, slots: Vec<SlotView>) -> Result<(), Refusal> {
+    check_slots(&slots, &app.config)?;
+    let session = attachment.participant.clone();
+    attachment.live.request(SfuRequest::Viewport { session, slots }).await?;
+    Ok(())
+}
+
+async fn handle_mute(attachment: &Attachment, track: TrackId, muted: bool) -> Result<(), Refusal> {
+    let session = attachment.participant.clone();
+    if !attachment.live.has_track(&session, track) {
+        return Err(Refusal::new(ErrorCode::TrackUnknown, "you publish no such track"));
+    }
+    attachment
+        .live
+        .request(SfuRequest::Mute { session, track, muted })
+        .await?;
+    attachment.live.set_muted(&attachment.participant, track, muted);
+    Ok(())
+}

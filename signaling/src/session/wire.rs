@@ -1,0 +1,217 @@
+//! One WebSocket: frames to messages and back, within the limits of size and rate.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use futures_util::StreamExt;
+use tianqiao_protocol::ErrorCode;
+use tianqiao_protocol::frame::{InflateError, inflate};
+use tianqiao_protocol::ws::{ClientMessage, ServerMessage};
+use tungstenite::error::CapacityError;
+
+use super::frame::{Frame, client_label};
+use crate::app::App;
+use crate::limits::{Rate, TokenBucket};
+use crate::meetings::now;
+use crate::refusal::Refusal;
+
+/// A peer that takes no byte for this long is gone.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// Messages over the rate, in a row, after which the WebSocket is closed.
+const MAX_EXCESS: u32 = 200;
+
+/// Private-use close codes (RFC 6455, section 7.4.2).
+pub const CLOSE_SLOW: u16 = 4000;
+
+/// What came in.
+pub enum Incoming {
+    Message(ClientMessage),
+    /// Answer with an error and go on.
+    Refused(Refusal),
+    /// Answer with an error and close.
+    Fatal(Refusal, u16),
+    /// A pong or the like: the peer lives.
+    Alive,
+    Closed,
+}
+
+pub struct Wire {
+    socket: WebSocket,
+    app: Arc<App>,
+    pub ip: IpAddr,
+    bucket: TokenBucket,
+    excess: u32,
+    /// The client has sent a binary frame.
+    compress: bool,
+    pub heard_at: Instant,
+}
+
+impl Wire {
+    pub fn new(socket: WebSocket, app: Arc<App>, ip: IpAddr) -> Self {
+        let rate = Rate::per_second(app.config.message_rate, app.config.message_burst);
+        app.metrics.websockets.inc();
+        Self {
+            socket,
+            ip,
+            bucket: TokenBucket::new(rate, now()),
+            excess: 0,
+            compress: false,
+            heard_at: now(),
+            app,
+        }
+    }
+
+    /// Cancel-safe.
+    pub async fn recv(&mut self) -> Incoming {
+        let frame = match self.socket.next().await {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) if is_too_long(&error) => return self.too_large(),
+            Some(Err(_)) | None => return Incoming::Closed,
+        };
+        self.heard_at = now();
+        let text = match frame {
+            Message::Text(text) => {
+                self.count_in(text.len());
+                text.as_str().to_owned()
+            }
+            Message::Binary(data) => {
+                self.count_in(data.len());
+                self.compress = true;
+                match inflate(&data, self.app.config.max_message_size.0) {
+                    Ok(text) => text,
+                    Err(InflateError::TooLarge { .. }) => return self.too_large(),
+                    Err(InflateError::Malformed) => {
+                        return self.limited(|| Incoming::Refused(bad_message("not deflated text")));
+                    }
+                }
+            }
+            Message::Ping(_) | Message::Pong(_) => return self.limited(|| Incoming::Alive),
+            Message::Close(_) => return Incoming::Closed,
+        };
+        if text.len() > self.app.config.max_message_size.0 {
+            return self.too_large();
+        }
+        let metrics = self.app.metrics.clone();
+        self.limited(|| match serde_json::from_str::<ClientMessage>(&text) {
+            Ok(message) => {
+                metrics
+                    .ws_messages
+                    .with_label_values(&["in", client_label(&message)])
+                    .inc();
+                Incoming::Message(message)
+            }
+            Err(error) => {
+                metrics.ws_messages.with_label_values(&["in", "malformed"]).inc();
+                // The parser's words tell the place, never the content.
+                let place = format!("not a message: line {}, column {}", error.line(), error.column());
+                Incoming::Refused(Refusal::new(ErrorCode::BadMessage, place))
+            }
+        })
+    }
+
+    /// What `read` makes of the frame, unless the peer sends too many.
+    fn limited(&mut self, read: impl FnOnce() -> Incoming) -> Incoming {
+        let Err(wait) = self.bucket.take(now()) else {
+            self.excess = 0;
+            return read();
+        };
+        self.excess += 1;
+        let refusal = Refusal::rate_limited("too many messages", wait);
+        match self.excess {
+            1 => Incoming::Refused(refusal),
+            excess if excess < MAX_EXCESS => Incoming::Alive,
+            _ => Incoming::Fatal(refusal, close_code::POLICY),
+        }
+    }
+
+    fn too_large(&self) -> Incoming {
+        let refusal = Refusal::new(ErrorCode::TooLarge, "the message is too large");
+        Incoming::Fatal(refusal, close_code::SIZE)
+    }
+
+    pub async fn send(&mut self, message: &ServerMessage) -> bool {
+        self.send_frame(&Frame::new(message)).await
+    }
+
+    /// False where the WebSocket is lost.
+    pub async fn send_frame(&mut self, frame: &Frame) -> bool {
+        let message = frame.to_message(self.compress);
+        let bytes = match &message {
+            Message::Text(text) => text.len(),
+            Message::Binary(data) => data.len(),
+            _ => 0,
+        };
+        self.app
+            .metrics
+            .ws_messages
+            .with_label_values(&["out", frame.label])
+            .inc();
+        self.app
+            .metrics
+            .ws_bytes
+            .with_label_values(&["out"])
+            .inc_by(bytes as u64);
+        self.send_raw(message).await
+    }
+
+    pub async fn refuse(&mut self, refusal: Refusal, offer: Option<u32>) -> bool {
+        let code = serde_json::to_value(refusal.code);
+        let code = code.as_ref().ok().and_then(|code| code.as_str()).unwrap_or("internal");
+        self.app.metrics.refusals.with_label_values(&[code]).inc();
+        tracing::debug!(code, message = %refusal.message, "refused");
+        self.send(&ServerMessage::Error(refusal.into_ws(offer))).await
+    }
+
+    pub async fn ping(&mut self) -> bool {
+        self.send_raw(Message::Ping(Default::default())).await
+    }
+
+    /// Sends the close frame and waits for the peer's, for a short time.
+    pub async fn close(mut self, code: u16) {
+        let frame = CloseFrame {
+            code,
+            reason: Default::default(),
+        };
+        if !self.send_raw(Message::Close(Some(frame))).await {
+            return;
+        }
+        let drain = async { while let Some(Ok(_)) = self.socket.next().await {} };
+        let _ = tokio::time::timeout(Duration::from_secs(1), drain).await;
+    }
+
+    async fn send_raw(&mut self, message: Message) -> bool {
+        matches!(
+            tokio::time::timeout(SEND_TIMEOUT, self.socket.send(message)).await,
+            Ok(Ok(()))
+        )
+    }
+
+    fn count_in(&self, bytes: usize) {
+        self.app
+            .metrics
+            .ws_bytes
+            .with_label_values(&["in"])
+            .inc_by(bytes as u64);
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.app.metrics.websockets.dec();
+    }
+}
+
+fn bad_message(message: &'static str) -> Refusal {
+    Refusal::new(ErrorCode::BadMessage, message)
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    let source = std::error::Error::source(error);
+    let error = source.and_then(|source| source.downcast_ref::<tungstenite::Error>());
+    matches!(
+        error,
+        Some(tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }))
+    )
+}

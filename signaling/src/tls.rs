@@ -1,0 +1,52 @@
+//! Where HTTPS gets its certificate: files of the operator's, or one that signs itself.
+
+use std::io;
+
+use anyhow::Context;
+use axum_server::tls_rustls::RustlsConfig;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+use crate::config::Config;
+use crate::data_dir::DataDir;
+
+/// Certificate and key of the self-signed certificate, in one PEM file.
+const SELF_SIGNED: &str = "self-signed.pem";
+
+/// `None`: plain HTTP.
+pub async fn load(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<RustlsConfig>> {
+    if let (Some(cert), Some(key)) = (&config.tls_cert, &config.tls_key) {
+        let tls = RustlsConfig::from_pem_file(cert, key).await;
+        let tls = tls.with_context(|| format!("cannot use {} and {}", cert.display(), key.display()))?;
+        return Ok(Some(tls));
+    }
+    if config.plain_http || config.listen.ip().is_loopback() {
+        return Ok(None);
+    }
+    let pem = data_dir
+        .read_or_create(SELF_SIGNED, || self_signed(config))
+        .context(SELF_SIGNED)?;
+    tracing::warn!(
+        "no tls-cert is set: serving HTTPS with a self-signed certificate ({}). Browsers will warn, and people must \
+         make an exception for it; good for a LAN or a trial, not for the public",
+        data_dir.path().join(SELF_SIGNED).display()
+    );
+    Ok(Some(
+        RustlsConfig::from_pem(pem.clone(), pem).await.context(SELF_SIGNED)?,
+    ))
+}
+
+fn self_signed(config: &Config) -> io::Result<Vec<u8>> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let addresses = config.media_addr.iter().copied().chain([config.listen.ip()]);
+    names.extend(addresses.filter(|ip| !ip.is_unspecified()).map(|ip| ip.to_string()));
+    let make = || -> Result<String, rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(names)?;
+        params.distinguished_name = DistinguishedName::new();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Tianqiao (self-signed)");
+        Ok(params.self_signed(&key)?.pem() + &key.serialize_pem())
+    };
+    make().map(String::into_bytes).map_err(io::Error::other)
+}

@@ -1,0 +1,102 @@
+//! A node on the bus that answers without media.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tianqiao_bus::in_process::InProcessBus;
+use tianqiao_bus::{Bus, Call, NodeEvent};
+use tianqiao_protocol::control::{SfuError, SfuEvent, SfuReply, SfuRequest};
+use tianqiao_protocol::{ErrorCode, SlotState, TrackDeclaration, TrackInfo};
+use tokio::sync::mpsc;
+
+const NODE: &str = "fake";
+
+pub struct FakeNode {
+    bus: Arc<InProcessBus>,
+    requests: mpsc::UnboundedReceiver<SfuRequest>,
+}
+
+impl FakeNode {
+    pub fn start(bus: Arc<InProcessBus>) -> Self {
+        let mut calls = bus.serve(NODE.to_owned());
+        let (sender, requests) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let next_track = AtomicU32::new(1);
+            while let Some(Call { request, reply }) = calls.recv().await {
+                let answer = answer(&request, &next_track);
+                let _ = sender.send(request);
+                match answer {
+                    Some(answer) => drop(reply.send(answer)),
+                    None => drop(reply),
+                }
+            }
+        });
+        Self { bus, requests }
+    }
+
+    pub fn publish(&self, event: SfuEvent) {
+        self.bus.publish(NodeEvent {
+            node: NODE.to_owned(),
+            event,
+        });
+    }
+
+    /// The next request that `wanted` likes; others before it are passed over.
+    pub async fn request(&mut self, wanted: impl Fn(&SfuRequest) -> bool) -> SfuRequest {
+        let find = async {
+            loop {
+                let request = self.requests.recv().await.expect("the node runs");
+                if wanted(&request) {
+                    return request;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), find)
+            .await
+            .expect("the request comes")
+    }
+}
+
+/// The SDP says what is to happen; `None` leaves the call unanswered.
+fn answer(request: &SfuRequest, next_track: &AtomicU32) -> Option<Result<SfuReply, SfuError>> {
+    let (sdp, tracks, slots) = match request {
+        SfuRequest::Open(open) => (&open.sdp, &open.tracks, &open.slots),
+        SfuRequest::Offer { sdp, tracks, slots, .. } => (sdp, tracks, slots),
+        SfuRequest::RestartIce { ufrag, .. } => {
+            let sdpfrag = format!("a=ice-ufrag:server-{ufrag}\r\n");
+            return Some(Ok(SfuReply::IceRestarted { sdpfrag }));
+        }
+        _ => return Some(Ok(SfuReply::Done)),
+    };
+    let code = match sdp.as_str() {
+        "invalid" => ErrorCode::SdpInvalid,
+        "unsupported" => ErrorCode::SdpUnsupported,
+        "gone" => return None,
+        _ => {
+            return Some(Ok(SfuReply::Answered {
+                sdp: format!("answer to {sdp}"),
+                tracks: tracks.iter().map(|track| info(track, next_track)).collect(),
+                slots: slots
+                    .iter()
+                    .map(|slot| SlotState {
+                        mid: slot.mid.clone(),
+                        track: Some(99),
+                    })
+                    .collect(),
+            }));
+        }
+    };
+    Some(Err(SfuError {
+        code,
+        message: "as the test wants it".to_owned(),
+    }))
+}
+
+fn info(track: &TrackDeclaration, next_track: &AtomicU32) -> TrackInfo {
+    TrackInfo {
+        id: next_track.fetch_add(1, Ordering::Relaxed),
+        source: track.source,
+        muted: track.muted,
+    }
+}

@@ -1,0 +1,205 @@
+//! The REST interface over a real socket.
+
+mod common;
+
+use common::{refusal, start, start_with};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_meeting_from_creation_to_its_end() {
+    let server = start().await;
+    let response = server
+        .post("/api/v1/meetings", json!({ "title": " 早会 ", "passcode": "42" }))
+        .await;
+    assert_eq!(response.status(), 201);
+    let created: Value = response.json().await.expect("JSON");
+    let code = created["code"].as_str().expect("a code");
+    assert!(code.len() == 9 && code.bytes().all(|b| b.is_ascii_digit()), "{code}");
+    assert_eq!(created["join_url"], format!("{}/m/{code}", server.url));
+
+    let spaced = format!("{} {}-{}", &code[..3], &code[3..6], &code[6..]);
+    for name in [created["id"].as_str().expect("an id"), code, &spaced] {
+        let info: Value = server
+            .get(&format!("/api/v1/meetings/{name}"))
+            .await
+            .json()
+            .await
+            .expect("JSON");
+        assert_eq!(info["title"], "早会");
+        assert_eq!(info["passcode_required"], true);
+        assert_eq!(info["participants"], 0);
+    }
+
+    let path = format!("/api/v1/meetings/{code}");
+    let delete = || server.request(Method::DELETE, &path);
+    let join_token = {
+        let body = json!({ "name": "Ann", "passcode": "42" });
+        let response = server.post(&format!("{path}/tokens"), body).await;
+        assert_eq!(response.status(), 201);
+        response.json::<Value>().await.expect("JSON")["token"]
+            .as_str()
+            .expect("a token")
+            .to_owned()
+    };
+    let other = server.meeting().await.host_token;
+    for (request, expected) in [
+        (delete(), (401, "token_invalid")),
+        (delete().bearer_auth("x.y.z"), (401, "token_invalid")),
+        (delete().bearer_auth(join_token), (403, "forbidden")),
+        (delete().bearer_auth(other), (403, "forbidden")),
+    ] {
+        let (status, code) = refusal(request.send().await.expect("an answer")).await;
+        assert_eq!((status, code.as_str()), expected);
+    }
+    let host = created["host_token"].as_str().expect("a token");
+    let response = delete().bearer_auth(host).send().await.expect("an answer");
+    assert_eq!(response.status(), 204);
+    assert_eq!(
+        refusal(server.get(&path).await).await,
+        (410, "meeting_ended".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn bad_requests_have_a_status_and_a_code() {
+    let server = start().await;
+    let meeting = server.meeting_with(json!({ "passcode": "42" })).await;
+    let tokens = format!("/api/v1/meetings/{}/tokens", meeting.id);
+    let raw = |path: &str, mime: &str, body: &str| {
+        let request = server.request(Method::POST, path).header("content-type", mime);
+        request.body(body.to_owned())
+    };
+    let big = "x".repeat(20_000);
+    for (request, expected) in [
+        (raw("/api/v1/meetings", "application/json", "{"), (400, "bad_message")),
+        (raw("/api/v1/meetings", "application/json", "17"), (400, "bad_message")),
+        (
+            raw("/api/v1/meetings", "application/json", r#"{"colour":1}"#),
+            (400, "bad_message"),
+        ),
+        (raw("/api/v1/meetings", "text/plain", "{}"), (415, "bad_message")),
+        (raw("/api/v1/meetings", "application/json", &big), (413, "too_large")),
+        (server.request(Method::PUT, "/api/v1/meetings"), (405, "bad_message")),
+        (
+            server.request(Method::GET, "/api/v1/meetings/000000000"),
+            (404, "meeting_not_found"),
+        ),
+        (server.request(Method::GET, "/api/v2"), (404, "not_found")),
+        (server.request(Method::POST, "/nowhere"), (404, "not_found")),
+        (server.request(Method::GET, "/api/v1/ws"), (400, "bad_message")),
+        (
+            raw(&tokens, "application/json", r#"{"name":" "}"#),
+            (400, "bad_message"),
+        ),
+        (
+            raw(&tokens, "application/json", r#"{"name":"Ann"}"#),
+            (401, "passcode_required"),
+        ),
+        (
+            raw(&tokens, "application/json", r#"{"name":"Ann","passcode":"43"}"#),
+            (403, "passcode_wrong"),
+        ),
+    ] {
+        let request = request.build().expect("a request");
+        let what = format!("{} {}", request.method(), request.url());
+        let (status, code) = refusal(server.http.execute(request).await.expect("an answer")).await;
+        assert_eq!((status, code.as_str()), expected, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_passcodes_are_limited_and_right_ones_are_not() {
+    let server = start_with(|config| config.passcode_attempts = 3).await;
+    let meeting = server.meeting_with(json!({ "passcode": "42" })).await;
+    let path = format!("/api/v1/meetings/{}/tokens", meeting.id);
+    let attempt = |passcode: &'static str| server.post(&path, json!({ "name": "Ann", "passcode": passcode }));
+    for _ in 0..5 {
+        assert_eq!(attempt("42").await.status(), 201);
+    }
+    for _ in 0..3 {
+        assert_eq!(attempt("41").await.status(), 403);
+    }
+    let limited = attempt("42").await;
+    let wait: u64 = limited.headers()["retry-after"]
+        .to_str()
+        .expect("text")
+        .parse()
+        .expect("seconds");
+    assert!((1..=20).contains(&wait), "{wait}");
+    assert_eq!(refusal(limited).await, (429, "rate_limited".to_owned()));
+}
+
+#[tokio::test]
+async fn new_meetings_are_limited_by_address_and_in_all() {
+    let server = start_with(|config| {
+        config.meeting_burst = 2;
+        config.trust_forwarded_for = true;
+        config.max_meetings = 3;
+    })
+    .await;
+    let create = |from: &'static str| {
+        let request = server.request(Method::POST, "/api/v1/meetings").json(&json!({}));
+        request.header("x-forwarded-for", format!("1.2.3.4, {from}")).send()
+    };
+    for (from, expected) in [
+        ("10.0.0.1", 201),
+        ("10.0.0.1", 201),
+        ("10.0.0.1", 429),
+        ("10.0.0.2", 201),
+        ("10.0.0.2", 503),
+    ] {
+        assert_eq!(create(from).await.expect("an answer").status(), expected, "{from}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_comes_with_its_headers() {
+    let server = start().await;
+    for path in ["/", "/m/123456789"] {
+        let response = server.get(path).await;
+        assert_eq!(response.status(), 200);
+        let headers = response.headers();
+        assert!(headers["content-type"].to_str().expect("text").starts_with("text/html"));
+        assert!(
+            headers["content-security-policy"]
+                .to_str()
+                .expect("text")
+                .contains("default-src 'none'")
+        );
+        assert!(
+            headers["permissions-policy"]
+                .to_str()
+                .expect("text")
+                .contains("camera=(self)")
+        );
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+        assert_eq!(headers["cache-control"], "no-cache");
+    }
+}
+
+#[tokio::test]
+async fn health_and_metrics() {
+    let server = start().await;
+    assert_eq!(server.get("/healthz").await.status(), 200);
+    assert_eq!(server.get("/readyz").await.status(), 200);
+    let meeting = server.meeting().await;
+    let (_client, _) = server.join(&meeting.id, "Ann").await;
+    let text = server.get("/metrics").await.text().await.expect("text");
+    for line in [
+        "tianqiao_meetings 1",
+        "tianqiao_websockets 1",
+        "tianqiao_sessions{kind=\"web\"} 1",
+        "tianqiao_ws_messages_total{direction=\"in\",type=\"join\"} 1",
+        "tianqiao_http_requests_total{method=\"POST\",route=\"/api/v1/meetings\",status=\"201\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn https_with_a_certificate_that_signs_itself() {
+    let server = start_with(|config| config.listen = "0.0.0.0:0".parse().expect("an address")).await;
+    assert!(server.url.starts_with("https://localhost:"), "{}", server.url);
+    assert_eq!(server.get("/healthz").await.status(), 200);
+}
