@@ -2,12 +2,11 @@
 
 use crate::units::TrackId;
 
-/// The forwarded tracks of a room, those that last began to speak first. A few more are kept than a
-/// listener gets, for the listeners who are among them themselves.
+/// The forwarded tracks of a room, the most wanted first. A few more are kept than a listener gets,
+/// for the listeners who are among them themselves.
 #[derive(Debug, Default)]
 pub(super) struct AudioSet {
     order: Vec<TrackId>,
-    spoke: Vec<TrackId>,
 }
 
 impl AudioSet {
@@ -15,20 +14,17 @@ impl AudioSet {
         &self.order
     }
 
-    /// In are, up to `size`: `first` (dominant speaker, shared sound); then `speaking`, the loudest
-    /// first; then whoever was in before and is still among `candidates`; then `candidates` in order.
-    /// The order is `first`, then by who last began to speak. True where the set or its order changed.
+    /// Takes, up to `size` and in this order: `wanted`; whoever was in before and is still among
+    /// `candidates`; then `candidates`. True where the set or its order changed.
     pub(super) fn update(
         &mut self,
         size: usize,
-        first: &[TrackId],
-        speaking: &[TrackId],
+        wanted: impl Iterator<Item = TrackId>,
         candidates: &[TrackId],
     ) -> bool {
-        let before = self.order.iter().filter(|track| candidates.contains(track));
-        let by_right = first.iter().chain(speaking).chain(before).chain(candidates);
+        let before = self.order.iter().copied().filter(|track| candidates.contains(track));
         let mut next: Vec<TrackId> = Vec::with_capacity(size);
-        for &track in by_right {
+        for track in wanted.chain(before).chain(candidates.iter().copied()) {
             if next.len() == size {
                 break;
             }
@@ -36,19 +32,6 @@ impl AudioSet {
                 next.push(track);
             }
         }
-        let led = first.len().min(size);
-        let (order, spoke) = (&self.order, &self.spoke);
-        next[led..].sort_by_key(|track| {
-            let position = order.iter().position(|old| old == track);
-            let speaks = speaking.contains(track);
-            match position {
-                Some(position) if !speaks || spoke.contains(track) => position + 1,
-                _ if speaks => 0,
-                _ => usize::MAX,
-            }
-        });
-        self.spoke.clear();
-        self.spoke.extend_from_slice(speaking);
         let changed = next != self.order;
         self.order = next;
         changed
@@ -92,27 +75,24 @@ mod tests {
 
     #[test]
     fn the_set_changes_only_where_it_must() {
-        // (first, speaking, candidates, expected), one after the other, four in the set
-        type Row<'a> = (&'a [u32], &'a [u32], &'a [u32], &'a [u32]);
-        let table: &[Row] = &[
-            (&[], &[], &[1, 2], &[1, 2]),
-            (&[], &[], &[1, 2, 3, 4, 5], &[1, 2, 3, 4]),
+        // (wanted, candidates, expected), one after the other, four in the set
+        let table: &[(&[u32], &[u32], &[u32])] = &[
+            (&[], &[1, 2], &[1, 2]),
+            (&[], &[1, 2, 3, 4, 5], &[1, 2, 3, 4]),
             // 5 begins to speak: the lowest of the silent ones leaves
-            (&[], &[5], &[1, 2, 3, 4, 5], &[5, 1, 2, 3]),
-            // silent again: it stays
-            (&[], &[], &[1, 2, 3, 4, 5], &[5, 1, 2, 3]),
-            // the dominant one goes first, then who begins to speak
-            (&[2], &[2, 3], &[1, 2, 3, 4, 5], &[2, 3, 5, 1]),
-            (&[2], &[3, 2, 4], &[1, 2, 3, 4, 5], &[2, 4, 3, 5]),
+            (&[5], &[1, 2, 3, 4, 5], &[5, 1, 2, 3]),
+            // nobody is wanted any more: all stay
+            (&[], &[1, 2, 3, 4, 5], &[5, 1, 2, 3]),
+            (&[2, 4], &[1, 2, 3, 4, 5], &[2, 4, 5, 1]),
             // 2 and 4 are gone
-            (&[], &[3], &[1, 3, 5], &[3, 5, 1]),
-            (&[], &[], &[], &[]),
+            (&[], &[1, 3, 5], &[5, 1, 3]),
+            (&[], &[], &[]),
         ];
         let mut set = AudioSet::default();
-        for (first, speaking, candidates, expected) in table {
+        for (wanted, candidates, expected) in table {
             let before = set.order().to_vec();
-            let changed = set.update(4, &ids(first), &ids(speaking), &ids(candidates));
-            assert_eq!(set.order(), ids(expected), "{first:?} {speaking:?} {candidates:?}");
+            let changed = set.update(4, ids(wanted).into_iter(), &ids(candidates));
+            assert_eq!(set.order(), ids(expected), "{wanted:?} {candidates:?}");
             assert_eq!(changed, before != ids(expected));
         }
     }

@@ -5,7 +5,6 @@
 //! [`Rooms::open`].
 
 mod audio_set;
-mod level_meter;
 mod placement;
 mod publish;
 mod room;
@@ -150,7 +149,7 @@ impl Rooms {
         let room = *self
             .room_keys
             .entry(open.room.clone())
-            .or_insert_with(|| RoomKey(self.rooms.insert(Room::new(open.room))));
+            .or_insert_with(|| RoomKey(self.rooms.insert(Room::new(open.room, self.config.loudest))));
         let mut session = Session {
             id: open.session.clone(),
             room,

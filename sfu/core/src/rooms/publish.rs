@@ -99,7 +99,7 @@ impl Rooms {
                 room.on_inaudible(track.id);
             }
             if new.is_none_or(|new| new.muted || new.source != TrackSource::Microphone) {
-                room.meter.remove(track.id);
+                room.speakers.remove(track.id);
             }
         }
         for track in &tracks {

@@ -3,11 +3,11 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
+use crate::speakers::SpeakerDetector;
 use crate::units::TrackId;
 
 use super::SessionKey;
 use super::audio_set::AudioSet;
-use super::level_meter::LevelMeter;
 use super::placement::Load;
 use super::session::Track;
 use super::speakers_report::SpeakersReport;
@@ -44,7 +44,8 @@ pub(super) struct Room {
     pub audible: Vec<TrackId>,
     /// Those of `audible` that are the sound of a shared screen.
     pub shared_sound: Vec<TrackId>,
-    pub meter: LevelMeter,
+    /// Microphones only.
+    pub speakers: SpeakerDetector<TrackId>,
     pub audio: AudioSet,
     /// Dominant speakers, the present one first; only sessions of this room.
     pub dominants: VecDeque<SessionKey>,
@@ -55,7 +56,7 @@ pub(super) struct Room {
 }
 
 impl Room {
-    pub(super) fn new(id: RoomId) -> Self {
+    pub(super) fn new(id: RoomId, loudest: usize) -> Self {
         Self {
             id,
             sessions: BTreeSet::new(),
@@ -66,7 +67,7 @@ impl Room {
             publishers: Vec::new(),
             audible: Vec::new(),
             shared_sound: Vec::new(),
-            meter: LevelMeter::default(),
+            speakers: SpeakerDetector::new(loudest),
             audio: AudioSet::default(),
             dominants: VecDeque::new(),
             spotlight: [None; 2],

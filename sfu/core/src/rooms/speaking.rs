@@ -42,8 +42,8 @@ impl Rooms {
             if !track.is_some_and(|track| track.source == TrackSource::Microphone && !track.muted) {
                 continue;
             }
-            let meter = &mut self.rooms[owner.room.0].meter;
-            meter.on_level(now, level.track, level.level, level.voice);
+            let speakers = &mut self.rooms[owner.room.0].speakers;
+            speakers.on_level(now, level.track, level.level, level.voice);
             if !heard.contains(&owner.room) {
                 heard.push(owner.room);
             }
@@ -57,9 +57,9 @@ impl Rooms {
     pub(super) fn update_speakers(&mut self, now: Instant, room_key: RoomKey) {
         let tracks = &self.tracks;
         let room = &mut self.rooms[room_key.0];
-        room.meter.update(now);
+        room.speakers.update(now);
         let session_of = |track: TrackId| tracks.get(&track).map(|owner| owner.session);
-        let dominant = room.meter.dominant().and_then(session_of);
+        let dominant = room.speakers.dominant().and_then(session_of);
         if let Some(dominant) = dominant
             && room.dominants.front() != Some(&dominant)
         {
@@ -77,11 +77,9 @@ impl Rooms {
         let loudest = self.config.loudest;
         // Shared sound leaves at least one slot to people.
         let shared = room.shared_sound.iter().copied().take(loudest.saturating_sub(1));
-        let first: Vec<TrackId> = room.meter.dominant().into_iter().chain(shared).collect();
-        if !room
-            .audio
-            .update(loudest + OWN_AUDIO_TRACKS, &first, room.meter.speaking(), &room.audible)
-        {
+        let mut speakers = room.speakers.loudest(loudest);
+        let wanted = speakers.next().into_iter().chain(shared).chain(speakers);
+        if !room.audio.update(loudest + OWN_AUDIO_TRACKS, wanted, &room.audible) {
             return;
         }
         let listeners: Vec<SessionKey> = room.sessions.difference(&room.followers).copied().collect();
@@ -99,7 +97,12 @@ impl Rooms {
         };
         let order = room.audio.order();
         let forwarded = &order[..order.len().min(self.config.loudest)];
-        for track in room.meter.speaking().iter().filter(|track| forwarded.contains(track)) {
+        for track in room
+            .speakers
+            .speaking()
+            .iter()
+            .filter(|track| forwarded.contains(track))
+        {
             if let Some(owner) = tracks.get(track) {
                 let id = &sessions[owner.session.0].id;
                 if !speaking.speaking.contains(id) {
@@ -107,7 +110,7 @@ impl Rooms {
                 }
             }
         }
-        let tick = (!room.meter.speaking().is_empty()).then(|| now + SPEAKING_TICK);
+        let tick = (!room.speakers.speaking().is_empty()).then(|| now + SPEAKING_TICK);
         let (owed, event) = match room.report.update(now, self.config.speakers_interval, &speaking) {
             Report::Nothing => (None, None),
             Report::Later(at) => (Some(at), None),
