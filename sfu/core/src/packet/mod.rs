@@ -5,6 +5,8 @@ mod bits;
 mod bytes;
 pub mod dependency_descriptor;
 pub mod extensions;
+#[doc(hidden)]
+pub mod fuzz_bodies;
 pub mod h264;
 pub mod payload;
 pub mod red;
