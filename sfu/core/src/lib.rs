@@ -3,18 +3,25 @@
 
 #![forbid(unsafe_code)]
 
+pub mod connection;
 pub mod counters;
 pub mod downtrack;
 pub mod drop_reason;
+pub mod mail;
 pub mod negotiated;
+pub mod ntp;
 pub mod packet;
 pub mod path;
+pub mod pool;
 pub mod rooms;
+pub mod router;
 pub mod sdp;
 pub mod send_batch;
 pub mod speakers;
+pub mod track;
 pub mod transport;
 pub mod twcc;
 pub mod units;
 pub mod uptrack;
 pub mod worker_api;
+pub mod worker_core;

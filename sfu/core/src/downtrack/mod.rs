@@ -1,1 +1,361 @@
 //! A subscriber's slot: rewriting, choice of layer, retransmission, sender reports.
+
+pub mod history;
+pub mod seq_map;
+pub mod timeline;
+pub mod vp8_continuity;
+pub mod write;
+
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+
+use crate::negotiated::{Codec, ExtensionIds, MAX_CODECS, MediaKind, NegotiatedCodec, NegotiatedMedia, SendMedia};
+use crate::packet::rtcp::SenderInfo;
+use crate::packet::vp8::Vp8Descriptor;
+use crate::pool::Packet;
+use crate::track::Track;
+use crate::units::{ExtendedSeq, Mid, PayloadType, Ssrc, TrackId};
+
+use history::{History, Sent};
+use seq_map::SeqMap;
+use timeline::Timeline;
+use vp8_continuity::Vp8Continuity;
+use write::{Outgoing, Red, Written, write};
+
+/// Packets that can be asked for again: as many as the tracks' rings hold.
+const VIDEO_HISTORY: usize = 512;
+const AUDIO_HISTORY: usize = 64;
+
+/// RFC 3550 section 6.2 asks for five seconds on the whole; browsers send about every second, and
+/// lip-sync starts with the first.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What to do with one packet of the slot's source, from [`Downtrack::rewrite`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Decision {
+    pub seq: ExtendedSeq,
+    pub timestamp: u32,
+    pub marker: bool,
+    pub payload_type: PayloadType,
+    pub vp8: Option<(Vp8Descriptor, u16, u8)>,
+    pub red: Red,
+    pub padding: u8,
+}
+
+#[derive(Debug)]
+enum Flow {
+    /// No source, or shown at height 0.
+    Paused,
+    /// Until `target` sends a packet that decoding can start at.
+    Waiting {
+        target: Option<u8>,
+    },
+    Forwarding {
+        layer: u8,
+        target: u8,
+        map: SeqMap,
+    },
+}
+
+#[derive(Debug)]
+pub struct Downtrack {
+    pub mid: Mid,
+    pub kind: MediaKind,
+    pub ssrc: Ssrc,
+    pub rtx_ssrc: Ssrc,
+    codecs: ArrayVec<NegotiatedCodec, MAX_CODECS>,
+    extensions: ExtensionIds,
+    source: Option<TrackId>,
+    generation: u8,
+    height: u16,
+    flow: Flow,
+    /// The latest sequence number sent, also from before a pause.
+    latest: ExtendedSeq,
+    rtx_seq: ExtendedSeq,
+    timeline: Timeline,
+    vp8: Vp8Continuity,
+    history: History,
+    packets: u32,
+    octets: u32,
+    next_report: Option<Instant>,
+}
+
+impl Downtrack {
+    /// `first_seq` should be random (RFC 3550, section 5.1); it is taken below 2^15, so that a
+    /// subscriber that misses the first packets guesses SRTP's rollover counter right.
+    pub fn new(media: &NegotiatedMedia, send: SendMedia, first_seq: u16) -> Self {
+        let history = match media.kind {
+            MediaKind::Audio => AUDIO_HISTORY,
+            MediaKind::Video => VIDEO_HISTORY,
+        };
+        let clock_rate = media.codecs.first().map_or(90_000, |codec| codec.codec.clock_rate());
+        Self {
+            mid: media.mid,
+            kind: media.kind,
+            ssrc: send.ssrc,
+            rtx_ssrc: send.rtx_ssrc,
+            codecs: media.codecs.clone(),
+            extensions: media.extensions,
+            source: None,
+            generation: 0,
+            height: 0,
+            flow: Flow::Paused,
+            latest: ExtendedSeq(u64::from(first_seq & 0x7fff)),
+            rtx_seq: ExtendedSeq(u64::from(first_seq & 0x7fff)),
+            timeline: Timeline::new(clock_rate),
+            vp8: Vp8Continuity::default(),
+            history: History::new(history),
+            packets: 0,
+            octets: 0,
+            next_report: None,
+        }
+    }
+
+    /// Takes over codecs and header extensions of a new answer.
+    pub fn renegotiate(&mut self, media: &NegotiatedMedia) {
+        self.codecs = media.codecs.clone();
+        self.extensions = media.extensions;
+    }
+
+    pub fn source(&self) -> Option<TrackId> {
+        self.source
+    }
+
+    /// Puts another source into the slot, or changes the height at which it is shown.
+    pub fn set_source(&mut self, source: Option<TrackId>, height: u16) {
+        self.height = height;
+        if self.source != source {
+            self.source = source;
+            self.generation = self.generation.wrapping_add(1);
+            self.flow = Flow::Paused;
+            if source.is_none() {
+                self.history.clear();
+            }
+        }
+        let shown = source.is_some() && (self.kind == MediaKind::Audio || height > 0);
+        match (shown, &self.flow) {
+            (false, _) => self.flow = Flow::Paused,
+            (true, Flow::Paused) => self.flow = Flow::Waiting { target: None },
+            (true, _) => {}
+        }
+    }
+
+    /// Chooses the layer anew; `Some` is a layer of which a key frame is needed now.
+    pub fn retarget(&mut self, track: &Track) -> Option<u8> {
+        let wanted = match self.kind {
+            MediaKind::Audio => Some(0),
+            MediaKind::Video => track.layer_for_height(self.height),
+        };
+        match &mut self.flow {
+            Flow::Paused => None,
+            Flow::Waiting { target } => {
+                *target = wanted;
+                if self.kind == MediaKind::Video { wanted } else { None }
+            }
+            Flow::Forwarding { layer, target, .. } => {
+                *target = wanted.unwrap_or(*layer);
+                (*target != *layer).then_some(*target)
+            }
+        }
+    }
+
+    /// The layer whose key frame the subscriber asks for by PLI or FIR.
+    pub fn keyframe_layer(&self) -> Option<u8> {
+        match self.flow {
+            Flow::Paused => None,
+            Flow::Waiting { target } => target,
+            Flow::Forwarding { layer, .. } => Some(layer),
+        }
+    }
+
+    pub fn is_forwarding(&self) -> bool {
+        matches!(self.flow, Flow::Forwarding { .. })
+    }
+
+    /// Decides about one packet of the source. `None`: it is not for this subscriber.
+    pub fn rewrite(&mut self, packet: &Packet, track: &Track, padding: u8) -> Option<Decision> {
+        if self.starts_at(packet) {
+            self.switch_to(packet, track);
+        }
+        let Flow::Forwarding { layer, map, .. } = &mut self.flow else {
+            return None;
+        };
+        if packet.layer != *layer {
+            return None;
+        }
+        if map.is_restart(packet.seq) {
+            self.flow = Flow::Waiting {
+                target: Some(packet.layer),
+            };
+            return None;
+        }
+        if packet.payload().is_empty() {
+            map.skip(packet.seq);
+            return None;
+        }
+        let (payload_type, red) = payload_type(&self.codecs, packet.codec)?;
+        let seq = map.map(packet.seq)?;
+        let timestamp = self.timeline.map(packet.timestamp);
+        self.timeline.on_sent(packet.arrival, timestamp);
+        let starts = seq > self.latest;
+        self.latest = self.latest.max(seq);
+        let vp8 = packet.frame.vp8.map(|fields| self.vp8.map(fields, starts));
+        let mut sent = Sent::new(seq, packet.seq, packet.layer, self.generation, timestamp);
+        if let Some((_, picture_id, tl0_pic_idx)) = vp8 {
+            sent.vp8_picture_id = picture_id;
+            sent.vp8_tl0_pic_idx = tl0_pic_idx;
+        }
+        sent.padding = padding;
+        self.history.insert(sent);
+        self.packets = self.packets.wrapping_add(1);
+        self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
+        Some(Decision {
+            seq,
+            timestamp,
+            marker: packet.marker,
+            payload_type,
+            vp8,
+            red,
+            padding,
+        })
+    }
+
+    /// Writes what [`Self::rewrite`] decided.
+    pub fn write(&self, out: &mut [u8], packet: &Packet, decision: &Decision, csrc: TrackId) -> Option<Written> {
+        write(
+            out,
+            packet,
+            &Outgoing {
+                ssrc: self.ssrc,
+                payload_type: decision.payload_type,
+                seq: decision.seq.truncate(),
+                timestamp: decision.timestamp,
+                marker: decision.marker,
+                csrc,
+                extensions: &self.extensions,
+                padding: decision.padding,
+                original_seq: None,
+                vp8: decision.vp8,
+                red: decision.red,
+            },
+        )
+    }
+
+    /// What a NACK of `seq` asks for; `None` where it was never sent, is forgotten, or went out just now.
+    pub fn retransmit(&mut self, now: Instant, seq: u16) -> Option<Sent> {
+        let generation = self.generation;
+        self.history
+            .resend(now, self.latest, seq)
+            .filter(|sent| sent.generation == generation)
+    }
+
+    /// Writes a packet again: over RTX (RFC 4588) where the codec has it, else as it was. Gives
+    /// the extended sequence number that it was written with.
+    pub fn write_again(
+        &mut self,
+        out: &mut [u8],
+        packet: &Packet,
+        sent: &Sent,
+        csrc: TrackId,
+    ) -> Option<(Written, ExtendedSeq)> {
+        let codec = self.codecs.iter().find(|codec| codec.codec == packet.codec);
+        let (payload_type, red) = payload_type(&self.codecs, packet.codec)?;
+        let rtx = codec.and_then(|codec| codec.rtx);
+        let vp8 = packet
+            .frame
+            .vp8
+            .map(|fields| (fields, sent.vp8_picture_id, sent.vp8_tl0_pic_idx));
+        if rtx.is_some() {
+            self.rtx_seq.0 += 1;
+        }
+        let seq = if rtx.is_some() { self.rtx_seq } else { sent.out };
+        let outgoing = Outgoing {
+            ssrc: if rtx.is_some() { self.rtx_ssrc } else { self.ssrc },
+            payload_type: rtx.unwrap_or(payload_type),
+            seq: seq.truncate(),
+            timestamp: sent.timestamp,
+            marker: packet.marker,
+            csrc,
+            extensions: &self.extensions,
+            padding: if rtx.is_some() { 0 } else { sent.padding },
+            original_seq: rtx.map(|_| sent.out.truncate()),
+            vp8,
+            red,
+        };
+        Some((write(out, packet, &outgoing)?, seq))
+    }
+
+    /// The sender report that is due, if any (RFC 3550, section 6.4.1). `ntp` is `now` in NTP's 64 bits.
+    pub fn poll_report(&mut self, now: Instant, ntp: u64, track: &Track) -> Option<SenderInfo> {
+        let Flow::Forwarding { layer, .. } = &self.flow else {
+            return None;
+        };
+        if self.next_report.is_some_and(|next| now < next) {
+            return None;
+        }
+        let report = track.layers.get(usize::from(*layer))?.report?;
+        let clock_rate = match self.kind {
+            MediaKind::Audio => 48_000,
+            MediaKind::Video => 90_000,
+        };
+        self.next_report = Some(now + REPORT_INTERVAL);
+        Some(SenderInfo {
+            ntp,
+            rtp: self.timeline.map(report.rtp_at(now, clock_rate)),
+            packets: self.packets,
+            octets: self.octets,
+        })
+    }
+
+    /// Can the flow begin, or change its layer, at this packet?
+    fn starts_at(&self, packet: &Packet) -> bool {
+        let target = match self.flow {
+            Flow::Paused => return false,
+            Flow::Waiting { target } => target,
+            Flow::Forwarding { layer, target, .. } if layer != target => Some(target),
+            Flow::Forwarding { .. } => return false,
+        };
+        let decodable = self.kind == MediaKind::Audio || (packet.frame.keyframe && packet.frame.start_of_frame);
+        // While nothing at all is shown any layer is better than none; the right one follows.
+        let fits = match target {
+            Some(target) => packet.layer == target || matches!(self.flow, Flow::Waiting { .. }),
+            None => true,
+        };
+        decodable && fits && !packet.recovered && !packet.payload().is_empty()
+    }
+
+    fn switch_to(&mut self, packet: &Packet, track: &Track) {
+        let report = |layer: u8| track.layers.get(usize::from(layer)).and_then(|layer| layer.report);
+        let (reports, target) = match self.flow {
+            Flow::Forwarding { layer, target, .. } => (report(layer).zip(report(packet.layer)), target),
+            Flow::Waiting { target } => (None, target.unwrap_or(packet.layer)),
+            Flow::Paused => return,
+        };
+        self.timeline.switch(packet.arrival, packet.timestamp, reports);
+        self.vp8.switch();
+        let map = SeqMap::starting(packet.seq, ExtendedSeq(self.latest.0 + 1));
+        self.flow = Flow::Forwarding {
+            layer: packet.layer,
+            target,
+            map,
+        };
+        // The media clock was moved: tell the receiver the new relation soon.
+        self.next_report = None;
+    }
+}
+
+/// The subscriber's payload type for `codec`.
+fn payload_type(codecs: &[NegotiatedCodec], codec: Codec) -> Option<(PayloadType, Red)> {
+    let find = |codec| {
+        codecs
+            .iter()
+            .find(|negotiated| negotiated.codec == codec)
+            .map(|found| found.payload_type)
+    };
+    match (codec, find(codec), find(Codec::Opus)) {
+        (Codec::Red, Some(red), Some(opus)) => Some((red, Red::Renumber(opus))),
+        (Codec::Red, None, Some(opus)) => Some((opus, Red::Primary)),
+        (_, found, _) => found.map(|payload_type| (payload_type, Red::Keep)),
+    }
+}

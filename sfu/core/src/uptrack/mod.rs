@@ -1,5 +1,184 @@
-//! A published track: its simulcast layers, what was lost of them and what is kept of them.
+//! A published track as its publisher's connection receives it: which SSRC is which layer, what was
+//! lost of each, and what is told to the publisher about it.
 
 pub mod keyframe_throttle;
 pub mod nack_generator;
 pub mod receive_stream;
+pub mod retransmission_ring;
+
+use std::time::Instant;
+
+use arrayvec::ArrayVec;
+
+use crate::drop_reason::DropReason;
+use crate::negotiated::{Codec, Feedback, MAX_CODECS, MAX_LAYERS, MediaKind, NegotiatedCodec, NegotiatedMedia};
+use crate::units::{ExtendedSeq, Mid, PayloadType, Rid, Ssrc, TrackId};
+
+use nack_generator::{NackGenerator, NackLimits};
+use receive_stream::ReceiveStream;
+
+/// A restarted layer goes on this far behind its old numbers, so that nobody takes old for new.
+const RESTART_GAP: u64 = 1 << 17;
+
+/// One simulcast layer (or the only one).
+#[derive(Debug)]
+pub struct ReceiveLayer {
+    pub rid: Option<Rid>,
+    pub ssrc: Option<Ssrc>,
+    /// From the first packet on.
+    pub stream: Option<ReceiveStream>,
+    pub nack: NackGenerator,
+    /// Added to the stream's own extended numbers; grows when the publisher restarts it.
+    base: u64,
+    highest: u64,
+}
+
+/// What an RTP packet turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    pub seq: ExtendedSeq,
+    pub codec: Codec,
+    pub recovered: bool,
+}
+
+#[derive(Debug)]
+pub struct Uptrack {
+    pub track: TrackId,
+    pub mid: Mid,
+    pub kind: MediaKind,
+    codecs: ArrayVec<NegotiatedCodec, MAX_CODECS>,
+    pub layers: ArrayVec<ReceiveLayer, MAX_LAYERS>,
+}
+
+impl Uptrack {
+    /// `None` where the client does not send on this section.
+    pub fn new(media: &NegotiatedMedia, track: TrackId) -> Option<Self> {
+        let receive = media.receive.as_ref()?;
+        let layer = |rid: Option<Rid>| ReceiveLayer {
+            rid,
+            ssrc: None,
+            stream: None,
+            nack: NackGenerator::new(nack_limits(media.kind)),
+            base: 0,
+            highest: 0,
+        };
+        let mut layers: ArrayVec<_, MAX_LAYERS> = receive.rids.iter().map(|&rid| layer(Some(rid))).collect();
+        if layers.is_empty() {
+            layers.push(layer(None));
+        }
+        Some(Self {
+            track,
+            mid: media.mid,
+            kind: media.kind,
+            codecs: media.codecs.clone(),
+            layers,
+        })
+    }
+
+    /// Takes over the codecs of a new answer.
+    pub fn renegotiate(&mut self, media: &NegotiatedMedia) {
+        self.codecs = media.codecs.clone();
+    }
+
+    pub fn layer_of_rid(&self, rid: &str) -> Option<u8> {
+        self.layers
+            .iter()
+            .position(|layer| layer.rid.is_some_and(|own| own.as_str() == rid))
+            .map(|index| index as u8)
+    }
+
+    /// Is `payload_type` one of this section's, and if so, is it RTX?
+    pub fn payload_kind(&self, payload_type: PayloadType) -> Option<PayloadKind> {
+        self.codecs.iter().find_map(|codec| {
+            if codec.payload_type == payload_type {
+                Some(PayloadKind::Media(codec.codec))
+            } else if codec.rtx == Some(payload_type) {
+                Some(PayloadKind::Rtx(codec.codec))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Feedback that all codecs of the section share in practice; that of the first.
+    pub fn feedback(&self) -> Feedback {
+        self.codecs.first().map(|codec| codec.feedback).unwrap_or_default()
+    }
+
+    /// The publisher sends `layer` under another SSRC from now on.
+    pub fn bind(&mut self, layer: u8, ssrc: Ssrc) {
+        let clock_rate = clock_rate(self.kind);
+        let limits = nack_limits(self.kind);
+        let Some(layer) = self.layers.get_mut(usize::from(layer)) else {
+            return;
+        };
+        layer.stream = Some(ReceiveStream::new(ssrc, clock_rate));
+        if layer.ssrc.replace(ssrc).is_some() {
+            layer.base = layer.highest + RESTART_GAP;
+            layer.nack = NackGenerator::new(limits);
+        }
+    }
+
+    /// Decoding can start at the packet that [`Self::on_packet`] has just accepted: what is missing before it no longer matters.
+    pub fn on_keyframe(&mut self, layer: u8, accepted: ExtendedSeq) {
+        if let Some(layer) = self.layers.get_mut(usize::from(layer)) {
+            layer.nack.on_keyframe(ExtendedSeq(accepted.0 - layer.base));
+        }
+    }
+
+    /// Counts a media packet, `recovered` if RTX brought it.
+    pub fn on_packet(
+        &mut self,
+        now: Instant,
+        layer: u8,
+        payload_type: PayloadType,
+        seq: u16,
+        timestamp: u32,
+        recovered: bool,
+    ) -> Result<Accepted, DropReason> {
+        let codec = match self.payload_kind(payload_type) {
+            Some(PayloadKind::Media(codec)) if !recovered => codec,
+            Some(PayloadKind::Rtx(codec)) if recovered => codec,
+            _ => return Err(DropReason::RtpUnknownPayloadType),
+        };
+        let feedback = self.feedback();
+        let layer = self
+            .layers
+            .get_mut(usize::from(layer))
+            .ok_or(DropReason::RtpUnknownSsrc)?;
+        let stream = layer.stream.as_mut().ok_or(DropReason::RtpUnknownSsrc)?;
+        let seq = if recovered {
+            stream.on_recovered(seq)
+        } else {
+            stream.on_packet(now, seq, timestamp)
+        };
+        let seq = seq.ok_or(DropReason::RtpDuplicate)?;
+        if feedback.nack {
+            layer.nack.on_packet(now, seq);
+        }
+        let seq = ExtendedSeq(layer.base + seq.0);
+        layer.highest = layer.highest.max(seq.0);
+        Ok(Accepted { seq, codec, recovered })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayloadKind {
+    Media(Codec),
+    /// RTX of that codec (RFC 4588).
+    Rtx(Codec),
+}
+
+fn nack_limits(kind: MediaKind) -> NackLimits {
+    match kind {
+        MediaKind::Audio => NackLimits::AUDIO,
+        MediaKind::Video => NackLimits::VIDEO,
+    }
+}
+
+fn clock_rate(kind: MediaKind) -> u32 {
+    match kind {
+        MediaKind::Audio => 48_000,
+        MediaKind::Video => 90_000,
+    }
+}

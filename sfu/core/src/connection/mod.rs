@@ -1,0 +1,254 @@
+//! One client: orders its transport, the tracks that it publishes and the slots that it receives.
+
+mod feedback;
+mod publisher_clock;
+mod streams;
+
+use std::time::Instant;
+
+use arrayvec::ArrayVec;
+
+use crate::downtrack::Downtrack;
+use crate::drop_reason::DropReason;
+use crate::negotiated::{ExtensionIds, Negotiated};
+use crate::ntp::NtpClock;
+use crate::packet::extensions::ExtensionValues;
+use crate::packet::payload::{self, FrameInfo};
+use crate::packet::rtcp::SenderInfo;
+use crate::packet::rtp::RtpHeader;
+use crate::track::MappedReport;
+use crate::transport::Transport;
+use crate::units::{ConnectionId, ExtendedSeq, Mid, Ssrc, TrackId};
+use crate::uptrack::Uptrack;
+use crate::worker_api::PublishedTrack;
+
+use publisher_clock::PublisherClock;
+use streams::Streams;
+
+/// Retransmissions a second that a subscriber may ask for; beyond it, it is flooding us.
+const RETRANSMISSION_BUDGET: u32 = 2_000;
+
+/// Key frame requests that wait for the next feedback.
+const MAX_KEYFRAME_REQUESTS: usize = 32;
+
+pub struct Connection {
+    pub id: ConnectionId,
+    pub transport: Transport,
+    pub uptracks: Vec<Uptrack>,
+    pub slots: Vec<Downtrack>,
+    streams: Streams,
+    extensions: ExtensionIds,
+    reduced_size_rtcp: bool,
+    rtcp_ssrc: Ssrc,
+    ntp: NtpClock,
+    clock: PublisherClock,
+    next_report: Option<Instant>,
+    next_nack: Option<Instant>,
+    fir_seq: u8,
+    keyframe_requests: ArrayVec<(Ssrc, bool), MAX_KEYFRAME_REQUESTS>,
+    /// Layers that lost more than NACK can repair, until the worker has asked for key frames.
+    pub(crate) lost_keyframes: Vec<(TrackId, u8)>,
+    retransmission_budget: u32,
+    budget_since: Instant,
+}
+
+/// A decrypted media packet, its fields read; `payload` and `descriptor` are ranges of the datagram.
+#[derive(Clone, Debug)]
+pub struct Received {
+    pub track: TrackId,
+    pub layer: u8,
+    pub seq: ExtendedSeq,
+    pub codec: crate::negotiated::Codec,
+    pub recovered: bool,
+    pub header: RtpHeader,
+    pub payload: std::ops::Range<usize>,
+    pub descriptor: std::ops::Range<usize>,
+    pub frame: FrameInfo,
+    pub audio_level: Option<u8>,
+    pub video_orientation: Option<u8>,
+}
+
+impl Connection {
+    pub fn new(
+        id: ConnectionId,
+        transport: Transport,
+        negotiated: &Negotiated,
+        tracks: &[PublishedTrack],
+        ntp: NtpClock,
+        now: Instant,
+    ) -> Self {
+        let mut connection = Self {
+            id,
+            transport,
+            uptracks: Vec::new(),
+            slots: Vec::new(),
+            streams: Streams::default(),
+            extensions: ExtensionIds::default(),
+            reduced_size_rtcp: true,
+            rtcp_ssrc: feedback::feedback_ssrc(id),
+            ntp,
+            clock: PublisherClock::default(),
+            next_report: None,
+            next_nack: None,
+            fir_seq: 0,
+            keyframe_requests: ArrayVec::new(),
+            lost_keyframes: Vec::new(),
+            retransmission_budget: RETRANSMISSION_BUDGET,
+            budget_since: now,
+        };
+        connection.apply(negotiated, tracks);
+        connection
+    }
+
+    /// Brings uptracks and slots in line with an answer: kept where the mid is in both.
+    pub fn apply(&mut self, negotiated: &Negotiated, tracks: &[PublishedTrack]) {
+        self.extensions = merged_extensions(negotiated);
+        self.reduced_size_rtcp = negotiated.media.iter().all(|media| media.reduced_size_rtcp);
+        let keeps = |mid: Mid, track: TrackId| {
+            tracks.contains(&PublishedTrack { mid, track })
+                && negotiated
+                    .media
+                    .iter()
+                    .any(|media| media.mid == mid && media.receive.is_some())
+        };
+        for index in (0..self.uptracks.len()).rev() {
+            if !keeps(self.uptracks[index].mid, self.uptracks[index].track) {
+                self.uptracks.remove(index);
+                self.streams.remove_uptrack(index);
+            }
+        }
+        self.slots.retain(|slot| {
+            negotiated
+                .media
+                .iter()
+                .any(|media| media.mid == slot.mid && media.send.is_some())
+        });
+        for media in &negotiated.media {
+            if let Some(uptrack) = self.uptracks.iter_mut().find(|uptrack| uptrack.mid == media.mid) {
+                uptrack.renegotiate(media);
+            } else if let Some(published) = tracks.iter().find(|published| published.mid == media.mid)
+                && let Some(uptrack) = Uptrack::new(media, published.track)
+            {
+                self.uptracks.push(uptrack);
+                let index = self.uptracks.len() - 1;
+                self.streams.declare(&mut self.uptracks, index, media);
+            }
+            if let Some(slot) = self.slots.iter_mut().find(|slot| slot.mid == media.mid) {
+                slot.renegotiate(media);
+            } else if let Some(send) = media.send {
+                self.slots.push(Downtrack::new(media, send, rand::random()));
+            }
+        }
+    }
+
+    pub fn slot(&self, mid: Mid) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.mid == mid)
+    }
+
+    /// Decrypts an RTP packet in place and finds its track and layer.
+    pub fn unprotect(&mut self, now: Instant, packet: &mut [u8]) -> Result<Received, DropReason> {
+        let len = self.transport.unprotect_rtp(packet)?;
+        let packet = packet.get(..len).ok_or(DropReason::RtpMalformed)?;
+        let header = RtpHeader::parse(packet)?;
+        let values = ExtensionValues::parse(&self.extensions, &header, packet);
+        let stream = match self.streams.find(header.ssrc) {
+            Some(stream) => stream,
+            None => self
+                .streams
+                .learn(&mut self.uptracks, header.ssrc, header.payload_type, &values)?,
+        };
+        let uptrack = self
+            .uptracks
+            .get_mut(stream.uptrack)
+            .ok_or(DropReason::RtpUnknownSsrc)?;
+        let mut payload = header.payload_range(packet)?;
+        let mut seq = header.seq;
+        if stream.rtx {
+            if payload.is_empty() {
+                return Err(DropReason::RtpPadding);
+            }
+            let original = packet
+                .get(payload.start..payload.start + 2)
+                .ok_or(DropReason::RtxMalformed)?;
+            seq = u16::from_be_bytes([original[0], original[1]]);
+            payload.start += 2;
+            if payload.start > payload.end {
+                return Err(DropReason::RtxMalformed);
+            }
+        }
+        let accepted = uptrack.on_packet(
+            now,
+            stream.layer,
+            header.payload_type,
+            seq,
+            header.timestamp,
+            stream.rtx,
+        )?;
+        let frame = payload::describe(accepted.codec, &packet[payload.clone()]);
+        if frame.keyframe && frame.start_of_frame {
+            uptrack.on_keyframe(stream.layer, accepted.seq);
+        }
+        Ok(Received {
+            track: uptrack.track,
+            layer: stream.layer,
+            seq: accepted.seq,
+            codec: accepted.codec,
+            recovered: accepted.recovered,
+            frame,
+            header,
+            payload,
+            descriptor: values.dependency_descriptor.unwrap_or(0..0),
+            audio_level: values
+                .audio_level
+                .map(|value| value.level | if value.voice { 0x80 } else { 0 }),
+            video_orientation: values.video_orientation,
+        })
+    }
+
+    /// A sender report of one of its streams: the track, layer and the report on our clock.
+    pub fn on_sender_report(
+        &mut self,
+        now: Instant,
+        ssrc: Ssrc,
+        info: &SenderInfo,
+    ) -> Option<(TrackId, u8, MappedReport)> {
+        let stream = self.streams.find(ssrc).filter(|stream| !stream.rtx)?;
+        let uptrack = self.uptracks.get_mut(stream.uptrack)?;
+        let layer = uptrack.layers.get_mut(usize::from(stream.layer))?;
+        layer.stream.as_mut()?.on_sender_report(now, info.ntp);
+        let report = self.clock.on_report(now, info.ntp, info.rtp);
+        Some((uptrack.track, stream.layer, report))
+    }
+
+    /// One more retransmission within the subscriber's budget?
+    pub fn take_retransmission(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.budget_since).as_secs() >= 1 {
+            self.budget_since = now;
+            self.retransmission_budget = RETRANSMISSION_BUDGET;
+        }
+        let left = self.retransmission_budget.checked_sub(1);
+        self.retransmission_budget = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
+/// BUNDLE gives one id one meaning in all sections (RFC 8843, section 9.2).
+fn merged_extensions(negotiated: &Negotiated) -> ExtensionIds {
+    let mut merged = ExtensionIds::default();
+    for media in &negotiated.media {
+        let ids = &media.extensions;
+        for (to, from) in [
+            (&mut merged.mid, ids.mid),
+            (&mut merged.rid, ids.rid),
+            (&mut merged.repaired_rid, ids.repaired_rid),
+            (&mut merged.audio_level, ids.audio_level),
+            (&mut merged.abs_send_time, ids.abs_send_time),
+            (&mut merged.transport_cc, ids.transport_cc),
+            (&mut merged.video_orientation, ids.video_orientation),
+            (&mut merged.dependency_descriptor, ids.dependency_descriptor),
+        ] {
+            *to = to.or(from);
+        }
+    }
+    merged
+}

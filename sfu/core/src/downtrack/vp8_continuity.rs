@@ -1,0 +1,76 @@
+//! VP8 picture ids and TL0PICIDX that go on without a jump over switches (RFC 7741, section 4.2).
+
+use crate::packet::vp8::Vp8Descriptor;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Vp8Continuity {
+    /// Latest outgoing values.
+    last: Option<(u16, u8)>,
+    /// What is added to the source's values; decided at the first packet after a switch.
+    offsets: Option<(u16, u8)>,
+}
+
+impl Vp8Continuity {
+    /// The next packet belongs to another stream.
+    pub fn switch(&mut self) {
+        self.offsets = None;
+    }
+
+    /// The fields with their outgoing picture id and TL0PICIDX. `newest`: the packet is ahead of all sent before.
+    pub fn map(&mut self, fields: Vp8Descriptor, newest: bool) -> (Vp8Descriptor, u16, u8) {
+        let picture_id = fields.picture_id.map_or(0, |id| id.value);
+        let tl0_pic_idx = fields.tl0_pic_idx.map_or(0, |(value, _)| value);
+        let last = self.last;
+        let (picture_offset, tl0_offset) = *self.offsets.get_or_insert_with(|| match last {
+            Some((last_picture, last_tl0)) => (
+                last_picture.wrapping_add(1).wrapping_sub(picture_id),
+                last_tl0.wrapping_add(1).wrapping_sub(tl0_pic_idx),
+            ),
+            None => (0, 0),
+        });
+        let out = (
+            picture_id.wrapping_add(picture_offset) & 0x7fff,
+            tl0_pic_idx.wrapping_add(tl0_offset),
+        );
+        if newest {
+            self.last = Some(out);
+        }
+        (fields, out.0, out.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::vp8::PictureId;
+
+    fn fields(picture_id: u16, tl0_pic_idx: u8) -> Vp8Descriptor {
+        Vp8Descriptor {
+            picture_id: Some(PictureId {
+                value: picture_id,
+                has_15_bits: true,
+                at: 2,
+            }),
+            tl0_pic_idx: Some((tl0_pic_idx, 4)),
+            ..Vp8Descriptor::default()
+        }
+    }
+
+    #[test]
+    fn ids_go_on_after_a_switch_and_wrap() {
+        let mut continuity = Vp8Continuity::default();
+        let mut out = |picture, tl0, switch, newest| {
+            if switch {
+                continuity.switch();
+            }
+            let (_, picture, tl0) = continuity.map(fields(picture, tl0), newest);
+            (picture, tl0)
+        };
+        assert_eq!(out(0x7ffe, 254, true, true), (0x7ffe, 254));
+        assert_eq!(out(0x7fff, 255, false, true), (0x7fff, 255));
+        assert_eq!(out(500, 9, true, true), (0, 0));
+        assert_eq!(out(501, 10, false, true), (1, 1));
+        assert_eq!(out(500, 9, false, false), (0, 0));
+        assert_eq!(out(20, 20, true, true), (2, 2));
+    }
+}

@@ -1,0 +1,124 @@
+//! Writes a forwarded packet: a new header (with the track as CSRC, RFC 3550 section 5.1) and header
+//! extensions as the subscriber numbered them, then the payload with its few rewritten bytes.
+
+use crate::negotiated::ExtensionIds;
+use crate::packet::extensions::ExtensionWriter;
+use crate::packet::red;
+use crate::packet::vp8::Vp8Descriptor;
+use crate::pool::Packet;
+use crate::units::{PayloadType, Ssrc, TrackId};
+
+/// Most bytes that a header, its extensions and padding add to a payload.
+pub const MAX_HEADER: usize = 16 + 4 + 8 + crate::pool::MAX_DESCRIPTOR + 4 + 64;
+
+/// Everything in which a forwarded packet differs from the publisher's.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    pub ssrc: Ssrc,
+    pub payload_type: PayloadType,
+    pub seq: u16,
+    pub timestamp: u32,
+    pub marker: bool,
+    pub csrc: TrackId,
+    pub extensions: &'a ExtensionIds,
+    /// Bytes of RTP padding to append.
+    pub padding: u8,
+    /// The original sequence number of a retransmission (RFC 4588, section 4).
+    pub original_seq: Option<u16>,
+    /// New VP8 picture id and TL0PICIDX.
+    pub vp8: Option<(Vp8Descriptor, u16, u8)>,
+    pub red: Red,
+}
+
+/// What becomes of a RED payload (RFC 2198).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Red {
+    /// Not RED, or passed on as it is.
+    Keep,
+    /// The subscriber numbers the blocks' codec differently.
+    Renumber(PayloadType),
+    /// The subscriber has no RED: only the primary block.
+    Primary,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    pub header_len: usize,
+    pub len: usize,
+}
+
+/// `None` where `out` is too small, or a RED payload is malformed.
+pub fn write(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Option<Written> {
+    let payload = match outgoing.red {
+        Red::Primary => packet.payload().get(red::primary(packet.payload()).ok()?.range)?,
+        _ => packet.payload(),
+    };
+    let header_len = write_header(out, packet, outgoing)?;
+    let osn_len = if outgoing.original_seq.is_some() { 2 } else { 0 };
+    let start = header_len + osn_len;
+    let end = start + payload.len();
+    let len = end + usize::from(outgoing.padding);
+    out.get_mut(start..end)?.copy_from_slice(payload);
+    if let Some(seq) = outgoing.original_seq {
+        out[header_len..start].copy_from_slice(&seq.to_be_bytes());
+    }
+    if let Some((fields, picture_id, tl0_pic_idx)) = outgoing.vp8 {
+        fields.rewrite(&mut out[start..end], picture_id, tl0_pic_idx);
+    }
+    if let Red::Renumber(payload_type) = outgoing.red {
+        renumber_red(&mut out[start..end], payload_type)?;
+    }
+    if outgoing.padding > 0 {
+        out.get_mut(end..len)?.fill(0);
+        out[len - 1] = outgoing.padding;
+        out[0] |= 0x20;
+    }
+    Some(Written { header_len, len })
+}
+
+fn write_header(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Option<usize> {
+    let fixed = out.first_chunk_mut::<16>()?;
+    // Version 2, one CSRC.
+    fixed[0] = 0x81;
+    fixed[1] = outgoing.payload_type | if outgoing.marker { 0x80 } else { 0 };
+    fixed[2..4].copy_from_slice(&outgoing.seq.to_be_bytes());
+    fixed[4..8].copy_from_slice(&outgoing.timestamp.to_be_bytes());
+    fixed[8..12].copy_from_slice(&outgoing.ssrc.0.to_be_bytes());
+    fixed[12..16].copy_from_slice(&outgoing.csrc.0.to_be_bytes());
+    let extension_len = write_extensions(&mut out[16..], packet, outgoing.extensions);
+    if extension_len > 0 {
+        out[0] |= 0x10;
+    }
+    Some(16 + extension_len)
+}
+
+/// Length of the extension block, 0 without any. One that does not fit is left out.
+fn write_extensions(out: &mut [u8], packet: &Packet, ids: &ExtensionIds) -> usize {
+    let mut extensions = ExtensionWriter::new(out);
+    if let Some((level, id)) = packet.audio_level.zip(ids.audio_level) {
+        extensions.push(id, &[level]);
+    }
+    if let Some((orientation, id)) = packet.video_orientation.zip(ids.video_orientation) {
+        extensions.push(id, &[orientation]);
+    }
+    if let Some(id) = ids
+        .dependency_descriptor
+        .filter(|_| !packet.dependency_descriptor().is_empty())
+    {
+        extensions.push(id, packet.dependency_descriptor());
+    }
+    extensions.finish()
+}
+
+/// Gives every block of a RED payload (RFC 2198, section 3) another payload type; `None` where its headers do not end.
+fn renumber_red(payload: &mut [u8], payload_type: PayloadType) -> Option<()> {
+    let mut at = 0;
+    loop {
+        let head = payload.get_mut(at)?;
+        *head = *head & 0x80 | payload_type;
+        if *head & 0x80 == 0 {
+            return Some(());
+        }
+        at += 4;
+    }
+}

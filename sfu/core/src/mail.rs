@@ -1,0 +1,38 @@
+//! What workers of one node say to each other: the packets of a track, and what its subscribers
+//! elsewhere ask of its publisher. A relay to another node carries the same.
+
+use arrayvec::ArrayVec;
+
+use crate::negotiated::MAX_LAYERS;
+use crate::pool::PacketRef;
+use crate::track::MappedReport;
+use crate::units::TrackId;
+
+#[derive(Debug)]
+pub enum Mail {
+    /// To the track's home: its packets are wanted here.
+    Subscribe { track: TrackId },
+    /// To the track's home: no longer.
+    Unsubscribe { track: TrackId },
+    /// To the track's home: a subscriber cannot decode without a key frame of this layer.
+    Keyframe { track: TrackId, layer: u8 },
+    /// From the track's home.
+    Packet { track: TrackId, packet: PacketRef },
+    SenderReport {
+        track: TrackId,
+        layer: u8,
+        report: MappedReport,
+    },
+    /// From the track's home, to a new subscriber: what is known of the layers so far.
+    Layers {
+        track: TrackId,
+        layers: ArrayVec<LayerState, MAX_LAYERS>,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct LayerState {
+    pub resolution: Option<(u16, u16)>,
+    pub last_packet: Option<std::time::Instant>,
+    pub report: Option<MappedReport>,
+}

@@ -1,0 +1,224 @@
+//! A published track as one worker routes it: on the publisher's own worker, and on every other
+//! worker that has subscribers of it, where the packets arrive by mail.
+
+use std::time::{Duration, Instant};
+
+use crate::negotiated::{MAX_LAYERS, MediaKind};
+use crate::pool::PacketRef;
+use crate::units::{TrackId, WorkerIndex};
+use crate::uptrack::keyframe_throttle::KeyframeThrottle;
+use crate::uptrack::retransmission_ring::RetransmissionRing;
+
+/// Packets kept for retransmission: a second and a half of 2.5 Mbit/s video, and of 20 ms audio.
+const VIDEO_RING: usize = 512;
+const AUDIO_RING: usize = 64;
+
+/// A layer that lags this far behind the newest one has been switched off by its publisher.
+const LAYER_SILENCE: Duration = Duration::from_millis(700);
+
+/// Where the track's packets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// The slab index of the publisher's connection on this worker.
+    Local {
+        connection: usize,
+    },
+    Remote(WorkerIndex),
+    /// A subscriber was there before the publisher.
+    Unknown,
+}
+
+/// A sender report brought onto this machine's clock: at `at`, the media clock read `rtp`.
+/// All tracks of one publisher are mapped by the same offset, so audio and video stay in step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappedReport {
+    pub at: Instant,
+    pub rtp: u32,
+}
+
+impl MappedReport {
+    /// What the media clock of `clock_rate` Hz reads at `now`.
+    pub fn rtp_at(&self, now: Instant, clock_rate: u32) -> u32 {
+        let (sign, elapsed) = match now.checked_duration_since(self.at) {
+            Some(elapsed) => (1, elapsed),
+            None => (-1, self.at.duration_since(now)),
+        };
+        let ticks = sign * (elapsed.as_secs_f64() * f64::from(clock_rate)).round() as i64;
+        self.rtp.wrapping_add(ticks as u32)
+    }
+}
+
+#[derive(Debug)]
+pub struct Layer {
+    pub ring: RetransmissionRing,
+    /// Width and height in pixels of its latest key frame.
+    pub resolution: Option<(u16, u16)>,
+    pub last_packet: Option<Instant>,
+    pub report: Option<MappedReport>,
+    pub keyframes: KeyframeThrottle,
+}
+
+/// A downtrack on this worker: slab index of the connection and index of the slot in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscriber {
+    pub connection: usize,
+    pub slot: usize,
+}
+
+#[derive(Debug)]
+pub struct Track {
+    pub id: TrackId,
+    pub kind: MediaKind,
+    pub home: Home,
+    pub muted: bool,
+    pub layers: [Layer; MAX_LAYERS],
+    pub subscribers: Vec<Subscriber>,
+    /// Bit i: worker i has subscribers. Only at home.
+    pub interested: u64,
+    /// Arrived in this batch and not routed yet.
+    pub pending: Vec<PacketRef>,
+    /// A layer came up or changed its size: subscribers choose anew.
+    pub layers_changed: bool,
+    /// The loudest level in −dBov and the voice bit since the last report to the control side.
+    pub heard: Option<(u8, bool)>,
+}
+
+impl Track {
+    pub fn new(id: TrackId, kind: MediaKind, home: Home) -> Self {
+        let ring = match kind {
+            MediaKind::Audio => AUDIO_RING,
+            MediaKind::Video => VIDEO_RING,
+        };
+        Self {
+            id,
+            kind,
+            home,
+            muted: false,
+            layers: std::array::from_fn(|_| Layer {
+                ring: RetransmissionRing::new(ring),
+                resolution: None,
+                last_packet: None,
+                report: None,
+                keyframes: KeyframeThrottle::default(),
+            }),
+            subscribers: Vec::new(),
+            interested: 0,
+            pending: Vec::new(),
+            layers_changed: false,
+            heard: None,
+        }
+    }
+
+    /// Nobody publishes it here and nobody is interested: it may be forgotten.
+    pub fn is_orphan(&self) -> bool {
+        !matches!(self.home, Home::Local { .. }) && self.subscribers.is_empty() && self.interested == 0
+    }
+
+    /// Takes a packet in: to be routed at the end of the batch, and kept for retransmission.
+    pub fn on_packet(&mut self, packet: PacketRef) {
+        let Some(layer) = self.layers.get_mut(usize::from(packet.layer)) else {
+            return;
+        };
+        let silent = layer
+            .last_packet
+            .is_none_or(|last| packet.arrival.saturating_duration_since(last) > LAYER_SILENCE);
+        self.layers_changed |= silent;
+        layer.last_packet = Some(packet.arrival);
+        if packet.frame.keyframe {
+            if packet.frame.resolution.is_some() && layer.resolution != packet.frame.resolution {
+                layer.resolution = packet.frame.resolution;
+                self.layers_changed = true;
+            }
+            layer.keyframes.on_keyframe();
+        }
+        layer.ring.insert(packet.clone());
+        self.pending.push(packet);
+    }
+
+    /// The layers that are being sent now, lowest resolution first.
+    pub fn active_layers(&self) -> impl Iterator<Item = u8> + '_ {
+        let newest = self.layers.iter().filter_map(|layer| layer.last_packet).max();
+        let mut active: arrayvec::ArrayVec<u8, MAX_LAYERS> = (0u8..)
+            .zip(&self.layers)
+            .filter(|(_, layer)| match (layer.last_packet, newest) {
+                (Some(last), Some(newest)) => newest.duration_since(last) < LAYER_SILENCE,
+                _ => false,
+            })
+            .map(|(index, _)| index)
+            .collect();
+        active.sort_by_key(|&index| self.layers[usize::from(index)].resolution.map(|(_, height)| height));
+        active.into_iter()
+    }
+
+    /// The layer for a slot shown `height` pixels high: the smallest that is at least as high, else the highest.
+    /// `None` where nothing is being sent.
+    pub fn layer_for_height(&self, height: u16) -> Option<u8> {
+        let mut highest = None;
+        for index in self.active_layers() {
+            highest = Some(index);
+            if self.layers[usize::from(index)]
+                .resolution
+                .is_some_and(|(_, layer_height)| layer_height >= height)
+            {
+                break;
+            }
+        }
+        highest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn track(now: Instant, heights: [Option<u16>; 3]) -> Track {
+        let mut track = Track::new(TrackId(1), MediaKind::Video, Home::Unknown);
+        for (layer, height) in track.layers.iter_mut().zip(heights) {
+            layer.resolution = height.map(|height| (height * 16 / 9, height));
+            layer.last_packet = height.map(|_| now);
+        }
+        track
+    }
+
+    #[test]
+    fn the_smallest_layer_that_is_high_enough_is_chosen_in_whatever_order_the_layers_come() {
+        let now = Instant::now();
+        for (heights, wanted, expected) in [
+            ([Some(180), Some(360), Some(720)], 100, Some(0)),
+            ([Some(180), Some(360), Some(720)], 180, Some(0)),
+            ([Some(180), Some(360), Some(720)], 200, Some(1)),
+            ([Some(180), Some(360), Some(720)], 720, Some(2)),
+            ([Some(180), Some(360), Some(720)], 1080, Some(2)),
+            ([Some(720), Some(360), Some(180)], 100, Some(2)),
+            ([Some(720), None, None], 100, Some(0)),
+            ([None, None, None], 100, None),
+        ] {
+            assert_eq!(
+                track(now, heights).layer_for_height(wanted),
+                expected,
+                "{heights:?} {wanted}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_layer_that_its_publisher_stopped_is_not_chosen() {
+        let now = Instant::now();
+        let mut track = track(now, [Some(180), Some(360), Some(720)]);
+        for layer in &mut track.layers[..2] {
+            layer.last_packet = Some(now + Duration::from_secs(2));
+        }
+        assert_eq!(track.layer_for_height(720), Some(1));
+    }
+
+    #[test]
+    fn a_report_extrapolates_both_ways() {
+        let now = Instant::now();
+        let report = MappedReport {
+            at: now + Duration::from_secs(1),
+            rtp: 1000,
+        };
+        assert_eq!(report.rtp_at(now + Duration::from_secs(2), 90_000), 91_000);
+        assert_eq!(report.rtp_at(now, 90_000), 1000u32.wrapping_sub(90_000));
+    }
+}

@@ -1,0 +1,321 @@
+//! Commands of the control side and mail of other workers.
+
+use std::time::Instant;
+
+use super::WorkerCore;
+use crate::connection::Connection;
+use crate::mail::{LayerState, Mail};
+use crate::router::HomeNotice;
+use crate::track::{Home, Subscriber};
+use crate::transport::{Transport, TransportConfig, TransportOutput};
+use crate::units::{Mid, TrackId, WorkerIndex};
+use crate::worker_api::{OpenConnection, Renegotiate, SetSlot, WorkerCommand};
+
+impl WorkerCore {
+    pub fn handle_command(&mut self, now: Instant, command: WorkerCommand) {
+        match command {
+            WorkerCommand::Open(open) => self.open(now, *open),
+            WorkerCommand::Renegotiate(renegotiate) => self.renegotiate(now, *renegotiate),
+            WorkerCommand::RestartIce {
+                connection,
+                local,
+                remote,
+            } => {
+                if let Some(&index) = self.ids.get(&connection) {
+                    self.connections[index].transport.restart_ice(local, remote, now);
+                    self.drain_transport(now, index);
+                }
+            }
+            WorkerCommand::Close { connection } => {
+                if let Some(&index) = self.ids.get(&connection) {
+                    self.close(now, index);
+                }
+            }
+            WorkerCommand::SetSlot(set) => self.set_slot(now, set),
+            WorkerCommand::SetMuted { track, muted } => {
+                if let Some(track) = self.router.by_id_mut(track) {
+                    track.muted = muted;
+                }
+            }
+        }
+    }
+
+    pub fn handle_mail(&mut self, now: Instant, from: WorkerIndex, mail: Mail) {
+        match mail {
+            Mail::Subscribe { track } => {
+                self.router.set_interest(track, from, true);
+                if let Some(track) = self.router.by_id(track) {
+                    let layers = track
+                        .layers
+                        .iter()
+                        .map(|layer| LayerState {
+                            resolution: layer.resolution,
+                            last_packet: layer.last_packet,
+                            report: layer.report,
+                        })
+                        .collect();
+                    self.mails.push_back((
+                        from,
+                        Mail::Layers {
+                            track: track.id,
+                            layers,
+                        },
+                    ));
+                }
+            }
+            Mail::Unsubscribe { track } => self.router.set_interest(track, from, false),
+            Mail::Keyframe { track, layer } => {
+                if let Some(index) = self.router.find(track) {
+                    self.request_keyframe(now, index, layer);
+                }
+            }
+            Mail::Packet { track, packet } => {
+                // Late mail of a track that nobody here wants any longer is let go.
+                if let Some(index) = self.router.find(track) {
+                    self.router.route(index, packet);
+                }
+            }
+            Mail::SenderReport { track, layer, report } => {
+                if let Some(track) = self.router.by_id_mut(track)
+                    && let Some(layer) = track.layers.get_mut(usize::from(layer))
+                {
+                    layer.report = Some(report);
+                }
+            }
+            Mail::Layers { track, layers } => self.on_layers(now, track, &layers),
+        }
+    }
+
+    fn on_layers(&mut self, now: Instant, track: TrackId, states: &[LayerState]) {
+        let Some(index) = self.router.find(track) else { return };
+        if let Some(track) = self.router.track_mut(index) {
+            for (layer, state) in track.layers.iter_mut().zip(states) {
+                layer.resolution = layer.resolution.or(state.resolution);
+                layer.last_packet = layer.last_packet.max(state.last_packet);
+                layer.report = layer.report.or(state.report);
+            }
+        }
+        self.retarget(now, index);
+    }
+
+    fn open(&mut self, now: Instant, open: OpenConnection) {
+        let config = TransportConfig {
+            local: open.local_ice,
+            remote: open.negotiated.remote_ice.clone(),
+            remote_fingerprint: open.negotiated.remote_fingerprint.clone(),
+            role: open.negotiated.dtls_role,
+            certificate: self.config.certificate.clone(),
+        };
+        let transport = Transport::new(config, now);
+        let connection = Connection::new(
+            open.connection,
+            transport,
+            &open.negotiated,
+            &open.tracks,
+            self.config.ntp,
+            now,
+        );
+        if self.connections.is_empty() {
+            self.next_tick = now;
+        }
+        let index = self.connections.insert(connection);
+        self.ids.insert(open.connection, index);
+        self.publish_uptracks(index);
+        self.drain_transport(now, index);
+    }
+
+    fn renegotiate(&mut self, now: Instant, renegotiate: Renegotiate) {
+        let Some(&index) = self.ids.get(&renegotiate.connection) else {
+            return;
+        };
+        let connection = &mut self.connections[index];
+        if let Some(local) = renegotiate.local_ice {
+            connection
+                .transport
+                .restart_ice(local, renegotiate.negotiated.remote_ice.clone(), now);
+        }
+        let slots_before: Vec<(Mid, Option<TrackId>)> =
+            connection.slots.iter().map(|slot| (slot.mid, slot.source())).collect();
+        let tracks_before: Vec<TrackId> = connection.uptracks.iter().map(|uptrack| uptrack.track).collect();
+        connection.apply(&renegotiate.negotiated, &renegotiate.tracks);
+
+        // Slots that are gone first give their source back; then the others take their new index.
+        for (slot, &(mid, source)) in slots_before.iter().enumerate() {
+            if let Some(source) = source
+                && self.connections[index].slot(mid).is_none()
+            {
+                self.unsubscribe(
+                    source,
+                    Subscriber {
+                        connection: index,
+                        slot,
+                    },
+                );
+            }
+        }
+        let connection = &self.connections[index];
+        let mut sources: Vec<TrackId> = slots_before.iter().filter_map(|&(_, source)| source).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        for source in sources {
+            self.router
+                .move_slots(source, index, |slot| connection.slot(slots_before.get(slot)?.0));
+        }
+        for track in tracks_before {
+            if !self.connections[index]
+                .uptracks
+                .iter()
+                .any(|uptrack| uptrack.track == track)
+            {
+                self.router.unpublish(track);
+            }
+        }
+        self.publish_uptracks(index);
+        self.drain_transport(now, index);
+    }
+
+    fn publish_uptracks(&mut self, index: usize) {
+        for uptrack in &self.connections[index].uptracks {
+            self.router.publish(uptrack.track, uptrack.kind, index);
+        }
+    }
+
+    fn set_slot(&mut self, now: Instant, set: SetSlot) {
+        let Some(&index) = self.ids.get(&set.connection) else {
+            return;
+        };
+        let Some(slot) = self.connections[index].slot(set.mid) else {
+            return;
+        };
+        let subscriber = Subscriber {
+            connection: index,
+            slot,
+        };
+        let downtrack = &mut self.connections[index].slots[slot];
+        let kind = downtrack.kind;
+        let before = downtrack.source();
+        // A slot that is not shown gets no packets, so it is no subscriber.
+        let shown = set
+            .source
+            .filter(|_| set.height > 0 || kind == crate::negotiated::MediaKind::Audio);
+        downtrack.set_source(shown.map(|source| source.track), set.height);
+        if let Some(before) = before
+            && shown.is_none_or(|source| source.track != before)
+        {
+            self.unsubscribe(before, subscriber);
+        }
+        if let Some(source) = shown {
+            let own = self.config.worker;
+            if let Some(notice) = self.router.subscribe(source.track, kind, subscriber, source.home, own) {
+                self.notify_home(source.track, notice);
+            }
+            if let Some(track) = self.router.find(source.track) {
+                self.retarget_one(now, track, subscriber);
+            }
+        }
+    }
+
+    fn unsubscribe(&mut self, track: TrackId, subscriber: Subscriber) {
+        if let Some(notice) = self.router.unsubscribe(track, subscriber) {
+            self.notify_home(track, notice);
+        }
+    }
+
+    fn notify_home(&mut self, track: TrackId, notice: HomeNotice) {
+        self.mails.push_back(match notice {
+            HomeNotice::Subscribe(home) => (home, Mail::Subscribe { track }),
+            HomeNotice::Unsubscribe(home) => (home, Mail::Unsubscribe { track }),
+        });
+    }
+
+    /// All subscribers of a track choose their layer anew.
+    pub(super) fn retarget(&mut self, now: Instant, index: usize) {
+        let Some(track) = self.router.track_mut(index) else {
+            return;
+        };
+        let subscribers = std::mem::take(&mut track.subscribers);
+        for &subscriber in &subscribers {
+            self.retarget_one(now, index, subscriber);
+        }
+        if let Some(track) = self.router.track_mut(index) {
+            track.subscribers = subscribers;
+        }
+    }
+
+    fn retarget_one(&mut self, now: Instant, index: usize, subscriber: Subscriber) {
+        let Some(track) = self.router.track(index) else { return };
+        let slot = self
+            .connections
+            .get_mut(subscriber.connection)
+            .and_then(|connection| connection.slots.get_mut(subscriber.slot));
+        if let Some(layer) = slot.and_then(|slot| slot.retarget(track)) {
+            self.request_keyframe(now, index, layer);
+        }
+    }
+
+    /// Passes a wish for a key frame on towards the publisher, throttled per layer.
+    pub(super) fn request_keyframe(&mut self, now: Instant, index: usize, layer: u8) {
+        let Some(track) = self.router.track_mut(index) else {
+            return;
+        };
+        let Some(state) = track.layers.get_mut(usize::from(layer)) else {
+            return;
+        };
+        if state.keyframes.request(now) {
+            self.send_keyframe_request(index, layer);
+        }
+    }
+
+    pub(super) fn send_keyframe_request(&mut self, index: usize, layer: u8) {
+        let Some(track) = self.router.track(index) else { return };
+        match track.home {
+            Home::Local { connection } => {
+                let Some(publisher) = self.connections.get_mut(connection) else {
+                    return;
+                };
+                let uptrack = publisher.uptracks.iter().position(|uptrack| uptrack.track == track.id);
+                if uptrack.is_some_and(|uptrack| publisher.request_keyframe(uptrack, layer)) {
+                    self.counters.keyframe_requests_sent += 1;
+                    self.urgent.push(connection);
+                }
+            }
+            Home::Remote(home) => self.mails.push_back((home, Mail::Keyframe { track: track.id, layer })),
+            Home::Unknown => {}
+        }
+    }
+
+    /// Forgets a connection: its tracks end, its slots are empty, its addresses are strangers again.
+    pub(super) fn close(&mut self, now: Instant, index: usize) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        connection.transport.close(now);
+        while let Some(output) = connection.transport.poll_output() {
+            if let TransportOutput::Transmit { path, data } = output {
+                self.batch.push(path, &data);
+            }
+        }
+        let connection = self.connections.remove(index);
+        self.ids.remove(&connection.id);
+        self.paths.retain(|_, &mut owner| owner != index);
+        self.last_path = None;
+        for uptrack in &connection.uptracks {
+            self.router.unpublish(uptrack.track);
+        }
+        let sources: Vec<(usize, TrackId)> = connection
+            .slots
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, downtrack)| Some((slot, downtrack.source()?)))
+            .collect();
+        for (slot, source) in sources {
+            self.unsubscribe(
+                source,
+                Subscriber {
+                    connection: index,
+                    slot,
+                },
+            );
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The way out of a batch: every track with new packets, every subscriber of it, its packets in a
+//! row, so that those of one video frame to one subscriber make one GSO run.
+
+use std::time::Instant;
+
+use super::{PacketSink, WorkerCore};
+use crate::downtrack::write::MAX_HEADER;
+use crate::drop_reason::DropReason;
+use crate::mail::Mail;
+use crate::negotiated::MAX_LAYERS;
+use crate::pool::{PACKET_CAPACITY, PacketRef};
+use crate::track::Subscriber;
+use crate::transport::srtp::SRTP_MAX_OVERHEAD;
+
+/// Space that must be free in the slab before a packet is written into it.
+const MAX_OUTGOING: usize = PACKET_CAPACITY + MAX_HEADER + SRTP_MAX_OVERHEAD;
+
+/// Packets of a frame differ by a few bytes (libwebrtc splits a frame evenly, extensions differ);
+/// so much RTP padding (RFC 3550, section 5.1) is cheaper than a GSO run of its own.
+const MAX_EVENING: usize = 24;
+
+impl WorkerCore {
+    /// Routes what came in since the last call and hands everything that is to be sent to `sink`.
+    pub fn flush(&mut self, now: Instant, sink: &mut dyn PacketSink) {
+        while let Some(index) = self.router.next_dirty() {
+            self.forward(now, index, sink);
+        }
+        self.run_timers(now, sink);
+        self.send_urgent_feedback(now, sink);
+        self.send(sink);
+    }
+
+    pub(super) fn send(&mut self, sink: &mut dyn PacketSink) {
+        if !self.batch.is_empty() {
+            sink.send(&self.batch);
+            self.batch.clear();
+        }
+    }
+
+    fn forward(&mut self, now: Instant, index: usize, sink: &mut dyn PacketSink) {
+        let Some(track) = self.router.track_mut(index) else {
+            return;
+        };
+        let mut pending = std::mem::take(&mut track.pending);
+        let changed = std::mem::take(&mut track.layers_changed);
+        if track.interested != 0 {
+            self.mail_packets(index, &pending);
+        }
+        let Some(track) = self.router.track_mut(index) else {
+            return;
+        };
+        let subscribers = std::mem::take(&mut track.subscribers);
+        even_out(&pending, &mut self.paddings);
+        for &subscriber in &subscribers {
+            self.forward_to(index, subscriber, &pending, sink);
+        }
+        pending.clear();
+        if let Some(track) = self.router.track_mut(index) {
+            track.subscribers = subscribers;
+            track.pending = pending;
+        }
+        // Only now: a key frame in this batch may be just what a slot has waited for.
+        if changed {
+            self.retarget(now, index);
+        }
+    }
+
+    fn mail_packets(&mut self, index: usize, pending: &[PacketRef]) {
+        let Some(track) = self.router.track(index) else { return };
+        let mut workers = track.interested;
+        while workers != 0 {
+            let worker = crate::units::WorkerIndex(workers.trailing_zeros() as u8);
+            workers &= workers - 1;
+            for packet in pending {
+                self.mails.push_back((
+                    worker,
+                    Mail::Packet {
+                        track: track.id,
+                        packet: packet.clone(),
+                    },
+                ));
+            }
+        }
+    }
+
+    /// One subscriber's share of a batch, written and encrypted into the slab one behind the other.
+    fn forward_to(&mut self, index: usize, subscriber: Subscriber, pending: &[PacketRef], sink: &mut dyn PacketSink) {
+        let Some(track) = self.router.track(index) else { return };
+        let Some(connection) = self.connections.get_mut(subscriber.connection) else {
+            return;
+        };
+        let Some(path) = connection.transport.path() else {
+            return;
+        };
+        let Some(slot) = connection.slots.get_mut(subscriber.slot) else {
+            return;
+        };
+        for (packet, &padding) in pending.iter().zip(&self.paddings) {
+            let Some(decision) = slot.rewrite(packet, track, padding) else {
+                continue;
+            };
+            if self.batch.remaining() < MAX_OUTGOING {
+                sink.send(&self.batch);
+                self.batch.clear();
+            }
+            let out = self.batch.free();
+            let Some(written) = slot.write(out, packet, &decision, track.id) else {
+                self.counters.drops.count(DropReason::TooLarge);
+                continue;
+            };
+            let Some(len) = connection
+                .transport
+                .protect_rtp(out, written.len, written.header_len, decision.seq)
+            else {
+                self.counters.drops.count(DropReason::SrtpNoKeys);
+                continue;
+            };
+            self.batch.commit(path, len);
+            self.counters.rtp_packets_out += 1;
+            self.counters.rtp_bytes_out += len as u64;
+        }
+    }
+
+    /// Sends one packet again; false where it is no longer at hand.
+    pub(super) fn retransmit(&mut self, now: Instant, index: usize, slot: usize, seq: u16) -> bool {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return false;
+        };
+        let Some(path) = connection.transport.path() else {
+            return false;
+        };
+        if !connection.take_retransmission(now) {
+            return false;
+        }
+        let Some(downtrack) = connection.slots.get_mut(slot) else {
+            return false;
+        };
+        let Some(sent) = downtrack.retransmit(now, seq) else {
+            return false;
+        };
+        let Some(track) = downtrack.source().and_then(|source| self.router.by_id(source)) else {
+            return false;
+        };
+        let Some(packet) = track
+            .layers
+            .get(usize::from(sent.layer))
+            .and_then(|layer| layer.ring.find(sent.source))
+        else {
+            return false;
+        };
+        if self.batch.remaining() < MAX_OUTGOING {
+            self.counters.drops.count(DropReason::SendBufferFull);
+            return false;
+        }
+        let out = self.batch.free();
+        let Some((written, seq)) = downtrack.write_again(out, packet, &sent, track.id) else {
+            return false;
+        };
+        let Some(len) = connection
+            .transport
+            .protect_rtp(out, written.len, written.header_len, seq)
+        else {
+            return false;
+        };
+        self.batch.commit(path, len);
+        self.counters.retransmissions_sent += 1;
+        true
+    }
+}
+
+/// Padding for each of `pending`, so that the packets of a frame are as long as the longest of them.
+fn even_out(pending: &[PacketRef], paddings: &mut Vec<u8>) {
+    let mut longest = [0; MAX_LAYERS];
+    for packet in pending {
+        if let Some(longest) = longest.get_mut(usize::from(packet.layer)) {
+            *longest = packet.payload().len().max(*longest);
+        }
+    }
+    paddings.clear();
+    paddings.extend(pending.iter().map(|packet| {
+        let own = packet.payload().len();
+        let missing = longest
+            .get(usize::from(packet.layer))
+            .map_or(0, |longest| longest - own);
+        if own > 0 && missing <= MAX_EVENING {
+            missing as u8
+        } else {
+            0
+        }
+    }));
+    // The last one may be shorter: a GSO run ends with it anyway.
+    if let Some(last) = paddings.last_mut() {
+        *last = 0;
+    }
+}

@@ -1,0 +1,203 @@
+//! One worker without its thread and sockets: its connections, its tracks and the way of a packet
+//! through them. The shell feeds it datagrams, commands and mail, and sends what it leaves.
+
+mod control;
+mod forward;
+mod receive;
+mod rtcp;
+mod timers;
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
+use slab::Slab;
+
+use crate::connection::Connection;
+use crate::counters::Counters;
+use crate::drop_reason::DropReason;
+use crate::mail::Mail;
+use crate::ntp::NtpClock;
+use crate::path::Path;
+use crate::pool::PacketPool;
+use crate::router::Router;
+use crate::send_batch::SendBatch;
+use crate::transport::Certificate;
+use crate::transport::{TransportEvent, TransportOutput};
+use crate::units::{ConnectionId, WorkerIndex};
+use crate::worker_api::{CloseReason, WorkerEvent};
+
+/// Takes the packets of a batch; called whenever the slab is full, and at the end of a flush.
+pub trait PacketSink {
+    fn send(&mut self, batch: &SendBatch);
+}
+
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    pub worker: WorkerIndex,
+    /// Of the whole node.
+    pub certificate: Certificate,
+    /// Which wall-clock time an instant was, for sender reports.
+    pub ntp: NtpClock,
+    /// Packet buffers that are kept for reuse, of about 1.7 kB each.
+    pub pool_packets: usize,
+    /// Bytes of outgoing packets that are gathered before they are handed to the kernel.
+    pub batch_bytes: usize,
+}
+
+impl WorkerConfig {
+    pub fn new(worker: WorkerIndex, certificate: Certificate, ntp: NtpClock) -> Self {
+        Self {
+            worker,
+            certificate,
+            ntp,
+            pool_packets: 32_768,
+            batch_bytes: 256 * 1024,
+        }
+    }
+}
+
+/// Addresses from which one connection is reached at most: a client's interfaces, over UDP and TCP.
+const MAX_PATHS: usize = 16;
+
+/// How often timers, feedback and layer choices are looked at while there are connections.
+const TICK: Duration = Duration::from_millis(10);
+
+pub struct WorkerCore {
+    config: WorkerConfig,
+    connections: Slab<Connection>,
+    ids: FxHashMap<ConnectionId, usize>,
+    /// Only addresses that have passed a STUN check.
+    paths: FxHashMap<Path, usize>,
+    last_path: Option<(Path, usize)>,
+    router: Router,
+    pool: PacketPool,
+    batch: SendBatch,
+    events: VecDeque<WorkerEvent>,
+    mails: VecDeque<(WorkerIndex, Mail)>,
+    /// Connections with feedback that does not wait for the next tick.
+    urgent: Vec<usize>,
+    /// RTP padding of each packet of the track that is being routed.
+    paddings: Vec<u8>,
+    /// Audio tracks heard since the last report of levels.
+    heard: Vec<usize>,
+    counters: Counters,
+    next_tick: Instant,
+    next_reports: Instant,
+    next_levels: Instant,
+}
+
+impl WorkerCore {
+    pub fn new(config: WorkerConfig, now: Instant) -> Self {
+        Self {
+            pool: PacketPool::new(config.pool_packets),
+            batch: SendBatch::with_capacity(config.batch_bytes),
+            config,
+            connections: Slab::new(),
+            ids: FxHashMap::default(),
+            paths: FxHashMap::default(),
+            last_path: None,
+            router: Router::default(),
+            events: VecDeque::new(),
+            mails: VecDeque::new(),
+            urgent: Vec::new(),
+            paddings: Vec::new(),
+            heard: Vec::new(),
+            counters: Counters::default(),
+            next_tick: now,
+            next_reports: now,
+            next_levels: now,
+        }
+    }
+
+    pub fn poll_event(&mut self) -> Option<WorkerEvent> {
+        self.events.pop_front()
+    }
+
+    pub fn poll_mail(&mut self) -> Option<(WorkerIndex, Mail)> {
+        self.mails.pop_front()
+    }
+
+    /// The other worker's queue had no room.
+    pub fn on_mailbox_full(&mut self, _to: WorkerIndex) {
+        self.counters.drops.count(DropReason::MailboxFull);
+    }
+
+    /// Counts a drop that the shell has made.
+    pub fn on_drop(&mut self, reason: DropReason) {
+        self.counters.drops.count(reason);
+    }
+
+    /// No connections and no tracks.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty() && self.ids.is_empty() && self.paths.is_empty() && self.router.is_empty()
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// A TCP stream ended.
+    pub fn handle_path_closed(&mut self, now: Instant, path: Path) {
+        self.last_path = None;
+        if let Some(index) = self.paths.remove(&path) {
+            if let Some(connection) = self.connections.get_mut(index) {
+                connection.transport.handle_path_closed(path);
+            }
+            self.drain_transport(now, index);
+        }
+    }
+
+    /// No connection uses the path: none has had a valid STUN check over it, or it is gone.
+    pub fn is_closed_path(&self, path: Path) -> bool {
+        !self.paths.contains_key(&path)
+    }
+
+    /// `None` while there is nothing to wait for.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        (!self.connections.is_empty()).then_some(self.next_tick)
+    }
+
+    /// Says good-bye to every client (DTLS close_notify); flush once more to send it.
+    pub fn close_all(&mut self, now: Instant) {
+        let all: Vec<usize> = self.connections.iter().map(|(index, _)| index).collect();
+        for index in all {
+            self.close(now, index);
+        }
+    }
+
+    /// Queues what the transport wants to send and acts on what it tells.
+    fn drain_transport(&mut self, now: Instant, index: usize) {
+        while let Some(connection) = self.connections.get_mut(index)
+            && let Some(output) = connection.transport.poll_output()
+        {
+            let connection = connection.id;
+            match output {
+                TransportOutput::Transmit { path, data } => {
+                    if !self.batch.push(path, &data) {
+                        self.counters.drops.count(DropReason::SendBufferFull);
+                    }
+                }
+                TransportOutput::Event(TransportEvent::Connected) => {
+                    self.events.push_back(WorkerEvent::Connected { connection });
+                }
+                TransportOutput::Event(TransportEvent::PathChanged(_)) => {}
+                TransportOutput::Event(TransportEvent::Failed(reason)) => self.give_up(now, index, reason),
+                TransportOutput::Event(TransportEvent::PeerClosed) => {
+                    self.give_up(now, index, CloseReason::PeerClosed);
+                }
+            }
+        }
+    }
+
+    /// Ends a connection of our own accord and tells the control side.
+    fn give_up(&mut self, now: Instant, index: usize, reason: CloseReason) {
+        if let Some(connection) = self.connections.get(index) {
+            self.events.push_back(WorkerEvent::Closed {
+                connection: connection.id,
+                reason,
+            });
+            self.close(now, index);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A datagram's way in: which client, what kind, decrypted, and queued with its track.
+
+use std::time::Instant;
+
+use super::{MAX_PATHS, WorkerCore};
+use crate::drop_reason::DropReason;
+use crate::negotiated::MediaKind;
+use crate::path::Path;
+use crate::transport::demux::{PacketKind, classify};
+use crate::transport::{stun, ufrag};
+
+/// Level taken for a speaker whose client sends none, in −dBov: audible, but no shout.
+const ASSUMED_LEVEL: u8 = 50;
+
+impl WorkerCore {
+    /// One UDP datagram or one RFC 4571 frame; it is decrypted in place.
+    pub fn handle_packet(&mut self, now: Instant, path: Path, packet: &mut [u8]) {
+        if let Err(reason) = self.demux(now, path, packet) {
+            self.counters.drops.count(reason);
+        }
+    }
+
+    fn demux(&mut self, now: Instant, path: Path, packet: &mut [u8]) -> Result<(), DropReason> {
+        match classify(packet)? {
+            PacketKind::Rtp => {
+                let index = self.connection_at(path)?;
+                self.handle_rtp(now, index, packet)
+            }
+            PacketKind::Rtcp => {
+                let index = self.connection_at(path)?;
+                self.handle_rtcp(now, index, packet)
+            }
+            PacketKind::Stun => self.handle_stun(now, path, packet),
+            PacketKind::Dtls => {
+                let index = self.connection_at(path)?;
+                let result = self.connections[index].transport.handle_dtls(now, path, packet);
+                self.drain_transport(now, index);
+                result
+            }
+        }
+    }
+
+    fn connection_at(&mut self, path: Path) -> Result<usize, DropReason> {
+        if let Some((last, index)) = self.last_path
+            && last == path
+        {
+            return Ok(index);
+        }
+        let index = *self.paths.get(&path).ok_or(DropReason::UnknownAddress)?;
+        self.last_path = Some((path, index));
+        Ok(index)
+    }
+
+    fn handle_stun(&mut self, now: Instant, path: Path, packet: &[u8]) -> Result<(), DropReason> {
+        let user = stun::peek_local_ufrag(packet)?;
+        let (_, connection) = ufrag::parse(user).ok_or(DropReason::StunUnknownUser)?;
+        let index = *self.ids.get(&connection).ok_or(DropReason::StunUnknownUser)?;
+        let result = self.connections[index].transport.handle_stun(now, path, packet);
+        if result.is_ok() && self.paths.get(&path) != Some(&index) {
+            self.learn_path(path, index);
+        }
+        self.drain_transport(now, index);
+        result
+    }
+
+    /// A valid check came from a new address.
+    fn learn_path(&mut self, path: Path, index: usize) {
+        let selected = self.connections[index].transport.path();
+        let known = || {
+            self.paths
+                .iter()
+                .filter(|&(_, &owner)| owner == index)
+                .map(|(&path, _)| path)
+        };
+        if known().count() >= MAX_PATHS
+            && let Some(unused) = known().find(|&path| Some(path) != selected)
+        {
+            self.paths.remove(&unused);
+        }
+        self.paths.insert(path, index);
+        self.last_path = None;
+    }
+
+    fn handle_rtp(&mut self, now: Instant, index: usize, packet: &mut [u8]) -> Result<(), DropReason> {
+        self.counters.rtp_packets_in += 1;
+        self.counters.rtp_bytes_in += packet.len() as u64;
+        let received = self.connections[index].unprotect(now, packet)?;
+        let track = self.router.find(received.track).ok_or(DropReason::RtpUnknownSsrc)?;
+        if received.recovered {
+            self.counters.rtx_packets_in += 1;
+        }
+        self.on_level(track, received.codec.kind(), received.audio_level);
+        if self.router.track(track).is_some_and(|track| track.muted) {
+            return Ok(());
+        }
+        let filled = self.pool.fill(now, |out| {
+            out.seq = received.seq;
+            out.timestamp = received.header.timestamp;
+            out.marker = received.header.marker;
+            out.codec = received.codec;
+            out.layer = received.layer;
+            out.arrival = now;
+            out.frame = received.frame;
+            out.audio_level = received.audio_level;
+            out.video_orientation = received.video_orientation;
+            out.recovered = received.recovered;
+            out.set_content(&packet[received.payload.clone()], &packet[received.descriptor.clone()])
+        });
+        let filled = filled.ok_or(DropReason::TooLarge)?;
+        self.router.route(track, filled);
+        Ok(())
+    }
+
+    fn on_level(&mut self, index: usize, kind: MediaKind, level: Option<u8>) {
+        if kind != MediaKind::Audio {
+            return;
+        }
+        let Some(track) = self.router.track_mut(index) else {
+            return;
+        };
+        let (level, voice) = match level {
+            Some(byte) => (byte & 0x7f, byte & 0x80 != 0),
+            None => (ASSUMED_LEVEL, true),
+        };
+        match &mut track.heard {
+            Some((loudest, spoken)) => {
+                *loudest = (*loudest).min(level);
+                *spoken |= voice;
+            }
+            None => {
+                track.heard = Some((level, voice));
+                self.heard.push(index);
+            }
+        }
+    }
+}

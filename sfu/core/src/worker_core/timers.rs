@@ -1,0 +1,174 @@
+//! What is done by the clock: transport timers, feedback, sender reports, audio levels, layer choices.
+
+use std::time::{Duration, Instant};
+
+use super::{PacketSink, TICK, WorkerCore};
+use crate::negotiated::MAX_LAYERS;
+use crate::worker_api::{AUDIO_LEVEL_INTERVAL, AudioLevel, WorkerEvent};
+
+/// How often layers are chosen anew and due sender reports are looked for.
+const REPORT_TICK: Duration = Duration::from_millis(100);
+
+/// Room for a compound of feedback or a sender report with SRTCP's trailer.
+const RTCP_ROOM: usize = 1_200;
+
+impl WorkerCore {
+    /// Transport timers; the rest of what is due happens with the next flush.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if now < self.next_tick {
+            return;
+        }
+        for index in 0..self.connections.capacity() {
+            let Some(connection) = self.connections.get_mut(index) else {
+                continue;
+            };
+            if connection.transport.poll_timeout().is_some_and(|due| due <= now) {
+                connection.transport.handle_timeout(now);
+                self.drain_transport(now, index);
+            }
+        }
+    }
+
+    pub(super) fn run_timers(&mut self, now: Instant, sink: &mut dyn PacketSink) {
+        if now >= self.next_tick {
+            self.next_tick = now + TICK;
+            for index in 0..self.connections.capacity() {
+                if self
+                    .connections
+                    .get(index)
+                    .is_some_and(|connection| !connection.uptracks.is_empty())
+                {
+                    self.send_feedback(now, index, sink);
+                }
+            }
+        }
+        if now >= self.next_levels {
+            self.next_levels = now + AUDIO_LEVEL_INTERVAL;
+            self.report_levels();
+        }
+        if now >= self.next_reports {
+            self.next_reports = now + REPORT_TICK;
+            self.poll_keyframes(now);
+            self.send_sender_reports(now, sink);
+            self.update_gauges();
+            if self.connections.is_empty() {
+                self.pool.trim(usize::MAX);
+            }
+        }
+    }
+
+    pub(super) fn send_urgent_feedback(&mut self, now: Instant, sink: &mut dyn PacketSink) {
+        while let Some(index) = self.urgent.pop() {
+            self.send_feedback(now, index, sink);
+        }
+    }
+
+    fn send_feedback(&mut self, now: Instant, index: usize, sink: &mut dyn PacketSink) {
+        if self.batch.remaining() < RTCP_ROOM {
+            self.send(sink);
+        }
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        let Some(path) = connection.transport.path() else {
+            return;
+        };
+        let out = self.batch.free();
+        let len = connection.poll_feedback(now, out, &mut self.counters);
+        if len > 0
+            && let Some(len) = connection.transport.protect_rtcp(out, len)
+        {
+            self.batch.commit(path, len);
+            self.counters.rtcp_packets_out += 1;
+        }
+        let lost = std::mem::take(&mut connection.lost_keyframes);
+        for (track, layer) in lost {
+            if let Some(track) = self.router.find(track) {
+                self.request_keyframe(now, track, layer);
+            }
+        }
+    }
+
+    fn send_sender_reports(&mut self, now: Instant, sink: &mut dyn PacketSink) {
+        for index in 0..self.connections.capacity() {
+            let slots = self
+                .connections
+                .get(index)
+                .map_or(0, |connection| connection.slots.len());
+            for slot in 0..slots {
+                if self.batch.remaining() < RTCP_ROOM {
+                    self.send(sink);
+                }
+                self.send_sender_report(now, index, slot);
+            }
+        }
+    }
+
+    fn send_sender_report(&mut self, now: Instant, index: usize, slot: usize) -> Option<()> {
+        let connection = self.connections.get_mut(index)?;
+        let track = self.router.by_id(connection.slots.get(slot)?.source()?)?;
+        let path = connection.transport.path()?;
+        let out = self.batch.free();
+        let len = connection.poll_sender_report(now, slot, track, out)?;
+        let len = connection.transport.protect_rtcp(out, len)?;
+        self.batch.commit(path, len);
+        self.counters.rtcp_packets_out += 1;
+        Some(())
+    }
+
+    /// Layers may have fallen silent; key frames may not have come.
+    fn poll_keyframes(&mut self, now: Instant) {
+        let video: Vec<usize> = self
+            .router
+            .iter_mut()
+            .filter(|(_, track)| track.kind == crate::negotiated::MediaKind::Video)
+            .map(|(index, _)| index)
+            .collect();
+        for index in video {
+            self.retarget(now, index);
+            for layer in 0..MAX_LAYERS as u8 {
+                let due = self.router.track_mut(index).is_some_and(|track| {
+                    let state = &mut track.layers[usize::from(layer)];
+                    state.last_packet.is_some() && state.keyframes.poll(now)
+                });
+                if due {
+                    self.send_keyframe_request(index, layer);
+                }
+            }
+        }
+    }
+
+    fn report_levels(&mut self) {
+        let mut levels = Vec::with_capacity(self.heard.len());
+        for index in self.heard.drain(..) {
+            if let Some(track) = self.router.track_mut(index)
+                && let Some((level, voice)) = track.heard.take()
+                && !track.muted
+            {
+                levels.push(AudioLevel {
+                    track: track.id,
+                    level,
+                    voice,
+                });
+            }
+        }
+        if !levels.is_empty() {
+            self.events.push_back(WorkerEvent::AudioLevels { levels });
+        }
+    }
+
+    fn update_gauges(&mut self) {
+        self.counters.connections = self.connections.len() as u64;
+        self.counters.uptracks = self
+            .connections
+            .iter()
+            .map(|(_, connection)| connection.uptracks.len() as u64)
+            .sum();
+        self.counters.downtracks = self
+            .connections
+            .iter()
+            .flat_map(|(_, connection)| &connection.slots)
+            .filter(|slot| slot.source().is_some())
+            .count() as u64;
+    }
+}

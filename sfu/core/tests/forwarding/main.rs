@@ -1,0 +1,14 @@
+//! A whole worker (or two) in virtual time: real ICE, DTLS and SRTP with clients, no sockets.
+
+#[path = "../transport_handshake/client.rs"]
+#[allow(dead_code)]
+mod client;
+mod source;
+mod world;
+
+mod forwards_and_rewrites;
+mod keeps_lip_sync;
+mod leaves_nothing_behind;
+mod repairs_losses;
+mod survives_bad_input;
+mod switches;

@@ -1,0 +1,385 @@
+//! Workers and clients in virtual time, with nothing between them that delays or loses unless asked to.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+use tianqiao_sfu_core::mail::Mail;
+use tianqiao_sfu_core::negotiated::{
+    Codec, DtlsRole, ExtensionIds, Feedback, IceCredentials, MediaKind, Negotiated, NegotiatedCodec, NegotiatedMedia,
+    ReceiveMedia, SendMedia,
+};
+use tianqiao_sfu_core::ntp::NtpClock;
+use tianqiao_sfu_core::packet::rtcp::{RtcpPacket, RtcpPackets};
+use tianqiao_sfu_core::packet::rtp::RtpHeader;
+use tianqiao_sfu_core::path::Path;
+use tianqiao_sfu_core::send_batch::SendBatch;
+use tianqiao_sfu_core::transport::demux::{PacketKind, classify};
+use tianqiao_sfu_core::transport::{Certificate, SRTP_MAX_OVERHEAD, ufrag};
+use tianqiao_sfu_core::units::{ConnectionId, ExtendedSeq, Mid, Rid, Ssrc, TrackId, WorkerIndex};
+use tianqiao_sfu_core::worker_api::{OpenConnection, PublishedTrack, SetSlot, SlotSource, WorkerCommand, WorkerEvent};
+use tianqiao_sfu_core::worker_core::{PacketSink, WorkerConfig, WorkerCore};
+
+use crate::client::{Client, Version};
+
+pub const VP8: u8 = 96;
+pub const VP8_RTX: u8 = 97;
+pub const OPUS: u8 = 111;
+/// Payload types of subscribers differ from those of publishers, so that none slips through.
+pub const SLOT_VP8: u8 = 100;
+pub const SLOT_RTX: u8 = 101;
+pub const SLOT_OPUS: u8 = 109;
+
+pub const MS: Duration = Duration::from_millis(1);
+
+#[derive(Clone, Debug)]
+pub struct Rtp {
+    pub header: RtpHeader,
+    pub csrcs: Vec<u32>,
+    pub payload: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rtcp {
+    Pli(Ssrc),
+    Nack(Ssrc, u16),
+    SenderReport { ssrc: Ssrc, ntp: u64, rtp: u32 },
+}
+
+pub struct Peer {
+    client: Client,
+    pub worker: usize,
+    pub connection: ConnectionId,
+    pub rtp: Vec<Rtp>,
+    pub rtcp: Vec<Rtcp>,
+    /// Sizes of the GSO runs that came.
+    pub runs: Vec<usize>,
+}
+
+pub struct World {
+    pub now: Instant,
+    pub workers: Vec<WorkerCore>,
+    pub peers: Vec<Peer>,
+    pub events: Vec<WorkerEvent>,
+    next_connection: u32,
+}
+
+#[derive(Default)]
+struct Sink(Vec<(Path, Vec<Vec<u8>>)>);
+
+impl PacketSink for Sink {
+    fn send(&mut self, batch: &SendBatch) {
+        for run in batch.runs() {
+            self.0.push((
+                run.path,
+                batch.bytes(run).chunks(run.segment).map(<[u8]>::to_vec).collect(),
+            ));
+        }
+    }
+}
+
+impl World {
+    pub fn new(workers: u8) -> Self {
+        let now = Instant::now();
+        let ntp = NtpClock::new(now, Duration::from_secs(1_700_000_000));
+        let certificate = Certificate::generate().expect("generates");
+        let worker = |index| WorkerCore::new(WorkerConfig::new(WorkerIndex(index), certificate.clone(), ntp), now);
+        Self {
+            now,
+            workers: (0..workers).map(worker).collect(),
+            peers: Vec::new(),
+            events: Vec::new(),
+            next_connection: 1,
+        }
+    }
+
+    /// Opens a connection with these sections and waits until it is up; its index among the peers.
+    pub fn join(&mut self, worker: usize, media: Vec<NegotiatedMedia>, tracks: &[(&str, u32)]) -> usize {
+        let connection = ConnectionId(self.next_connection);
+        self.next_connection += 1;
+        let local = ufrag::generate(WorkerIndex(worker as u8), connection);
+        let client = Client::new(Version::Dtls13, true, 1150, local.clone(), self.now);
+        let open = OpenConnection {
+            connection,
+            local_ice: local,
+            negotiated: Negotiated {
+                remote_ice: IceCredentials {
+                    ufrag: "client".into(),
+                    pwd: "p".repeat(24),
+                },
+                remote_fingerprint: client.fingerprint.clone(),
+                dtls_role: DtlsRole::Passive,
+                media,
+            },
+            tracks: tracks
+                .iter()
+                .map(|&(mid, track)| PublishedTrack {
+                    mid: to_mid(mid),
+                    track: TrackId(track),
+                })
+                .collect(),
+        };
+        self.workers[worker].handle_command(self.now, WorkerCommand::Open(Box::new(open)));
+        self.peers.push(Peer {
+            client,
+            worker,
+            connection,
+            rtp: Vec::new(),
+            rtcp: Vec::new(),
+            runs: Vec::new(),
+        });
+        let peer = self.peers.len() - 1;
+        for _ in 0..100 {
+            self.advance(MS);
+            if self.events.contains(&WorkerEvent::Connected { connection }) && self.peers[peer].client.keys().is_some()
+            {
+                return peer;
+            }
+        }
+        panic!("peer {peer} does not connect");
+    }
+
+    pub fn leave(&mut self, peer: usize) {
+        let peer = &self.peers[peer];
+        self.workers[peer.worker].handle_command(
+            self.now,
+            WorkerCommand::Close {
+                connection: peer.connection,
+            },
+        );
+        self.settle();
+    }
+
+    pub fn show(&mut self, peer: usize, mid: &str, source: Option<(u32, usize)>, height: u16) {
+        let set = SetSlot {
+            connection: self.peers[peer].connection,
+            mid: to_mid(mid),
+            source: source.map(|(track, home)| SlotSource {
+                track: TrackId(track),
+                home: WorkerIndex(home as u8),
+            }),
+            height,
+        };
+        let worker = self.peers[peer].worker;
+        self.workers[worker].handle_command(self.now, WorkerCommand::SetSlot(set));
+        self.settle();
+    }
+
+    /// One batch of RTP packets of one peer, encrypted by it.
+    pub fn send_rtp(&mut self, peer: usize, packets: &[(Vec<u8>, usize, ExtendedSeq)]) {
+        for (plain, header_len, seq) in packets {
+            let mut packet = plain.clone();
+            packet.resize(plain.len() + SRTP_MAX_OVERHEAD, 0);
+            let (_, outbound) = self.peers[peer].client.keys().expect("connected");
+            let len = outbound
+                .protect_rtp(&mut packet, plain.len(), *header_len, *seq)
+                .expect("fits");
+            self.deliver(peer, &mut packet[..len].to_vec());
+        }
+        self.settle();
+    }
+
+    pub fn send_rtcp(&mut self, peer: usize, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
+        let mut packet = vec![0; 1200];
+        let len = write(&mut packet).expect("fits");
+        let (_, outbound) = self.peers[peer].client.keys().expect("connected");
+        let len = outbound.protect_rtcp(&mut packet, len).expect("fits");
+        self.deliver(peer, &mut packet[..len].to_vec());
+        self.settle();
+    }
+
+    pub fn advance(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += MS;
+            for worker in &mut self.workers {
+                if worker.poll_timeout().is_some_and(|due| due <= self.now) {
+                    worker.handle_timeout(self.now);
+                }
+            }
+            for peer in 0..self.peers.len() {
+                if self.peers[peer].client.poll_timeout() <= self.now {
+                    self.peers[peer].client.handle_timeout(self.now);
+                }
+            }
+            self.settle();
+        }
+    }
+
+    fn deliver(&mut self, peer: usize, packet: &mut [u8]) {
+        let worker = self.peers[peer].worker;
+        self.workers[worker].handle_packet(self.now, path(peer), packet);
+    }
+
+    /// Carries everything that is under way until nothing is.
+    fn settle(&mut self) {
+        loop {
+            let mut moved = false;
+            for peer in 0..self.peers.len() {
+                for mut packet in self.peers[peer].client.take_output() {
+                    self.deliver(peer, &mut packet);
+                    moved = true;
+                }
+            }
+            for worker in 0..self.workers.len() {
+                let mut sink = Sink::default();
+                self.workers[worker].flush(self.now, &mut sink);
+                for (path, packets) in sink.0 {
+                    moved = true;
+                    let Some(peer) = self
+                        .peers
+                        .iter_mut()
+                        .enumerate()
+                        .find(|(index, _)| self::path(*index) == path)
+                    else {
+                        continue;
+                    };
+                    peer.1.receive(self.now, packets);
+                }
+                while let Some(event) = self.workers[worker].poll_event() {
+                    self.events.push(event);
+                }
+                let mails: Vec<(WorkerIndex, Mail)> = std::iter::from_fn(|| self.workers[worker].poll_mail()).collect();
+                for (to, mail) in mails {
+                    moved = true;
+                    self.workers[usize::from(to.0)].handle_mail(self.now, WorkerIndex(worker as u8), mail);
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+}
+
+impl Peer {
+    fn receive(&mut self, now: Instant, packets: Vec<Vec<u8>>) {
+        if packets.iter().all(|packet| classify(packet) == Ok(PacketKind::Rtp)) {
+            self.runs.push(packets.len());
+        }
+        for mut packet in packets {
+            match classify(&packet).expect("known") {
+                PacketKind::Stun | PacketKind::Dtls => self.client.handle_packet(now, &packet),
+                PacketKind::Rtp => {
+                    let (inbound, _) = self.client.keys().expect("connected");
+                    let len = inbound.unprotect_rtp(&mut packet).expect("authentic and new");
+                    let packet = &packet[..len];
+                    let header = RtpHeader::parse(packet).expect("well-formed");
+                    let csrcs = header.csrcs(packet).map(|ssrc| ssrc.0).collect();
+                    let payload = packet[header.payload_range(packet).expect("padding fits")].to_vec();
+                    self.rtp.push(Rtp { header, csrcs, payload });
+                }
+                PacketKind::Rtcp => {
+                    let (inbound, _) = self.client.keys().expect("connected");
+                    let len = inbound.unprotect_rtcp(&mut packet).expect("authentic and new");
+                    for part in RtcpPackets::new(&packet[..len]) {
+                        match part.expect("well-formed") {
+                            RtcpPacket::Pli(pli) => self.rtcp.push(Rtcp::Pli(pli.media)),
+                            RtcpPacket::Nack(nack) => {
+                                self.rtcp.extend(nack.seqs.map(|seq| Rtcp::Nack(nack.media, seq)));
+                            }
+                            RtcpPacket::SenderReport(report) => self.rtcp.push(Rtcp::SenderReport {
+                                ssrc: report.ssrc,
+                                ntp: report.info.ntp,
+                                rtp: report.info.rtp,
+                            }),
+                            _ => {}
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn take_rtp(&mut self) -> Vec<Rtp> {
+        std::mem::take(&mut self.rtp)
+    }
+}
+
+fn path(peer: usize) -> Path {
+    Path::Udp(SocketAddr::from(([10, 0, 0, 1], 5000 + peer as u16)))
+}
+
+pub fn to_mid(mid: &str) -> Mid {
+    Mid::from(mid).expect("short")
+}
+
+fn codec(codec: Codec, payload_type: u8, rtx: Option<u8>) -> NegotiatedCodec {
+    let video = codec.kind() == MediaKind::Video;
+    let feedback = Feedback {
+        nack: true,
+        pli: video,
+        fir: false,
+        transport_cc: true,
+    };
+    NegotiatedCodec {
+        codec,
+        payload_type,
+        rtx,
+        feedback,
+    }
+}
+
+fn media(mid: &str, codecs: &[NegotiatedCodec]) -> NegotiatedMedia {
+    NegotiatedMedia {
+        mid: to_mid(mid),
+        kind: codecs[0].codec.kind(),
+        codecs: codecs.iter().copied().collect(),
+        extensions: ExtensionIds {
+            mid: Some(1),
+            rid: Some(2),
+            audio_level: Some(3),
+            ..ExtensionIds::default()
+        },
+        receive: None,
+        send: None,
+        reduced_size_rtcp: true,
+    }
+}
+
+/// A section on which the client sends VP8, its layer i under SSRC `ssrc` + i where it has rids.
+pub fn camera(mid: &str, ssrc: u32, rids: &[&str]) -> NegotiatedMedia {
+    let mut ssrcs = ArrayVec::new();
+    if rids.is_empty() {
+        ssrcs.push((Ssrc(ssrc), Some(Ssrc(ssrc + 100))));
+    }
+    let rids = rids.iter().map(|rid| Rid::from(rid).expect("short")).collect();
+    NegotiatedMedia {
+        receive: Some(ReceiveMedia { ssrcs, rids }),
+        ..media(mid, &[codec(Codec::Vp8, VP8, Some(VP8_RTX))])
+    }
+}
+
+pub fn microphone(mid: &str, ssrc: u32) -> NegotiatedMedia {
+    let ssrcs = std::iter::once((Ssrc(ssrc), None)).collect();
+    let receive = Some(ReceiveMedia {
+        ssrcs,
+        rids: ArrayVec::new(),
+    });
+    NegotiatedMedia {
+        receive,
+        ..media(mid, &[codec(Codec::Opus, OPUS, None)])
+    }
+}
+
+pub fn video_slot(mid: &str, ssrc: u32) -> NegotiatedMedia {
+    let send = Some(SendMedia {
+        ssrc: Ssrc(ssrc),
+        rtx_ssrc: Ssrc(ssrc + 1),
+    });
+    NegotiatedMedia {
+        send,
+        ..media(mid, &[codec(Codec::Vp8, SLOT_VP8, Some(SLOT_RTX))])
+    }
+}
+
+pub fn audio_slot(mid: &str, ssrc: u32) -> NegotiatedMedia {
+    let send = Some(SendMedia {
+        ssrc: Ssrc(ssrc),
+        rtx_ssrc: Ssrc(ssrc + 1),
+    });
+    NegotiatedMedia {
+        send,
+        ..media(mid, &[codec(Codec::Opus, SLOT_OPUS, None)])
+    }
+}
