@@ -8,14 +8,17 @@ mod tests;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::{IntGauge, Registry};
 use thiserror::Error;
 use tianqiao_bus::Bus;
 use tianqiao_sfu_core::negotiated::Fingerprint;
+use tianqiao_sfu_core::ntp::NtpClock;
 use tianqiao_sfu_core::rooms::{Rooms, RoomsConfig};
+use tianqiao_sfu_core::transport::Certificate;
 use tianqiao_sfu_core::units::WorkerIndex;
+use tianqiao_sfu_core::worker_core::{WorkerConfig, WorkerCore};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -45,6 +48,19 @@ pub struct Node {
 }
 
 impl Node {
+    /// Starts a node that serves `bus`.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing is left running.
+    pub async fn start(config: SfuConfig, bus: Arc<dyn Bus>, registry: &Registry) -> Result<Self, StartError> {
+        let certificate = Certificate::generate().map_err(|error| StartError::Certificate(error.to_string()))?;
+        let fingerprint = certificate.fingerprint().clone();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let ntp = NtpClock::new(Instant::now(), since_epoch);
+        let new_core = move |worker, now| WorkerCore::new(WorkerConfig::new(worker, certificate.clone(), ntp), now);
+        Self::start_with(config, bus, registry, fingerprint, new_core).await
+    }
+
     /// Starts a node whose workers run cores of another kind, with `fingerprint` for its answers.
     ///
     /// # Errors

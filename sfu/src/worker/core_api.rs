@@ -3,15 +3,13 @@
 use std::time::Instant;
 
 use tianqiao_sfu_core::counters::Counters;
+use tianqiao_sfu_core::mail::Mail;
 use tianqiao_sfu_core::path::Path;
-use tianqiao_sfu_core::send_batch::SendBatch;
 use tianqiao_sfu_core::units::WorkerIndex;
 use tianqiao_sfu_core::worker_api::{WorkerCommand, WorkerEvent};
+use tianqiao_sfu_core::worker_core::WorkerCore;
 
-/// Where a core's packets go when a batch is full.
-pub trait PacketSink {
-    fn send(&mut self, batch: &SendBatch);
-}
+pub use tianqiao_sfu_core::worker_core::PacketSink;
 
 /// The sans-IO core of one worker. Every batch of inputs is followed by [`Self::flush`], and that by
 /// polling events and mail until there are none.
@@ -36,4 +34,60 @@ pub trait Core {
     fn is_closed_path(&self, path: Path) -> bool;
     /// Takes leave of all clients; a last [`Self::flush`] follows.
     fn close_all(&mut self, now: Instant);
+}
+
+impl Core for WorkerCore {
+    type Mail = Mail;
+
+    fn handle_command(&mut self, now: Instant, command: WorkerCommand) {
+        self.handle_command(now, command);
+    }
+
+    fn handle_packet(&mut self, now: Instant, path: Path, packet: &mut [u8]) {
+        self.handle_packet(now, path, packet);
+    }
+
+    fn handle_mail(&mut self, now: Instant, from: WorkerIndex, mail: Mail) {
+        self.handle_mail(now, from, mail);
+    }
+
+    fn handle_path_closed(&mut self, now: Instant, path: Path) {
+        self.handle_path_closed(now, path);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.handle_timeout(now);
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        self.poll_timeout()
+    }
+
+    fn flush(&mut self, now: Instant, sink: &mut dyn PacketSink) {
+        self.flush(now, sink);
+    }
+
+    fn poll_event(&mut self) -> Option<WorkerEvent> {
+        self.poll_event()
+    }
+
+    fn poll_mail(&mut self) -> Option<(WorkerIndex, Mail)> {
+        self.poll_mail()
+    }
+
+    fn on_mailbox_full(&mut self, to: WorkerIndex) {
+        self.on_mailbox_full(to);
+    }
+
+    fn counters(&self) -> &Counters {
+        self.counters()
+    }
+
+    fn is_closed_path(&self, path: Path) -> bool {
+        self.is_closed_path(path)
+    }
+
+    fn close_all(&mut self, now: Instant) {
+        self.close_all(now);
+    }
 }

@@ -53,6 +53,7 @@ impl Connection {
         let before = compound.len;
         self.push_nacks(now, &mut compound, counters);
         self.push_keyframe_requests(&mut compound);
+        self.push_transport_feedback(now, &mut compound);
         if compound.len > before && before == 0 && !self.reduced_size_rtcp {
             // Without reduced-size RTCP (RFC 5506) a compound begins with a report.
             let len = compound.len;
@@ -124,6 +125,17 @@ impl Connection {
                 false => write::fir(sender, media, seq, out),
             });
         }
+    }
+
+    fn push_transport_feedback(&mut self, now: Instant, compound: &mut Compound<'_>) {
+        let mut layers = self.uptracks.iter().flat_map(|uptrack| &uptrack.layers);
+        let Some(media) = layers.find_map(|layer| layer.ssrc) else {
+            return;
+        };
+        let sender = self.rtcp_ssrc;
+        let twcc = &mut self.twcc;
+        // What does not fit stays due for the next tick.
+        while compound.push(|out| twcc.poll(now, out, sender, media)) {}
     }
 
     /// Asks the publisher for a key frame of one layer; goes out with the next feedback. False

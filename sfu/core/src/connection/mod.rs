@@ -18,6 +18,7 @@ use crate::packet::rtcp::SenderInfo;
 use crate::packet::rtp::RtpHeader;
 use crate::track::MappedReport;
 use crate::transport::Transport;
+use crate::twcc::FeedbackGenerator;
 use crate::units::{ConnectionId, ExtendedSeq, Mid, Ssrc, TrackId};
 use crate::uptrack::Uptrack;
 use crate::worker_api::PublishedTrack;
@@ -42,6 +43,7 @@ pub struct Connection {
     rtcp_ssrc: Ssrc,
     ntp: NtpClock,
     clock: PublisherClock,
+    twcc: FeedbackGenerator,
     next_report: Option<Instant>,
     next_nack: Option<Instant>,
     fir_seq: u8,
@@ -88,6 +90,7 @@ impl Connection {
             rtcp_ssrc: feedback::feedback_ssrc(id),
             ntp,
             clock: PublisherClock::default(),
+            twcc: FeedbackGenerator::new(),
             next_report: None,
             next_nack: None,
             fir_seq: 0,
@@ -151,6 +154,9 @@ impl Connection {
         let packet = packet.get(..len).ok_or(DropReason::RtpMalformed)?;
         let header = RtpHeader::parse(packet)?;
         let values = ExtensionValues::parse(&self.extensions, &header, packet);
+        if let Some(seq) = values.transport_cc {
+            self.twcc.on_packet(now, seq);
+        }
         let stream = match self.streams.find(header.ssrc) {
             Some(stream) => stream,
             None => self

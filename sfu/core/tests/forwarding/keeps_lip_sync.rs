@@ -13,7 +13,7 @@ fn publisher_ntp(ms: u64) -> u64 {
 
 /// When, in ms, the media clock of the stream that `report` is about read `rtp`.
 fn capture_ms(report: (u64, u32), rtp: u32, clock_rate: i64) -> i64 {
-    let ntp_ms = (i128::from(report.0) * 1000 >> 32) as i64;
+    let ntp_ms = ((i128::from(report.0) * 1000) >> 32) as i64;
     ntp_ms + i64::from(rtp.wrapping_sub(report.1) as i32) * 1000 / clock_rate
 }
 

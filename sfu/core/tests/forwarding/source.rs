@@ -61,7 +61,7 @@ impl Video {
             packet.push(0x11);
         }
         // Sizes of one frame differ by a byte, as libwebrtc's do.
-        packet.resize(header_len + 1000 + usize::from(self.seq.0 % 2 == 0), self.seq.0 as u8);
+        packet.resize(header_len + 1000 + usize::from(self.seq.0.is_multiple_of(2)), self.seq.0 as u8);
         (packet, header_len, self.seq)
     }
 }
@@ -91,7 +91,7 @@ fn extend(packet: &mut Vec<u8>, elements: &[(u8, &[u8])]) {
         packet.push(id << 4 | (data.len() as u8 - 1));
         packet.extend(*data);
     }
-    while packet.len() % 4 != 0 {
+    while !packet.len().is_multiple_of(4) {
         packet.push(0);
     }
     packet[start + 3] = ((packet.len() - start) / 4 - 1) as u8;
