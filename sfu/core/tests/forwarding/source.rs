@@ -61,7 +61,10 @@ impl Video {
             packet.push(0x11);
         }
         // Sizes of one frame differ by a byte, as libwebrtc's do.
-        packet.resize(header_len + 1000 + usize::from(self.seq.0.is_multiple_of(2)), self.seq.0 as u8);
+        packet.resize(
+            header_len + 1000 + usize::from(self.seq.0.is_multiple_of(2)),
+            self.seq.0 as u8,
+        );
         (packet, header_len, self.seq)
     }
 }
