@@ -27,6 +27,8 @@ const MAX_PATHS: usize = 16;
 pub struct Answer {
     /// To be sent to where the packet came from.
     pub response: Vec<u8>,
+    /// It was a valid check; else `response` is an error.
+    pub is_valid: bool,
     /// The selected path is another now.
     pub selected: Option<Path>,
 }
@@ -135,6 +137,7 @@ impl IceLite {
         if let Some(response) = refusal(&message, &credentials.key) {
             return Ok(Answer {
                 response,
+                is_valid: false,
                 selected: None,
             });
         }
@@ -145,7 +148,11 @@ impl IceLite {
         let before = self.selected();
         self.on_check(now, path, message.use_candidate);
         let selected = self.selected().filter(|&selected| Some(selected) != before);
-        Ok(Answer { response, selected })
+        Ok(Answer {
+            response,
+            is_valid: true,
+            selected,
+        })
     }
 
     /// The client sends its DTLS handshake on `path`: before any nomination that is where it is

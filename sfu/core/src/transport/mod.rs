@@ -91,10 +91,10 @@ impl Transport {
         }
     }
 
-    /// Handles a STUN packet.
+    /// Handles a STUN packet; after `Ok`, `path` is this client's.
     ///
     /// # Errors
-    /// Why it was dropped and not answered.
+    /// Why it was no valid check. Only what is authentic, as a check in the wrong role, is answered still.
     pub fn handle_stun(&mut self, now: Instant, path: Path, packet: &[u8]) -> Result<(), DropReason> {
         if self.has_ended {
             return Err(DropReason::StunUnexpected);
@@ -108,7 +108,11 @@ impl Transport {
             self.dtls.start(now);
             self.drain_dtls();
         }
-        Ok(())
+        if answer.is_valid {
+            Ok(())
+        } else {
+            Err(DropReason::StunUnexpected)
+        }
     }
 
     /// Handles a DTLS datagram; only on paths that a valid STUN check proved.

@@ -105,6 +105,7 @@ fn a_controlled_peer_is_told_of_the_conflict() {
     for tie_breaker in [0, u64::MAX] {
         let packet = check(OLD, IceRole::Controlled(tie_breaker), false);
         let answer = agent.ice.handle_stun(agent.now, udp(1), &packet).expect("authentic");
+        assert!(!answer.is_valid);
         let response = Message::parse(&answer.response).expect("well-formed");
         assert_eq!((response.class, response.error_code), (Class::Error, Some(487)));
     }
