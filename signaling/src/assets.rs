@@ -20,6 +20,10 @@ struct Dist;
 /// Vite names the files in here after their content.
 const HASHED: &str = "assets/";
 
+/// What is served instead where the binary was built before the web client.
+const PLACEHOLDER: &str = "<!doctype html><meta charset=utf-8><title>Tianqiao</title>\
+<p>This server was built without its web client. Run <code>make build</code> and start it again.\n";
+
 pub struct Assets(HashMap<String, Asset>);
 
 struct Asset {
@@ -34,7 +38,11 @@ struct Asset {
 impl Assets {
     pub fn embedded() -> Self {
         let files = Dist::iter().filter_map(|path| Some((path.to_string(), Dist::get(&path)?.data.into_owned())));
-        Self::new(files.collect())
+        let mut files: HashMap<String, Vec<u8>> = files.collect();
+        files
+            .entry("index.html".to_owned())
+            .or_insert_with(|| PLACEHOLDER.into());
+        Self::new(files)
     }
 
     /// `files` by path; `x.gz` and `x.br` are taken as the compressed forms of `x`.

@@ -57,6 +57,8 @@ settings! {
         media_addr: Vec<IpAddr> = "";
         "First UDP and TCP port of media; worker i takes the port i above it. 0 takes free ones."
         media_port: u16 = "10000";
+        "Local IP address at which media is received; none: all of them."
+        media_bind: Option<IpAddr> = "";
         "Worker threads that carry media; 0: one per core."
         workers: usize = "0";
     }
@@ -95,6 +97,8 @@ settings! {
         max_waiting_messages: usize = "256";
     }
     "Limits" {
+        "Media sessions that are open at a time, in all meetings together."
+        max_sessions: usize = "5000";
         "WebSockets that are open at a time."
         max_websockets: u32 = "20000";
         "Largest WebSocket message, also once inflated."
@@ -103,8 +107,8 @@ settings! {
         max_sdp_size: ByteSize = "128KiB";
         "Tracks that one participant may publish at a time."
         max_tracks: usize = "8";
-        "Video slots that one participant may ask for."
-        max_slots: usize = "100";
+        "Media sections on which one participant may receive (slots), audio included."
+        max_slots: usize = "64";
         "WebSocket messages per second of one connection, on average."
         message_rate: u32 = "20";
         "WebSocket messages of one connection at once."

@@ -11,6 +11,7 @@ use std::time::Duration;
 pub enum Kind {
     Text,
     Address,
+    Ip,
     Path,
     Number,
     Duration,
@@ -29,7 +30,7 @@ impl Kind {
             Self::Duration => "DURATION",
             Self::Size => "SIZE",
             Self::Flag => "true|false",
-            Self::List => "IP",
+            Self::Ip | Self::List => "IP",
         }
     }
 }
@@ -55,6 +56,7 @@ macro_rules! from_str {
 
 from_str! {
     SocketAddr: Address, "an address with port such as 127.0.0.1:8080 or [::1]:8080";
+    IpAddr: Ip, "an IP address";
     u16: Number, "a number from 0 to 65535";
     u32: Number, "a number";
     usize: Number, "a number";
