@@ -1,11 +1,15 @@
 //! The binary: `tianqiao serve` runs everything in one process.
 
+use std::io::Write;
 use std::sync::Arc;
 
+use anyhow::Context;
 use clap::Command;
 use prometheus::Registry;
 use tianqiao::{Config, Server, config, logging};
 use tianqiao_bus::in_process::InProcessBus;
+use tianqiao_sfu::config::SfuConfig;
+use tianqiao_sfu::node::Node;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> anyhow::Result<()> {
@@ -39,14 +43,37 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let registry = Registry::new();
     let bus = Arc::new(InProcessBus::new());
+    // Signaling first: it must hear the node's events from the first one on.
     let server = Server::start(config.clone(), bus.clone(), registry.clone()).await?;
+    let node = Node::start(sfu_config(&config), bus, &registry)
+        .await
+        .context("the media server does not start")?;
 
-    println!("ready: {}", server.url());
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "ready: {}", server.url())?;
+    stdout.flush()?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
     server.shutdown().await;
+    node.shutdown().await;
     Ok(())
+}
+
+fn sfu_config(config: &Config) -> SfuConfig {
+    let mut sfu = SfuConfig {
+        workers: config.workers,
+        media_addrs: config.media_addr.clone(),
+        media_port: config.media_port,
+        ..SfuConfig::default()
+    };
+    sfu.media_bind = config.media_bind.unwrap_or(sfu.media_bind);
+    sfu.limits.sessions = config.max_sessions;
+    sfu.limits.sessions_per_room = config.max_participants;
+    sfu.limits.tracks_per_session = config.max_tracks;
+    sfu.limits.slots_per_session = config.max_slots;
+    sfu.sdp.max_bytes = config.max_sdp_size.0;
+    sfu
 }
