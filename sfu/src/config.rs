@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use tianqiao_bus::NodeId;
-use tianqiao_sfu_core::rooms::RoomsLimits;
+pub use tianqiao_sfu_core::rooms::RoomsLimits;
 use tianqiao_sfu_core::sdp::{CodecPreferences, SdpLimits};
 
 use crate::udp;

@@ -34,6 +34,8 @@ drop_reasons! {
     StunIntegrity = "stun_integrity",
     /// Responses and indications, which an ICE-lite agent never asked for.
     StunUnexpected = "stun_unexpected",
+    /// A check of one client from the address over which another one's media flows.
+    PathInUse = "path_in_use",
     DtlsMalformed = "dtls_malformed",
     DtlsUnexpected = "dtls_unexpected",
     /// Media before DTLS has delivered keys.

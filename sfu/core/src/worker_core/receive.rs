@@ -55,6 +55,11 @@ impl WorkerCore {
         let user = stun::peek_local_ufrag(packet)?;
         let (_, connection) = ufrag::parse(user).ok_or(DropReason::StunUnknownUser)?;
         let index = *self.ids.get(&connection).ok_or(DropReason::StunUnknownUser)?;
+        let owner = self.paths.get(&path).copied().filter(|&owner| owner != index);
+        if owner.is_some_and(|owner| self.connections[owner].transport.path() == Some(path)) {
+            // Or a client that forges its source address could draw another's media to itself.
+            return Err(DropReason::PathInUse);
+        }
         let result = self.connections[index].transport.handle_stun(now, path, packet);
         if result.is_ok() && self.paths.get(&path) != Some(&index) {
             self.learn_path(path, index);
