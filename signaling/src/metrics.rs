@@ -3,6 +3,7 @@
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
 };
+use tianqiao_protocol::ErrorCode;
 
 pub struct Metrics {
     pub meetings: IntGauge,
@@ -80,6 +81,18 @@ impl Metrics {
     }
 }
 
+impl Metrics {
+    pub fn on_refused(&self, code: ErrorCode) {
+        let label = serde_json::to_value(code);
+        let label = label
+            .as_ref()
+            .ok()
+            .and_then(|label| label.as_str())
+            .unwrap_or("internal");
+        self.refusals.with_label_values(&[label]).inc();
+    }
+}
+
 fn counters(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
     IntCounterVec::new(Opts::new(name, help), labels)
 }
@@ -92,4 +105,33 @@ fn add<C: Collector + Clone + 'static>(registry: &Registry, collector: prometheu
     let collector = collector?;
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_lists_every_metric() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
+        let page = std::fs::read_to_string(page).unwrap_or_default();
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).expect("names are free");
+        metrics.sessions.with_label_values(&["web"]).set(1);
+        metrics.on_refused(ErrorCode::Internal);
+        for counters in [&metrics.ws_messages, &metrics.http_requests, &metrics.ws_bytes] {
+            let labels = vec!["x"; counters.desc()[0].variable_labels.len()];
+            counters.with_label_values(&labels).inc();
+        }
+        metrics.http_seconds.with_label_values(&["x"]).observe(0.1);
+        let families = registry.gather();
+        assert_eq!(families.len(), 9);
+        for family in families {
+            assert!(
+                page.contains(&format!("`{}`", family.name())),
+                "{} is not in docs/metrics.md",
+                family.name()
+            );
+        }
+    }
 }

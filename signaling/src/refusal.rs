@@ -82,6 +82,8 @@ impl IntoResponse for Refusal {
             message: self.message.into_owned(),
         };
         let mut response = (status, Json(body)).into_response();
+        // For the counter of refusals.
+        response.extensions_mut().insert(self.code);
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if status == StatusCode::UNAUTHORIZED {

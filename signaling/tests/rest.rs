@@ -184,10 +184,15 @@ async fn health_and_metrics() {
     assert_eq!(server.get("/healthz").await.status(), 200);
     assert_eq!(server.get("/readyz").await.status(), 200);
     let meeting = server.meeting().await;
-    let (_client, _) = server.join(&meeting.id, "Ann").await;
+    let (mut client, _) = server.join(&meeting.id, "Ann").await;
+    client.send(json!({ "type": "chat", "text": "" })).await;
+    client.recv_type("error").await;
+    server.get("/nowhere").await;
     let text = server.get("/metrics").await.text().await.expect("text");
     for line in [
         "tianqiao_meetings 1",
+        "tianqiao_refusals_total{code=\"bad_message\"} 1",
+        "tianqiao_refusals_total{code=\"not_found\"} 1",
         "tianqiao_websockets 1",
         "tianqiao_sessions{kind=\"web\"} 1",
         "tianqiao_ws_messages_total{direction=\"in\",type=\"join\"} 1",

@@ -6,6 +6,7 @@ use std::time::Instant;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Response, header};
 use axum::middleware::Next;
+use tianqiao_protocol::ErrorCode;
 
 use crate::app::App;
 
@@ -17,6 +18,9 @@ pub async fn measure(State(app): State<Arc<App>>, request: Request, next: Next) 
     let start = Instant::now();
     let response = next.run(request).await;
     let status = response.status();
+    if let Some(code) = response.extensions().get::<ErrorCode>() {
+        app.metrics.on_refused(*code);
+    }
     app.metrics
         .http_requests
         .with_label_values(&[route, method.as_str(), status.as_str()])

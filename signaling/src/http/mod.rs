@@ -61,7 +61,7 @@ pub fn router(app: Arc<App>) -> Router {
         .fallback(page::file)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::map_response(layers::harden))
-        .route_layer(middleware::from_fn_with_state(app.clone(), layers::measure))
+        .layer(middleware::from_fn_with_state(app.clone(), layers::measure))
         .with_state(app)
 }
 

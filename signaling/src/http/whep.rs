@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
 use tianqiao_protocol::control::AudioPolicy;
-use tianqiao_protocol::{SlotTarget, TrackSource};
+use tianqiao_protocol::{ErrorCode, SlotTarget, TrackSource};
 
 use super::extract::ClientIp;
 use super::media_session::{self, Sdp};
@@ -23,7 +24,7 @@ pub struct Watched {
 pub async fn create(
     State(app): State<Arc<App>>,
     Path(meeting): Path<String>,
-    Query(watched): Query<Watched>,
+    watched: Result<Query<Watched>, QueryRejection>,
     ClientIp(ip): ClientIp,
     headers: HeaderMap,
     sdp: Result<Sdp, Refusal>,
@@ -31,6 +32,7 @@ pub async fn create(
     app.gates.join(ip)?;
     let (live, claims) = media_session::authorize(&app, &headers, &meeting)?;
     let sdp = sdp?;
+    let Query(watched) = watched.map_err(|_| Refusal::new(ErrorCode::BadMessage, "the query cannot be read"))?;
     let target = match watched.participant {
         None => SlotTarget::ActiveSpeaker,
         Some(participant) if live.has_participant(&participant) => SlotTarget::Source {

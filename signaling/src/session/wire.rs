@@ -157,10 +157,8 @@ impl Wire {
     }
 
     pub async fn refuse(&mut self, refusal: Refusal, offer: Option<u32>) -> bool {
-        let code = serde_json::to_value(refusal.code);
-        let code = code.as_ref().ok().and_then(|code| code.as_str()).unwrap_or("internal");
-        self.app.metrics.refusals.with_label_values(&[code]).inc();
-        tracing::debug!(code, message = %refusal.message, "refused");
+        self.app.metrics.on_refused(refusal.code);
+        tracing::debug!(code = ?refusal.code, message = %refusal.message, "refused");
         self.send(&ServerMessage::Error(refusal.into_ws(offer))).await
     }
 
