@@ -27,7 +27,7 @@ export const en = {
   'join.preview.off': 'Camera is off',
   'join.preview.starting': 'Starting camera…',
   'join.listen': 'You can still join and listen.',
-  'join.share': 'Meeting link',
+  'join.share': 'Meeting number',
   'join.checking': 'Looking for the meeting…',
   'join.back': 'Back to the start page',
   'join.retry': 'Try again',

@@ -28,7 +28,7 @@ export const zh: Words = {
   'join.preview.off': '摄像头已关闭',
   'join.preview.starting': '正在打开摄像头…',
   'join.listen': '您仍可加入会议收听。',
-  'join.share': '会议链接',
+  'join.share': '会议号',
   'join.checking': '正在查找会议…',
   'join.back': '返回首页',
   'join.retry': '重试',

@@ -76,6 +76,11 @@ export class MediaConnection {
     await this.pc.setRemoteDescription({ type: 'answer', sdp });
   }
 
+  /** Takes back an offer that was refused. */
+  async rollBack(): Promise<void> {
+    if (this.pc.signalingState === 'have-local-offer') await this.pc.setLocalDescription({ type: 'rollback' });
+  }
+
   async setMicrophone(track: MediaStreamTrack | null): Promise<void> {
     await this.#microphone.sender.replaceTrack(track);
   }

@@ -65,6 +65,7 @@ export class LocalMedia {
   /** Opens what is wanted; each device fails for itself, and none of them is needed to join. */
   async start(): Promise<void> {
     this.#stopped = false;
+    this.ready.value = false;
     navigator.mediaDevices?.addEventListener('devicechange', this.#refresh);
     const wanted = [this.microphone, this.camera].filter((device) => device.on.value);
     if (wanted.length > 0) await this.#openTogether(wanted);

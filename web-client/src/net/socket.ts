@@ -73,9 +73,9 @@ export class SignalingSocket {
   /** Asks for a sign of life now, for instance after the network has changed. */
   probe(timeoutMs = PONG_TIMEOUT_MS): void {
     if (this.#over) return;
-    this.send({ type: 'ping', t: Math.floor(performance.now()) % 2 ** 32 });
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#finish(true), timeoutMs);
+    this.send({ type: 'ping', t: Math.floor(performance.now()) % 2 ** 32 });
   }
 
   close(): void {

@@ -40,6 +40,7 @@ test('oneself is a tile like others, or in the corner when there is no place', (
     [9, desktop, 10, true],
     [0, phone, 1, false],
     [1, phone, 2, true],
+    [3, phone, 4, false],
     [6, phone, 5, true],
   ];
   for (const [others, view, tiles, floating] of cases) {

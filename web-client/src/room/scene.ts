@@ -78,7 +78,7 @@ function grid(room: Room, others: Participant[], view: View): Scene {
   const pages = Math.max(1, Math.ceil(others.length / view.capacity));
   const page = Math.min(view.page, pages - 1);
   const here = others.slice(page * view.capacity, (page + 1) * view.capacity);
-  const floating = others.length > 0 && (view.phone || others.length >= view.capacity);
+  const floating = others.length >= view.capacity || (view.phone && others.length > 0 && others.length < 3);
   const boxes = gridBoxes(here.length + (floating ? 0 : 1), view.area, GAP);
   const tiles = here.map((participant, index) => ({ ...PLAIN, ...cameraOf(participant), box: boxes[index]! }));
   const own = floating ? corner(view) : boxes[here.length]!;

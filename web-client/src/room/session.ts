@@ -6,11 +6,14 @@ import { Playback } from '../media/playback.ts';
 import { joinToken } from '../net/api.ts';
 import { backoff } from '../net/backoff.ts';
 import { Failure, failureCode, type FailureCode } from '../net/failure.ts';
-import type { Answer, EndReason, Joined, ServerMessage, WsError } from '../protocol/index.ts';
+import type { EndReason, Joined, ServerMessage, WsError } from '../protocol/index.ts';
 import { SignalingSocket } from '../net/socket.ts';
 import { apply, enter, ownTrack, type Room, sends, trackOf } from './model.ts';
 import { notePresence } from './memory.ts';
-import { assignSlots, slotViews, type Wanted } from './viewport.ts';
+import { Negotiation } from './negotiation.ts';
+import { Reply } from './reply.ts';
+import { Slots } from './slots.ts';
+import { keyOf, type Wanted } from './viewport.ts';
 
 export type Phase = 'joining' | 'live' | 'reconnecting' | 'ended';
 export type Ending = EndReason | FailureCode;
@@ -28,14 +31,6 @@ export type Notice =
   | { kind: 'chat'; name: string; text: string }
   | { kind: 'failure'; code: FailureCode };
 
-interface Waiting<T> {
-  resolve(value: T): void;
-  reject(error: Failure): void;
-}
-
-/** A viewport that only changes in heights, as while a window is dragged, is sent this late. */
-const RESIZE_DEBOUNCE_MS = 250;
-
 /** Failures after which it is worth trying again. */
 const PASSING: readonly FailureCode[] = ['network', 'unavailable', 'rate_limited', 'internal'];
 
@@ -51,8 +46,14 @@ export class Session {
   readonly playback = signal<Playback | null>(null);
   /** Whether media flows; `null` before it ever has. */
   readonly mediaUp = signal<boolean | null>(null);
-  /** Picture to slot, as last asked for. */
-  readonly assigned = signal<ReadonlyMap<string, string>>(new Map());
+  readonly slots = new Slots(
+    () => this.connection.peek().videoSlots.map((slot) => slot.transceiver.mid ?? ''),
+    (slots) => {
+      if (!this.room.peek() || !this.#socket) return false;
+      this.#socket.send({ type: 'viewport', slots });
+      return true;
+    },
+  );
   readonly screen = signal<MediaStream | null>(null);
   readonly notice = signal<Notice | null>(null);
   joinedAt = 0;
@@ -63,20 +64,12 @@ export class Session {
   #offered: Promise<string>;
   #socket: SignalingSocket | undefined;
   #secret: string | undefined;
-  #joining: Waiting<Joined> | undefined;
-  #resuming: Waiting<void> | undefined;
-  #offering: (Waiting<Answer> & { id: number }) | undefined;
-  #offers = 0;
-  #negotiation: Promise<void> = Promise.resolve();
-  /** An offer got lost with its WebSocket; whether it was for an ICE restart. */
-  #unanswered: { iceRestart: boolean } | undefined;
+  readonly #joining = new Reply<Joined>();
+  readonly #resuming = new Reply<void>();
+  #negotiation: Negotiation | undefined;
   #ice: IceWatch | undefined;
   #recovering = false;
   #hurry: (() => void) | undefined;
-  #wanted: readonly Wanted[] = [];
-  #hidden = false;
-  #sentViews = '';
-  #viewTimer: ReturnType<typeof setTimeout> | undefined;
   #disposers: (() => void)[] = [];
 
   /** `connection`, `offered` and `token` may have been prepared before the click. */
@@ -132,25 +125,27 @@ export class Session {
     }
     const [socket, sdp] = await Promise.all([opening, this.#offered]);
     const connection = this.connection.value;
-    const joined = await new Promise<Joined>((resolve, reject) => {
-      this.#joining = { resolve, reject };
-      socket.send({ type: 'join', token, sdp, tracks: connection.declarations(this.#muted()), slots: [] });
-    }).finally(() => (this.#joining = undefined));
+    const joined = await this.#joining.to(() =>
+      socket.send({ type: 'join', token, sdp, tracks: connection.declarations(this.#muted()), slots: [] }),
+    );
     this.#secret = joined.session;
     notePresence(passcode ? { code, passcode } : { code });
     batch(() => {
       this.joinedAt ||= performance.now();
-      this.assigned.value = new Map();
-      this.room.value = enter(joined);
-      this.#sentViews = '';
-      if (this.#wanted.length === 0) this.#wanted = firstGuess(this.room.value);
+      const room = (this.room.value = enter(joined));
+      this.slots.startAnew(() => firstGuess(room));
     });
-    this.#sendViewport();
+    this.#negotiation = new Negotiation(connection, {
+      isLive: () => this.phase.value === 'live',
+      send: (message) => this.#socket?.send(message),
+      muted: () => this.#muted(),
+      views: () => this.slots.views(),
+    });
     this.#ice = new IceWatch(connection.pc, {
       onUp: () => (this.mediaUp.value = true),
       onDown: () => (this.mediaUp.value = false),
       onRestart: () => {
-        void this.#negotiate(true).catch(console.error);
+        this.#negotiation?.offer(true).catch(console.error);
         return this.phase.value === 'live';
       },
       onHopeless: () => this.#startOver(),
@@ -183,7 +178,8 @@ export class Session {
 
   #close(): void {
     globalThis.removeEventListener('online', this.#onOnline);
-    clearTimeout(this.#viewTimer);
+    this.slots.close();
+    this.#negotiation?.close();
     for (const dispose of this.#disposers.splice(0)) dispose();
     this.#ice?.close();
     this.#socket?.close();
@@ -198,16 +194,14 @@ export class Session {
   #handleMessage(message: ServerMessage): void {
     switch (message.type) {
       case 'joined':
-        this.#joining?.resolve(message);
+        this.#joining.resolve(message);
         return;
       case 'resumed':
         this.#update(message);
-        this.#resuming?.resolve();
+        this.#resuming.resolve();
         return;
       case 'answer':
-        if (this.#offering?.id !== message.id) return;
-        this.#update(message);
-        this.#offering.resolve(message);
+        if (this.#negotiation?.handleAnswer(message)) this.#update(message);
         return;
       case 'error':
         this.#handleError(message);
@@ -228,9 +222,9 @@ export class Session {
   #handleError({ code, message, offer }: WsError): void {
     console.warn(`the server says ${code}: ${message}`);
     const failure = new Failure(code);
-    if (offer !== undefined && this.#offering?.id === offer) this.#offering.reject(failure);
-    else if (this.#joining) this.#joining.reject(failure);
-    else if (this.#resuming) this.#resuming.reject(failure);
+    if (offer !== undefined && this.#negotiation?.handleFailure(failure, offer)) return;
+    if (this.#joining.pending) this.#joining.reject(failure);
+    else if (this.#resuming.pending) this.#resuming.reject(failure);
     else this.notice.value = { kind: 'failure', code };
   }
 
@@ -263,9 +257,9 @@ export class Session {
 
   #onSocketLost(): void {
     const lost = new Failure('network');
-    this.#joining?.reject(lost);
-    this.#resuming?.reject(lost);
-    this.#offering?.reject(lost);
+    this.#joining.reject(lost);
+    this.#resuming.reject(lost);
+    this.#negotiation?.onLost(lost);
     if (this.phase.value === 'live') void this.#recover();
   }
 
@@ -293,8 +287,7 @@ export class Session {
     this.#recovering = false;
     if (!this.#isOn()) return;
     this.phase.value = 'live';
-    if (this.#unanswered) void this.#negotiate(this.#unanswered.iceRestart);
-    else this.#ice?.check();
+    if (!this.#negotiation?.catchUp()) this.#ice?.check();
   }
 
   #isOn(): boolean {
@@ -303,16 +296,13 @@ export class Session {
 
   async #resume(session: string): Promise<void> {
     const socket = await this.#open();
-    await new Promise<void>((resolve, reject) => {
-      this.#resuming = { resolve, reject };
-      socket.send({ type: 'resume', session });
-    }).finally(() => (this.#resuming = undefined));
-    this.#sentViews = '';
-    this.#sendViewport();
+    await this.#resuming.to(() => socket.send({ type: 'resume', session }));
+    this.slots.forget();
   }
 
   async #rejoin(): Promise<void> {
     this.#ice?.close();
+    this.#negotiation?.close();
     this.playback.value?.close();
     this.connection.value.close();
     const connection = new MediaConnection(this.connection.value.videoSlots.length);
@@ -320,7 +310,6 @@ export class Session {
     batch(() => {
       this.connection.value = connection;
       this.mediaUp.value = null;
-      this.#unanswered = undefined;
       this.#offered = connection.offer();
     });
     await this.#enter();
@@ -349,45 +338,6 @@ export class Session {
     this.#socket?.probe(3_000);
     this.#ice?.check();
   };
-
-  // ---- offers
-
-  /** One offer at a time; later ones wait for the answer of the earlier. */
-  #negotiate(iceRestart: boolean): Promise<void> {
-    const run = this.#negotiation.then(() => this.#offer(iceRestart));
-    this.#negotiation = run.catch(() => undefined);
-    return run.catch((error) => {
-      if (failureCode(error) !== 'network') throw error;
-    });
-  }
-
-  async #offer(iceRestart: boolean): Promise<void> {
-    if (this.phase.value !== 'live' || !this.#socket) {
-      this.#unanswered = { iceRestart: iceRestart || (this.#unanswered?.iceRestart ?? false) };
-      return;
-    }
-    const connection = this.connection.value;
-    const sdp = await connection.offer(iceRestart);
-    const id = (this.#offers += 1);
-    try {
-      const answer = await new Promise<Answer>((resolve, reject) => {
-        this.#offering = { id, resolve, reject };
-        this.#socket?.send({
-          type: 'offer',
-          id,
-          sdp,
-          tracks: connection.declarations(this.#muted()),
-          slots: this.#views(),
-        });
-      }).finally(() => (this.#offering = undefined));
-      this.#unanswered = undefined;
-      await connection.accept(answer.sdp);
-    } catch (error) {
-      if (failureCode(error) === 'network') this.#unanswered = { iceRestart };
-      else await connection.pc.setLocalDescription({ type: 'rollback' });
-      throw error;
-    }
-  }
 
   // ---- what is published
 
@@ -420,11 +370,12 @@ export class Session {
     const video = stream.getVideoTracks()[0];
     if (!video) return;
     video.contentHint = 'detail';
+    for (const audio of stream.getAudioTracks()) audio.contentHint = 'music';
     video.onended = () => void this.stopScreen(); // the browser's own "stop sharing"
     this.screen.value = stream;
     try {
       await this.connection.value.setScreen(stream);
-      await this.#negotiate(false);
+      await this.#negotiation?.offer(false);
     } catch (error) {
       this.notice.value = { kind: 'failure', code: failureCode(error) };
       for (const track of stream.getTracks()) track.stop();
@@ -438,7 +389,7 @@ export class Session {
     for (const track of this.screen.value.getTracks()) track.stop();
     this.screen.value = null;
     await this.connection.value.setScreen(null);
-    await this.#negotiate(false);
+    await this.#negotiation?.offer(false);
   }
 
   sendChat(text: string): void {
@@ -447,38 +398,6 @@ export class Session {
 
   // ---- what is shown
 
-  /** The pictures on the page, most important first. */
-  setWanted(wanted: readonly Wanted[]): void {
-    const pictures = (list: readonly Wanted[]) => list.map((w) => w.participant + w.source).join();
-    const onlyHeights = pictures(wanted) === pictures(this.#wanted);
-    this.#wanted = wanted;
-    clearTimeout(this.#viewTimer);
-    if (onlyHeights) this.#viewTimer = setTimeout(() => this.#sendViewport(), RESIZE_DEBOUNCE_MS);
-    else this.#sendViewport();
-  }
-
-  /** A hidden page keeps its slots but pauses them; voices go on. */
-  setHidden(hidden: boolean): void {
-    this.#hidden = hidden;
-    this.#sendViewport();
-  }
-
-  #views() {
-    const wanted = this.#hidden ? this.#wanted.map((picture) => ({ ...picture, height: 0 })) : this.#wanted;
-    const mids = this.connection.peek().videoSlots.map((slot) => slot.transceiver.mid ?? '');
-    this.assigned.value = assignSlots(wanted, mids, this.assigned.peek());
-    return slotViews(wanted, mids, this.assigned.peek());
-  }
-
-  #sendViewport(): void {
-    if (!this.room.peek() || !this.#socket) return;
-    const slots = this.#views();
-    const text = JSON.stringify(slots);
-    if (text === this.#sentViews) return;
-    this.#sentViews = text;
-    this.#socket.send({ type: 'viewport', slots });
-  }
-
   /** The slot that shows this picture now, if one does. */
   slotOf(participant: string, source: 'camera' | 'screen') {
     const room = this.room.value;
@@ -486,7 +405,7 @@ export class Session {
       room?.participants.find(({ id }) => id === participant),
       source,
     );
-    const mid = this.assigned.value.get(`${participant} ${source}`);
+    const mid = this.slots.assigned.value.get(keyOf({ participant, source }));
     if (!room || !track || track.muted || mid === undefined || room.slots.get(mid) !== track.id) return undefined;
     const slot = this.connection.value.videoSlot(mid);
     return slot && { mid, trackId: track.id, stream: slot.stream, receiver: slot.transceiver.receiver };

@@ -21,7 +21,7 @@ export function MeetingPage({ session, local }: { session: Session; local: Local
   const seen = useSignal(session.room.peek()?.chat.at(-1)?.seq ?? 0);
 
   useEffect(() => {
-    const onVisibility = () => session.setHidden(document.hidden);
+    const onVisibility = () => session.slots.setHidden(document.hidden);
     document.addEventListener('visibilitychange', onVisibility);
     onVisibility();
     return () => document.removeEventListener('visibilitychange', onVisibility);

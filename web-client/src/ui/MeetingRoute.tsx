@@ -1,4 +1,4 @@
-import { useSignal } from '@preact/signals';
+import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect, useMemo } from 'preact/hooks';
 import { LocalMedia } from '../media/local.ts';
 import type { Session } from '../room/session.ts';
@@ -24,6 +24,11 @@ export function MeetingRoute({ code }: { code: string }) {
       local.stop();
     };
   }, []);
+
+  // The camera's light goes out with the meeting; the join page opens the devices again.
+  useSignalEffect(() => {
+    if (session.value?.phase.value === 'ended') local.stop();
+  });
 
   const current = session.value;
   if (!current) return <JoinPage code={code} local={local} onJoined={(joined) => (session.value = joined)} />;

@@ -6,8 +6,8 @@ import { Panel } from './Panel.tsx';
 import { mirrored, setMirrored } from './Video.tsx';
 
 const SHORTCUTS: [string, Key][] = [
-  ['M', 'control.mute'],
-  ['V', 'control.camera.off'],
+  ['M', 'device.microphone'],
+  ['V', 'device.camera'],
   ['S', 'control.share'],
   ['C', 'control.chat'],
   ['P', 'control.people'],

@@ -54,7 +54,7 @@ export function Stage({ session, local }: { session: Session; local: LocalMedia 
   const wanted = wantedOf(room, scene, devicePixelRatio);
   const fingerprint = JSON.stringify(wanted);
   useEffect(() => {
-    if (area.peek().width > 0) session.setWanted(wanted);
+    if (area.peek().width > 0) session.slots.setWanted(wanted);
   }, [fingerprint]);
 
   const alone = room.participants.length === 1;

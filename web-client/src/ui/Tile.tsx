@@ -46,6 +46,8 @@ export function Tile({ tile, session, local, levels, frozen, onPin }: Props) {
       data-participant={tile.participant}
       data-source={tile.source}
       data-self={tile.self || undefined}
+      data-mid={slot?.mid}
+      data-track={slot?.trackId}
       onDblClick={tile.self ? undefined : onPin}
     >
       {!screen && <Avatar name={name} level={sending ? undefined : levels} id={tile.participant} />}

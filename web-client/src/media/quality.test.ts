@@ -1,0 +1,24 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { LinkWatch, quality } from './quality.ts';
+
+test('three words', () => {
+  assert.equal(quality({ rttMs: undefined, lossIn: 0, lossOut: 0 }), 'good');
+  assert.equal(quality({ rttMs: 350, lossIn: 0, lossOut: 0.01 }), 'fair');
+  assert.equal(quality({ rttMs: 40, lossIn: 0.05, lossOut: 0 }), 'fair');
+  assert.equal(quality({ rttMs: 40, lossIn: 0, lossOut: 0.2 }), 'poor');
+});
+
+test('what happened between two looks', async () => {
+  const inbound = { type: 'inbound-rtp', kind: 'video', mid: '6', packetsReceived: 90, packetsLost: 10, framesDecoded: 5 };
+  const pair = { type: 'candidate-pair', nominated: true, currentRoundTripTime: 0.0421 };
+  const pc = { getStats: async () => new Map<string, object>([['a', inbound], ['b', pair]]) } as unknown as RTCPeerConnection; // prettier-ignore
+  const watch = new LinkWatch();
+  const first = await watch.look(pc);
+  assert.deepEqual(first.link, { rttMs: 42, lossIn: 0.1, lossOut: 0 });
+  assert.equal(first.frozen.size, 0);
+  inbound.packetsReceived = 190;
+  const second = await watch.look(pc);
+  assert.equal(second.link.lossIn, 0);
+  assert.deepEqual([...second.frozen], ['6']);
+});

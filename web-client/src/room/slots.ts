@@ -1,0 +1,70 @@
+import { signal } from '@preact/signals';
+import type { SlotView } from '../protocol/index.ts';
+import { assignSlots, slotViews, type Wanted } from './viewport.ts';
+
+/** A viewport that only changes in heights, as while a window is dragged, is sent this late. */
+const RESIZE_DEBOUNCE_MS = 250;
+
+/** Which pictures are wanted, in which slots they are, and what of it the server knows. */
+export class Slots {
+  /** Picture to slot, as last asked for. */
+  readonly assigned = signal<ReadonlyMap<string, string>>(new Map());
+  readonly #mids: () => string[];
+  readonly #send: (slots: SlotView[]) => boolean;
+  #wanted: readonly Wanted[] = [];
+  #hidden = false;
+  #sent = '';
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** `send` returns whether the server was told. */
+  constructor(mids: () => string[], send: (slots: SlotView[]) => boolean) {
+    this.#mids = mids;
+    this.#send = send;
+  }
+
+  /** The pictures on the page, most important first. */
+  setWanted(wanted: readonly Wanted[]): void {
+    const pictures = (list: readonly Wanted[]) => list.map((w) => w.participant + w.source).join();
+    const onlyHeights = pictures(wanted) === pictures(this.#wanted);
+    this.#wanted = wanted;
+    clearTimeout(this.#timer);
+    if (onlyHeights) this.#timer = setTimeout(() => this.tell(), RESIZE_DEBOUNCE_MS);
+    else this.tell();
+  }
+
+  /** A hidden page keeps its slots but pauses them; voices go on. */
+  setHidden(hidden: boolean): void {
+    this.#hidden = hidden;
+    this.tell();
+  }
+
+  /** A new session has other slots, and the server knows nothing of them. */
+  startAnew(firstGuess: () => readonly Wanted[]): void {
+    this.assigned.value = new Map();
+    if (this.#wanted.length === 0) this.#wanted = firstGuess();
+    this.forget();
+  }
+
+  /** The server may not know what it was told last. */
+  forget(): void {
+    this.#sent = '';
+    this.tell();
+  }
+
+  views(): SlotView[] {
+    const wanted = this.#hidden ? this.#wanted.map((picture) => ({ ...picture, height: 0 })) : this.#wanted;
+    const mids = this.#mids();
+    this.assigned.value = assignSlots(wanted, mids, this.assigned.peek());
+    return slotViews(wanted, mids, this.assigned.peek());
+  }
+
+  tell(): void {
+    const slots = this.views();
+    const text = JSON.stringify(slots);
+    if (text !== this.#sent && this.#send(slots)) this.#sent = text;
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+}
