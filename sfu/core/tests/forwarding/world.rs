@@ -21,6 +21,7 @@ use tianqiao_sfu_core::worker_api::{OpenConnection, PublishedTrack, SetSlot, Slo
 use tianqiao_sfu_core::worker_core::{PacketSink, WorkerConfig, WorkerCore};
 
 use crate::client::{Client, Version};
+use crate::source::Outgoing;
 
 pub const VP8: u8 = 96;
 pub const VP8_RTX: u8 = 97;
@@ -165,18 +166,25 @@ impl World {
         self.settle();
     }
 
-    /// One batch of RTP packets of one peer, encrypted by it.
-    pub fn send_rtp(&mut self, peer: usize, packets: &[(Vec<u8>, usize, ExtendedSeq)]) {
-        for (plain, header_len, seq) in packets {
-            let mut packet = plain.clone();
-            packet.resize(plain.len() + SRTP_MAX_OVERHEAD, 0);
-            let (_, outbound) = self.peers[peer].client.keys().expect("connected");
-            let len = outbound
-                .protect_rtp(&mut packet, plain.len(), *header_len, *seq)
-                .expect("fits");
-            self.deliver(peer, &mut packet[..len].to_vec());
+    /// One batch of RTP packets of one peer.
+    pub fn send_rtp(&mut self, peer: usize, packets: &[Outgoing]) {
+        for mut packet in self.encrypt(peer, packets) {
+            self.deliver(peer, &mut packet);
         }
         self.settle();
+    }
+
+    /// Packets as a peer puts them on the wire.
+    pub fn encrypt(&mut self, peer: usize, packets: &[Outgoing]) -> Vec<Vec<u8>> {
+        let (_, outbound) = self.peers[peer].client.keys().expect("connected");
+        let encrypt = |(plain, header_len, seq): &Outgoing| {
+            let mut packet = plain.clone();
+            packet.resize(plain.len() + SRTP_MAX_OVERHEAD, 0);
+            let len = outbound.protect_rtp(&mut packet, plain.len(), *header_len, *seq);
+            packet.truncate(len.expect("fits"));
+            packet
+        };
+        packets.iter().map(encrypt).collect()
     }
 
     pub fn send_rtcp(&mut self, peer: usize, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
@@ -206,7 +214,7 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, peer: usize, packet: &mut [u8]) {
+    pub fn deliver(&mut self, peer: usize, packet: &mut [u8]) {
         let worker = self.peers[peer].worker;
         self.workers[worker].handle_packet(self.now, path(peer), packet);
     }
