@@ -52,6 +52,17 @@ test('a cut WebSocket: media goes on, the session is resumed, nothing is lost', 
   await ada.page.click('#control-microphone');
 });
 
+test('media that fails gets new ICE credentials on the same connection', async () => {
+  const { mid } = await ada.sees('Wei');
+  const before = await ada.iceUfrags();
+  await ada.pretendIceFailed();
+  const after = await ada.until('new credentials', () => ada.iceUfrags(), (now) => now.every((ufrag, end) => ufrag !== before[end])); // prettier-ignore
+  assert.equal(after.length, 2);
+  await ada.until('ICE is up again', () => ada.iceState(), (state) => state === 'connected' || state === 'completed'); // prettier-ignore
+  await ada.framesGoOn(mid, 20);
+  assert.equal(await ada.connectionCount(), 1);
+});
+
 test('a reload goes straight back in and leaves no ghost', async () => {
   await ada.page.reload();
   await wei.tile('Ada').waitFor({ state: 'detached' });

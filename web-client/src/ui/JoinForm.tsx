@@ -32,7 +32,7 @@ export function JoinForm({ code, info, local, onJoined }: Props) {
 
   useEffect(() => {
     if (!info || info.passcode_required) return;
-    const timer = setTimeout(() => ahead.fetch(name.value.trim()), 400);
+    const timer = setTimeout(() => busy.value || ahead.fetch(name.value.trim()), 400);
     return () => clearTimeout(timer);
   }, [info, name.value]);
 

@@ -77,6 +77,8 @@ function refuseUdp(profile: string): void {
 /** Lets tests see the RTCPeerConnections of the page, and when its first picture came. */
 async function prepare(context: BrowserContext): Promise<void> {
   context.setDefaultTimeout(15_000);
+  // The compiler wraps named functions in this, also those that are sent to the page.
+  await context.addInitScript('globalThis.__name ??= (value) => value');
   await context.addInitScript(() => {
     const probe = { connections: [] as RTCPeerConnection[], clickedAt: 0, firstFrameAt: 0 };
     Object.assign(globalThis, { probe });

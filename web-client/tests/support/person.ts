@@ -182,6 +182,41 @@ export class Person {
     );
   }
 
+  /** The page believes for a moment that ICE has failed. */
+  pretendIceFailed(): Promise<void> {
+    return this.page.evaluate(() => {
+      const pc = probe.connections.at(-1)!;
+      for (const state of ['iceConnectionState', 'connectionState']) {
+        Object.defineProperty(pc, state, { get: () => 'failed', configurable: true });
+      }
+      pc.dispatchEvent(new Event('iceconnectionstatechange'));
+      Reflect.deleteProperty(pc, 'iceConnectionState');
+      Reflect.deleteProperty(pc, 'connectionState');
+    });
+  }
+
+  iceState(): Promise<string> {
+    return this.page.evaluate(() => probe.connections.at(-1)!.iceConnectionState);
+  }
+
+  /** The ICE user name fragments in use: ours and the server's. */
+  iceUfrags(): Promise<string[]> {
+    return this.page.evaluate(() => {
+      const { currentLocalDescription, currentRemoteDescription } = probe.connections.at(-1)!;
+      return [currentLocalDescription, currentRemoteDescription].map(
+        (description) => /a=ice-ufrag:(\S+)/.exec(description?.sdp ?? '')?.[1] ?? '',
+      );
+    });
+  }
+
+  /** The page believes to be (or not to be) in a tab behind others. */
+  setHidden(hidden: boolean): Promise<void> {
+    return this.page.evaluate((hidden) => {
+      Object.defineProperty(document, 'hidden', { get: () => hidden, configurable: true });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }, hidden);
+  }
+
   /** RTCPeerConnections that the page has made since it was loaded. */
   connectionCount(): Promise<number> {
     return this.page.evaluate(() => probe.connections.length);

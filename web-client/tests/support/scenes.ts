@@ -33,7 +33,6 @@ export async function film(page: Page, scene: Scene, file: string, film: Film = 
   const { width = 1280, height = 720, framesPerSecond = 10, frames = 12 } = film;
   const out = openSync(file, 'w');
   writeSync(out, `YUV4MPEG2 W${width} H${height} F${framesPerSecond}:1 Ip A1:1 C420jpeg\n`);
-  await page.addScriptTag({ content: 'globalThis.__name ??= (value) => value;' }); // what the compiler wraps functions in
   for (let index = 0; index < frames; index += 1) {
     const frame = await page.evaluate(drawFrame, { scene, width, height, phase: index / frames });
     writeSync(out, 'FRAME\n');
