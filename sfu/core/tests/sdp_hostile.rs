@@ -7,14 +7,14 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use sdp_support::{FIXTURES, answer_to, fixture};
 use tianqiao_sfu_core::negotiated::{MAX_CODECS, MAX_LAYERS};
-use tianqiao_sfu_core::sdp::fuzz_bodies;
+use tianqiao_sfu_core::sdp::fuzz_bodies::fuzz_sdp;
 
 #[test]
 fn truncations() {
     for name in FIXTURES {
         let offer = fixture(name);
         for end in (0..offer.len()).step_by(97) {
-            fuzz_bodies(&offer.as_bytes()[..end]);
+            fuzz_sdp(&offer.as_bytes()[..end]);
         }
     }
 }
@@ -24,7 +24,7 @@ fn seeded_mutations() {
     let mut random = StdRng::seed_from_u64(7);
     for _ in 0..100 {
         for name in FIXTURES {
-            fuzz_bodies(&mutate(&fixture(name), &mut random));
+            fuzz_sdp(&mutate(&fixture(name), &mut random));
         }
     }
 }

@@ -5,6 +5,8 @@
 pub mod control;
 pub mod error;
 pub mod frame;
+#[doc(hidden)]
+pub mod fuzz_bodies;
 pub mod media;
 pub mod rest;
 pub mod typescript;

@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tianqiao_protocol::fuzz_bodies::fuzz_json(data));
