@@ -242,11 +242,26 @@ impl WorkerCore {
         }
     }
 
+    /// The slots of a connection that is up now ask for what they wait for.
+    pub(super) fn start_slots(&mut self, now: Instant, connection: usize) {
+        let slots = self
+            .connections
+            .get(connection)
+            .map_or(0, |connection| connection.slots.len());
+        for slot in 0..slots {
+            let source = self.connections[connection].slots[slot].source();
+            if let Some(track) = source.and_then(|source| self.router.find(source)) {
+                self.retarget_one(now, track, Subscriber { connection, slot });
+            }
+        }
+    }
+
     fn retarget_one(&mut self, now: Instant, index: usize, subscriber: Subscriber) {
         let Some(track) = self.router.track(index) else { return };
         let slot = self
             .connections
             .get_mut(subscriber.connection)
+            .filter(|connection| connection.transport.is_connected())
             .and_then(|connection| connection.slots.get_mut(subscriber.slot));
         if let Some(layer) = slot.and_then(|slot| slot.retarget(track)) {
             self.request_keyframe(now, index, layer);

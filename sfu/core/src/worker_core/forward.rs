@@ -89,7 +89,12 @@ impl WorkerCore {
         let Some(connection) = self.connections.get_mut(subscriber.connection) else {
             return;
         };
-        let Some(path) = connection.transport.path() else {
+        // Before there are keys a slot must not begin: its first key frame would be lost.
+        let Some(path) = connection
+            .transport
+            .path()
+            .filter(|_| connection.transport.is_connected())
+        else {
             return;
         };
         let Some(slot) = connection.slots.get_mut(subscriber.slot) else {

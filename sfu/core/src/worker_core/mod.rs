@@ -180,6 +180,7 @@ impl WorkerCore {
                 }
                 TransportOutput::Event(TransportEvent::Connected) => {
                     self.events.push_back(WorkerEvent::Connected { connection });
+                    self.start_slots(now, index);
                 }
                 TransportOutput::Event(TransportEvent::PathChanged(_)) => {}
                 TransportOutput::Event(TransportEvent::Failed(reason)) => self.give_up(now, index, reason),
