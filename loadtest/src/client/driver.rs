@@ -140,6 +140,11 @@ impl MediaSession {
         let _ = self.commands.send(Command::Impair(impairment));
     }
 
+    /// Whether ICE and DTLS have been up and the server has not closed since.
+    pub fn is_connected(&self) -> bool {
+        *self.state.borrow() == MediaState::Connected
+    }
+
     /// Says good-bye on DTLS and waits until that is sent.
     pub async fn close(self) {
         let _ = self.commands.send(Command::Close);

@@ -177,6 +177,12 @@ impl Participant {
         Ok(resumed)
     }
 
+    /// Ends as a killed browser does: both connections are dropped without a word.
+    pub async fn vanish(mut self) {
+        self.cut_websocket().await;
+        drop(self.media);
+    }
+
     /// Leaves with good-byes on WebSocket and DTLS.
     pub async fn leave(self) {
         self.send(ClientMessage::Leave);

@@ -1,5 +1,6 @@
 //! [`Peer`] over the sans-IO core of the `webrtc` crate.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use rtc::peer_connection::event::RTCPeerConnectionEvent;
 use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
 use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::state::RTCPeerConnectionState;
-use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate};
+use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCDtlsTransportState, RTCIceCandidate};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use rtc::rtcp;
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
@@ -47,6 +48,7 @@ pub struct RtcPeer {
     local_addr: Option<SocketAddr>,
     senders: Vec<Sender>,
     requests: Requests,
+    events: VecDeque<PeerEvent>,
 }
 
 struct Sender {
@@ -86,6 +88,7 @@ impl RtcPeer {
             local_addr: None,
             senders: Vec::new(),
             requests,
+            events: VecDeque::new(),
         };
         if config.microphone {
             peer.add_sender(MediaKind::Audio)?;
@@ -142,6 +145,43 @@ impl RtcPeer {
     fn add_slot(&mut self, kind: RtpCodecKind) -> Result<()> {
         self.connection.add_transceiver_from_kind(kind, None)?;
         Ok(())
+    }
+
+    fn pump_events(&mut self) {
+        while let Some(event) = self.connection.poll_event() {
+            if let RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) = event {
+                match state {
+                    RTCPeerConnectionState::Connected => self.events.push_back(PeerEvent::Connected),
+                    RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed => {
+                        self.events.push_back(PeerEvent::Closed)
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// The crate ends data channels on a DTLS good-bye but leaves the connection "connected".
+    fn is_dtls_closed(&mut self) -> bool {
+        let Some(first) = self.connection.get_transceivers().next() else {
+            return false;
+        };
+        let Some(transceiver) = self.connection.rtp_transceiver(first) else {
+            return false;
+        };
+        let (sender, receiver) = (transceiver.sender(), transceiver.receiver());
+        let state = match (sender, receiver) {
+            (Some(id), _) => self
+                .connection
+                .rtp_sender(id)
+                .and_then(|sender| sender.transport().map(|dtls| dtls.state())),
+            (_, Some(id)) => self
+                .connection
+                .rtp_receiver(id)
+                .and_then(|receiver| receiver.transport().map(|dtls| dtls.state())),
+            _ => None,
+        };
+        state == Some(RTCDtlsTransportState::Closed)
     }
 
     fn send_rtcp(&mut self, now: Instant, packet: Box<dyn rtcp::Packet>) -> Result<()> {
@@ -222,12 +262,20 @@ impl Peer for RtcPeer {
             transport_protocol: TransportProtocol::UDP,
             ecn: None,
         };
+        let is_dtls = data.first().is_some_and(|first| (20..64).contains(first));
         // The only errors are of a closed connection, which `poll_event` tells.
         let _ = self.connection.handle_read(TaggedBytesMut {
             now,
             transport,
             message: BytesMut::from(data),
         });
+        if is_dtls {
+            // The keys of SRTP are taken over with the event, and the next datagram may need them.
+            self.pump_events();
+            if self.is_dtls_closed() {
+                self.events.push_back(PeerEvent::Closed);
+            }
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -247,21 +295,19 @@ impl Peer for RtcPeer {
 
     fn poll_rtp(&mut self) -> Option<ReceivedRtp> {
         while let Some(tagged) = self.connection.poll_media_read() {
-            match tagged.message {
-                RTCMessage::RtpPacket(_, packet) => {
-                    return Some(ReceivedRtp {
-                        at: tagged.now,
-                        ssrc: packet.header.ssrc,
-                        csrc: packet.header.csrc.first().copied(),
-                        payload_type: packet.header.payload_type,
-                        sequence_number: packet.header.sequence_number,
-                        timestamp: packet.header.timestamp,
-                        marker: packet.header.marker,
-                        payload: packet.payload,
-                    });
-                }
-                _ => {}
-            }
+            let RTCMessage::RtpPacket(_, packet) = tagged.message else {
+                continue;
+            };
+            return Some(ReceivedRtp {
+                at: tagged.now,
+                ssrc: packet.header.ssrc,
+                csrc: packet.header.csrc.first().copied(),
+                payload_type: packet.header.payload_type,
+                sequence_number: packet.header.sequence_number,
+                timestamp: packet.header.timestamp,
+                marker: packet.header.marker,
+                payload: packet.payload,
+            });
         }
         None
     }
@@ -271,16 +317,8 @@ impl Peer for RtcPeer {
         if let Some(ssrc) = request {
             return Some(PeerEvent::KeyframeRequested { ssrc });
         }
-        while let Some(event) = self.connection.poll_event() {
-            if let RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) = event {
-                match state {
-                    RTCPeerConnectionState::Connected => return Some(PeerEvent::Connected),
-                    RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed => return Some(PeerEvent::Closed),
-                    _ => {}
-                }
-            }
-        }
-        None
+        self.pump_events();
+        self.events.pop_front()
     }
 
     fn send_rtp(&mut self, now: Instant, packet: OutgoingRtp) -> Result<()> {

@@ -102,7 +102,8 @@ impl Server {
         Ok(())
     }
 
-    /// A request of WHIP or WHEP; `path` is a path or the `Location` of a session.
+    /// A request of WHIP or WHEP; `path` is a path or the `Location` of a session. A PATCH is for
+    /// whatever ICE session there is (RFC 9725, section 4.3.2).
     pub async fn whip(
         &self,
         method: Method,
@@ -111,7 +112,10 @@ impl Server {
         content_type: &str,
         body: String,
     ) -> Result<HttpAnswer> {
-        let mut request = self.http.request(method, self.url(path)?).bearer_auth(token);
+        let mut request = self.http.request(method.clone(), self.url(path)?).bearer_auth(token);
+        if method == Method::PATCH {
+            request = request.header("if-match", "*");
+        }
         if !body.is_empty() {
             request = request.header("content-type", content_type).body(body);
         }

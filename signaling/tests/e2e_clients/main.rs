@@ -1,0 +1,9 @@
+//! Real clients against the real server, each over UDP, ICE, DTLS and SRTP on loopback.
+
+mod exchange;
+mod goodbye;
+mod loss;
+mod restart;
+mod slots;
+mod support;
+mod whip;
