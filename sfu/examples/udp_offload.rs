@@ -67,7 +67,7 @@ fn exchange(from: &mut UdpSocket, to: &mut UdpSocket, run: usize, cost: &mut Cos
         // Another destination begins another run.
         let host = 1 + (index / run % 2) as u8;
         batch.push(
-            Path::Udp(([127, 0, 0, host], to.local_addr().port()).into()),
+            Path::udp(([127, 0, 0, host], to.local_addr().port()).into()),
             &[0; SIZE],
         );
     }

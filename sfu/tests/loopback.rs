@@ -93,7 +93,7 @@ impl Client {
         let now = Instant::now();
         let mut transport = Transport::new(config, now);
         transport
-            .handle_stun(now, Path::Udp(server), &to_self)
+            .handle_stun(now, Path::udp(server), &to_self)
             .expect("a valid check");
         Self {
             socket,
@@ -125,7 +125,7 @@ impl Client {
         let packet = &mut buffer[..len];
         match classify(packet) {
             Ok(PacketKind::Dtls) => {
-                let path = Path::Udp(self.server);
+                let path = Path::udp(self.server);
                 self.transport.handle_dtls(now, path, packet).expect("good DTLS");
                 None
             }

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn path(port: u16) -> Path {
-        Path::Udp(([127, 0, 0, 1], port).into())
+        Path::udp(([127, 0, 0, 1], port).into())
     }
 
     #[test]

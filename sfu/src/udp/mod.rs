@@ -1,10 +1,11 @@
 //! The UDP socket of a worker: `recvmmsg` with GRO in, `sendmmsg` with GSO out. Linux only, and the
 //! only unsafe code of the project: system calls that the standard library does not have.
 //!
-//! Replies leave from the address that the routing table picks. On a host with several addresses
-//! that clients may reach, bind to the announced one instead of the wildcard.
+//! A socket that is bound to the wildcard notes which of the machine's addresses a datagram came to
+//! (`IP_PKTINFO`) and answers from it: a peer knows an answer from elsewhere as no answer.
 
 mod address;
+mod local_addrs;
 mod receive;
 mod send;
 
@@ -18,7 +19,10 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use libc::{c_int, c_void};
 use socket2::{Domain, Protocol, Socket, Type};
+use tianqiao_sfu_core::path::Path;
 use tianqiao_sfu_core::send_batch::SendBatch;
+
+use local_addrs::LocalAddrs;
 
 pub use address::normalise;
 pub use receive::ReceiveReport;
@@ -51,6 +55,7 @@ impl Default for UdpSettings {
 pub struct UdpSocket {
     socket: Socket,
     local: SocketAddr,
+    local_addrs: LocalAddrs,
     receiver: receive::Receiver,
     sender: send::Sender,
 }
@@ -66,6 +71,12 @@ impl UdpSocket {
         let fd = socket.as_raw_fd();
         set_buffer_size(fd, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, settings.buffer_bytes)?;
         set_buffer_size(fd, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, settings.buffer_bytes)?;
+        if addr.ip().is_unspecified() {
+            match addr {
+                SocketAddr::V4(_) => set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?,
+                SocketAddr::V6(_) => set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?,
+            }
+        }
         socket.bind(&addr.into())?;
         let local = socket
             .local_addr()?
@@ -81,6 +92,7 @@ impl UdpSocket {
             sender: send::Sender::new(addr.is_ipv6(), gso),
             socket,
             local,
+            local_addrs: LocalAddrs::default(),
         })
     }
 
@@ -100,16 +112,17 @@ impl UdpSocket {
         self.sender.is_offloading()
     }
 
-    /// One `recvmmsg` of up to [`BATCH`] messages, each datagram given to `handle` with its sender,
+    /// One `recvmmsg` of up to [`BATCH`] messages, each datagram given to `handle` with its path,
     /// to be changed in place. `WouldBlock` where there was none.
-    pub fn recv_batch(&mut self, handle: impl FnMut(SocketAddr, &mut [u8])) -> io::Result<ReceiveReport> {
-        self.receiver.receive(self.socket.as_raw_fd(), handle)
+    pub fn recv_batch(&mut self, handle: impl FnMut(Path, &mut [u8])) -> io::Result<ReceiveReport> {
+        let fd = self.socket.as_raw_fd();
+        self.receiver.receive(fd, &mut self.local_addrs, handle)
     }
 
     /// Hands all UDP runs of `batch` to the kernel; other runs are skipped. Never blocks: what does
     /// not fit into the send buffer is dropped and counted in the report.
     pub fn send_batch(&mut self, batch: &SendBatch) -> SendReport {
-        self.sender.send(self.socket.as_raw_fd(), batch)
+        self.sender.send(self.socket.as_raw_fd(), &self.local_addrs, batch)
     }
 }
 

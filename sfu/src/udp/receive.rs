@@ -2,14 +2,17 @@
 
 use std::io;
 use std::mem::{size_of, zeroed};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::RawFd;
 use std::ptr;
 
-use libc::{c_int, c_void, cmsghdr, iovec, mmsghdr, msghdr};
+use libc::{c_int, c_void, cmsghdr, in_pktinfo, in6_pktinfo, iovec, mmsghdr, msghdr};
+
+use tianqiao_sfu_core::path::Path;
 
 use super::BATCH;
 use super::address::{RAW_ADDR_LEN, RawAddr};
+use super::local_addrs::LocalAddrs;
 
 /// What GRO joins is at most one IP datagram.
 const GRO_BUFFER: usize = 65_536;
@@ -19,11 +22,14 @@ const PLAIN_BUFFER: usize = 2_048;
 /// not all fall into the same sets of the cache.
 const SKEW: usize = 2_048;
 
-/// Room for two control messages of four bytes: the segment size and the count of overflows.
+/// Room for two control messages of four bytes, the segment size and the count of overflows, and for
+/// the address that the datagram came to.
 const CONTROL_BYTES: usize = {
     // SAFETY: CMSG_SPACE is arithmetic on its argument.
     let one = unsafe { libc::CMSG_SPACE(size_of::<c_int>() as u32) };
-    2 * one as usize
+    // SAFETY: as above; of the two forms of address this is the larger.
+    let info = unsafe { libc::CMSG_SPACE(size_of::<in6_pktinfo>() as u32) };
+    2 * one as usize + info as usize
 };
 
 #[repr(C, align(8))]
@@ -79,7 +85,8 @@ impl Receiver {
     pub(super) fn receive(
         &mut self,
         fd: RawFd,
-        mut handle: impl FnMut(SocketAddr, &mut [u8]),
+        locals: &mut LocalAddrs,
+        mut handle: impl FnMut(Path, &mut [u8]),
     ) -> io::Result<ReceiveReport> {
         let messages = self.fill(fd)?;
         let mut report = ReceiveReport {
@@ -107,8 +114,10 @@ impl Receiver {
                 continue;
             }
             report.bytes += len;
+            let local = ancillary.local.map(|addr| locals.number(addr)).unwrap_or_default();
+            let path = Path::Udp { remote, local };
             report.datagrams += split(&mut buffer[..len], ancillary.segment, |datagram| {
-                handle(remote, datagram);
+                handle(path, datagram);
             });
         }
         Ok(report)
@@ -177,6 +186,8 @@ struct Ancillary {
     /// Size of each datagram but the last, where GRO joined several.
     segment: Option<usize>,
     overflows: Option<u32>,
+    /// The address that the datagram came to.
+    local: Option<IpAddr>,
 }
 
 fn read_control(header: &msghdr) -> Ancillary {
@@ -196,6 +207,17 @@ fn read_control(header: &msghdr) -> Ancillary {
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
                 // SAFETY: the kernel's SO_RXQ_OVFL message carries 32 bits.
                 ancillary.overflows = Some(unsafe { read_int(message) } as u32);
+            }
+            (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
+                // SAFETY: the kernel's IP_PKTINFO message carries an in_pktinfo; the read needs no alignment.
+                let info = unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast::<in_pktinfo>()) };
+                let addr = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
+                ancillary.local = Some(addr.into());
+            }
+            (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
+                // SAFETY: the kernel's IPV6_PKTINFO message carries an in6_pktinfo; the read needs no alignment.
+                let info = unsafe { ptr::read_unaligned(libc::CMSG_DATA(message).cast::<in6_pktinfo>()) };
+                ancillary.local = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr).to_canonical());
             }
             _ => {}
         }

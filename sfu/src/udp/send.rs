@@ -3,14 +3,16 @@
 
 use std::io;
 use std::mem::{offset_of, size_of, zeroed};
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 
-use libc::{c_void, cmsghdr, iovec, mmsghdr};
+use libc::{c_void, cmsghdr, in_pktinfo, in6_pktinfo, iovec, mmsghdr};
 use tianqiao_sfu_core::path::Path;
 use tianqiao_sfu_core::send_batch::{Run, SendBatch};
 
 use super::BATCH;
 use super::address::RawAddr;
+use super::local_addrs::LocalAddrs;
 
 /// Refusals in a row, with no accepted run between them, after which segmentation is given up. One
 /// alone may be due to the small MTU of one path.
@@ -23,6 +25,44 @@ struct SegmentControl {
     header: cmsghdr,
     size: u16,
 }
+
+/// A control message with the IPv4 address to send from.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct SourceControl4 {
+    header: cmsghdr,
+    info: in_pktinfo,
+}
+
+/// The same of IPv6 sockets; IPv4 addresses are mapped.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct SourceControl6 {
+    header: cmsghdr,
+    info: in6_pktinfo,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+union SourceControl {
+    v4: SourceControl4,
+    v6: SourceControl6,
+}
+
+/// The control messages of one message, one behind the other: either may be left out.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Control {
+    segment: SegmentControl,
+    source: SourceControl,
+}
+
+const _: () = assert!(offset_of!(Control, source) == CONTROL_SPACE);
+// SAFETY: all four are arithmetic on their argument.
+const _: () = unsafe {
+    assert!(size_of::<SourceControl4>() == libc::CMSG_SPACE(size_of::<in_pktinfo>() as u32) as usize);
+    assert!(size_of::<SourceControl6>() == libc::CMSG_SPACE(size_of::<in6_pktinfo>() as u32) as usize);
+};
 
 // SAFETY: both are arithmetic on their argument.
 const CONTROL_SPACE: usize = unsafe { libc::CMSG_SPACE(size_of::<u16>() as u32) } as usize;
@@ -78,7 +118,7 @@ pub(super) struct Sender {
     headers: Box<[mmsghdr]>,
     iovecs: Box<[iovec]>,
     names: Box<[RawAddr]>,
-    controls: Box<[SegmentControl]>,
+    controls: Box<[Control]>,
     planned: Box<[Planned]>,
 }
 
@@ -89,10 +129,10 @@ unsafe impl Send for Sender {}
 impl Sender {
     pub(super) fn new(ipv6: bool, gso: bool) -> Self {
         // SAFETY: all three are plain C structures of integers and pointers, for which zero is a value.
-        let (header, iov, mut control): (mmsghdr, iovec, SegmentControl) = unsafe { (zeroed(), zeroed(), zeroed()) };
-        control.header.cmsg_len = CONTROL_LEN as _;
-        control.header.cmsg_level = libc::SOL_UDP;
-        control.header.cmsg_type = libc::UDP_SEGMENT;
+        let (header, iov, mut control): (mmsghdr, iovec, Control) = unsafe { (zeroed(), zeroed(), zeroed()) };
+        control.segment.header.cmsg_len = CONTROL_LEN as _;
+        control.segment.header.cmsg_level = libc::SOL_UDP;
+        control.segment.header.cmsg_type = libc::UDP_SEGMENT;
         Self {
             ipv6,
             gso,
@@ -109,21 +149,22 @@ impl Sender {
         self.gso
     }
 
-    pub(super) fn send(&mut self, fd: RawFd, batch: &SendBatch) -> SendReport {
-        self.send_with(batch, |headers| send_messages(fd, headers))
+    pub(super) fn send(&mut self, fd: RawFd, locals: &LocalAddrs, batch: &SendBatch) -> SendReport {
+        self.send_with(locals, batch, |headers| send_messages(fd, headers))
     }
 
     /// `submit` takes messages and says how many of them, from the first on, the kernel took, or
     /// why not even the first.
     fn send_with(
         &mut self,
+        locals: &LocalAddrs,
         batch: &SendBatch,
         mut submit: impl FnMut(&mut [mmsghdr]) -> io::Result<usize>,
     ) -> SendReport {
         let mut report = SendReport::default();
         let mut cursor = Cursor::default();
         loop {
-            let (count, after) = self.plan(batch, cursor, &mut report);
+            let (count, after) = self.plan(locals, batch, cursor, &mut report);
             cursor = after;
             let mut done = 0;
             while done < count {
@@ -160,13 +201,19 @@ impl Sender {
     }
 
     /// Lays out the messages from `cursor` on, as many as fit into one system call.
-    fn plan(&mut self, batch: &SendBatch, mut cursor: Cursor, report: &mut SendReport) -> (usize, Cursor) {
+    fn plan(
+        &mut self,
+        locals: &LocalAddrs,
+        batch: &SendBatch,
+        mut cursor: Cursor,
+        report: &mut SendReport,
+    ) -> (usize, Cursor) {
         let mut count = 0;
         while count < BATCH {
             let Some(run) = batch.runs().get(cursor.run) else {
                 break;
             };
-            let Path::Udp(remote) = run.path else {
+            let Path::Udp { remote, local } = run.path else {
                 cursor = cursor.next_run();
                 continue;
             };
@@ -183,19 +230,51 @@ impl Sender {
                 iov_base: bytes.as_ptr().cast_mut().cast::<c_void>(),
                 iov_len: bytes.len(),
             };
-            self.controls[count].size = run.segment as u16;
+            let source_len = self.write_source(count, locals.addr(local));
+            let control = &mut self.controls[count];
+            control.segment.size = run.segment as u16;
             let header = &mut self.headers[count].msg_hdr;
             header.msg_name = (&raw mut self.names[count]).cast::<c_void>();
             header.msg_namelen = name_len;
             header.msg_iov = &raw mut self.iovecs[count];
             header.msg_iovlen = 1;
-            header.msg_control = (&raw mut self.controls[count]).cast::<c_void>();
-            header.msg_controllen = if planned.segments > 1 { CONTROL_SPACE as _ } else { 0 };
+            (header.msg_control, header.msg_controllen) = if planned.segments > 1 {
+                ((&raw mut *control).cast::<c_void>(), (CONTROL_SPACE + source_len) as _)
+            } else {
+                ((&raw mut control.source).cast::<c_void>(), source_len as _)
+            };
             self.planned[count] = planned;
             cursor = next;
             count += 1;
         }
         (count, cursor)
+    }
+
+    /// Writes the control message that names the address to send from; its length, 0 where the routes choose.
+    fn write_source(&mut self, index: usize, source: Option<IpAddr>) -> usize {
+        // SAFETY: both are plain C structures of integers, for which zero is a value.
+        let (mut v4, mut v6): (SourceControl4, SourceControl6) = unsafe { (zeroed(), zeroed()) };
+        let addr = match (source, self.ipv6) {
+            (None, _) | (Some(IpAddr::V6(_)), false) => return 0,
+            (Some(IpAddr::V4(addr)), false) => {
+                // SAFETY: CMSG_LEN is arithmetic on its argument.
+                v4.header.cmsg_len = unsafe { libc::CMSG_LEN(size_of::<in_pktinfo>() as u32) } as _;
+                v4.header.cmsg_level = libc::IPPROTO_IP;
+                v4.header.cmsg_type = libc::IP_PKTINFO;
+                v4.info.ipi_spec_dst.s_addr = u32::from_ne_bytes(addr.octets());
+                self.controls[index].source = SourceControl { v4 };
+                return size_of::<SourceControl4>();
+            }
+            (Some(IpAddr::V4(addr)), true) => addr.to_ipv6_mapped(),
+            (Some(IpAddr::V6(addr)), true) => addr,
+        };
+        // SAFETY: as above.
+        v6.header.cmsg_len = unsafe { libc::CMSG_LEN(size_of::<in6_pktinfo>() as u32) } as _;
+        v6.header.cmsg_level = libc::IPPROTO_IPV6;
+        v6.header.cmsg_type = libc::IPV6_PKTINFO;
+        v6.info.ipi6_addr.s6_addr = addr.octets();
+        self.controls[index].source = SourceControl { v6 };
+        size_of::<SourceControl6>()
     }
 
     fn on_sent(&mut self, done: usize, sent: usize, report: &mut SendReport) {
@@ -285,7 +364,7 @@ fn remaining_datagrams(batch: &SendBatch, first: Planned) -> usize {
     let runs = &batch.runs()[first.run..];
     let all: usize = runs
         .iter()
-        .filter(|run| matches!(run.path, Path::Udp(_)))
+        .filter(|run| matches!(run.path, Path::Udp { .. }))
         .map(Run::segments)
         .sum();
     all - first.offset.div_ceil(runs[0].segment)

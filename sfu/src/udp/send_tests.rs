@@ -9,7 +9,7 @@ fn batch(runs: &[(usize, usize)]) -> SendBatch {
     let mut batch = SendBatch::with_capacity(1 << 20);
     for (index, &(segments, size)) in runs.iter().enumerate() {
         for _ in 0..segments {
-            let path = Path::Udp(([127, 0, 0, 1], 1000 + index as u16).into());
+            let path = Path::udp(([127, 0, 0, 1], 1000 + index as u16).into());
             assert!(batch.push(path, &vec![1; size]));
         }
     }
@@ -20,7 +20,7 @@ fn batch(runs: &[(usize, usize)]) -> SendBatch {
 fn send(sender: &mut Sender, batch: &SendBatch, answers: &[Result<usize, i32>]) -> (SendReport, Seen) {
     let mut seen = Seen::new();
     let mut answers = answers.iter();
-    let report = sender.send_with(batch, |headers| {
+    let report = sender.send_with(&LocalAddrs::default(), batch, |headers: &mut [mmsghdr]| {
         seen.push(headers.iter().map(|h| h.msg_hdr.msg_controllen > 0).collect());
         match answers.next() {
             Some(Ok(sent)) => Ok(*sent),
@@ -142,7 +142,7 @@ fn an_unreachable_destination_does_not_hold_up_the_others() {
 #[test]
 fn an_ipv6_destination_fails_on_an_ipv4_socket() {
     let mut batch = SendBatch::with_capacity(1000);
-    assert!(batch.push(Path::Udp("[2001:db8::1]:9".parse().expect("an address")), &[1; 10]));
+    assert!(batch.push(Path::udp("[2001:db8::1]:9".parse().expect("an address")), &[1; 10]));
     let (report, seen) = send(&mut Sender::new(false, true), &batch, &[]);
     assert_eq!((report.failed, seen.len()), (1, 0));
 }

@@ -39,7 +39,7 @@ fn receive(socket: &mut UdpSocket, count: usize) -> (Vec<(SocketAddr, Vec<u8>)>,
     let mut events = Events::with_capacity(1);
     let (mut received, mut messages) = (Vec::new(), 0);
     while received.len() < count {
-        match socket.recv_batch(|remote, datagram| received.push((remote, datagram.to_vec()))) {
+        match socket.recv_batch(|path, datagram| received.push((path.remote(), datagram.to_vec()))) {
             Ok(report) => messages += report.messages,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 poll.poll(&mut events, Some(PATIENCE)).expect("polls");
@@ -56,7 +56,7 @@ fn batch_to(to: SocketAddr, sizes: &[usize]) -> (SendBatch, Vec<Vec<u8>>) {
     let mut batch = SendBatch::with_capacity(1 << 20);
     let datagrams: Vec<_> = (0..).zip(sizes).map(|(i, &size)| vec![i as u8; size]).collect();
     for datagram in &datagrams {
-        assert!(batch.push(Path::Udp(to), datagram));
+        assert!(batch.push(Path::udp(to), datagram));
     }
     (batch, datagrams)
 }
@@ -159,7 +159,7 @@ fn a_closed_peer_port_stops_nothing() {
     let mut socket = socket("127.0.0.1:0", true);
     for _ in 0..3 {
         let (mut batch, _) = batch_to(gone, &[100, 100]);
-        assert!(batch.push(Path::Udp(peer.local_addr().expect("bound")), &[5; 8]));
+        assert!(batch.push(Path::udp(peer.local_addr().expect("bound")), &[5; 8]));
         socket.send_batch(&batch);
         let mut buffer = [0; 100];
         assert_eq!(peer.recv(&mut buffer).expect("a datagram"), 8);
@@ -199,4 +199,34 @@ fn overflows_of_the_receive_buffer_are_reported() {
         }
     }
     assert!(datagrams + overflowed >= 50, "{datagrams} {overflowed}");
+}
+
+#[test]
+fn answers_leave_from_the_address_that_was_asked() {
+    for bind in ["0.0.0.0:0", "[::]:0"] {
+        for sizes in [&[100][..], &[100, 100, 100, 40]] {
+            let (mut socket, peer) = (socket(bind, true), peer());
+            for last in [2, 9, 1] {
+                let asked = SocketAddr::from(([127, 0, 0, last], socket.local_addr().port()));
+                peer.send_to(b"ask", asked).expect("sends");
+                let mut answer = SendBatch::with_capacity(1000);
+                while answer.is_empty() {
+                    let received = socket.recv_batch(|path, _| {
+                        for &size in sizes {
+                            assert!(answer.push(path, &vec![7; size]));
+                        }
+                    });
+                    assert!(
+                        received.is_ok_and(|report| report.datagrams == 1),
+                        "loopback delivers at once"
+                    );
+                }
+                assert_eq!(socket.send_batch(&answer).datagrams, sizes.len());
+                let mut buffer = [0; 2000];
+                for &size in sizes {
+                    assert_eq!(peer.recv_from(&mut buffer).expect("an answer"), (size, asked), "{bind}");
+                }
+            }
+        }
+    }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tianqiao_sfu_core::drop_reason::DropReason;
-use tianqiao_sfu_core::path::Path;
 use tianqiao_sfu_core::send_batch::SendBatch;
 use tianqiao_sfu_core::units::WorkerIndex;
 use tianqiao_sfu_core::worker_api::WorkerEvent;
@@ -143,8 +142,8 @@ impl<C: Core> Worker<C> {
     /// False where there was nothing to receive.
     fn recv_batch(&mut self, now: Instant) -> bool {
         let core = &mut self.core;
-        let received = self.sockets.udp.recv_batch(|remote, packet| {
-            core.handle_packet(now, Path::Udp(remote), packet);
+        let received = self.sockets.udp.recv_batch(|path, packet| {
+            core.handle_packet(now, path, packet);
         });
         let report = match received {
             Ok(report) => report,

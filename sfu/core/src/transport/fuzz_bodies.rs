@@ -51,7 +51,7 @@ pub fn fuzz_transport(data: &[u8]) {
         return;
     };
     let mut now = Instant::now();
-    let path = Path::Udp(SocketAddr::from(([192, 0, 2, 1], 5000)));
+    let path = Path::udp(SocketAddr::from(([192, 0, 2, 1], 5000)));
     let mut transport = checked_transport(
         if role & 1 == 0 {
             DtlsRole::Passive

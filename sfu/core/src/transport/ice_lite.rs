@@ -221,7 +221,7 @@ impl IceLite {
             return true;
         };
         let is_fresh = now.saturating_duration_since(nominated) < NOMINATION_LIFETIME;
-        let to_tcp = matches!((selected, path), (Path::Udp(_), Path::Tcp { .. }));
+        let to_tcp = matches!((selected, path), (Path::Udp { .. }, Path::Tcp { .. }));
         selected == path || !is_fresh || !(repeated || to_tcp)
     }
 

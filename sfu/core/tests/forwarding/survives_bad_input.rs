@@ -22,7 +22,7 @@ fn noise_from_strangers_and_from_a_client() {
     let mut rng = StdRng::seed_from_u64(7);
     let mut world = World::new(1);
     let peer = world.join(0, vec![camera("0", 1000, &[]), video_slot("5", 50)], &[("0", 71)]);
-    let stranger = Path::Udp(([192, 0, 2, 1], 9).into());
+    let stranger = Path::udp(([192, 0, 2, 1], 9).into());
     let dropped = |world: &World| {
         world.workers[0]
             .counters()

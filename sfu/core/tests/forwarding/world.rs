@@ -305,7 +305,7 @@ impl Peer {
 }
 
 fn path(peer: usize) -> Path {
-    Path::Udp(SocketAddr::from(([10, 0, 0, 1], 5000 + peer as u16)))
+    Path::udp(SocketAddr::from(([10, 0, 0, 1], 5000 + peer as u16)))
 }
 
 pub fn to_mid(mid: &str) -> Mid {

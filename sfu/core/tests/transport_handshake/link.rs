@@ -91,7 +91,7 @@ impl Pair {
     }
 
     pub fn client_path(&self) -> Path {
-        Path::Udp(SocketAddr::from(([198, 51, 100, 1], self.client.port)))
+        Path::udp(SocketAddr::from(([198, 51, 100, 1], self.client.port)))
     }
 
     pub fn run(&mut self, time: Duration) {

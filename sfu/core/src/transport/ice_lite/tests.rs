@@ -15,7 +15,7 @@ fn credentials((ufrag, pwd): (&str, &str)) -> IceCredentials {
 }
 
 fn udp(port: u16) -> Path {
-    Path::Udp(SocketAddr::from(([192, 0, 2, 1], port)))
+    Path::udp(SocketAddr::from(([192, 0, 2, 1], port)))
 }
 
 fn tcp(port: u16) -> Path {
