@@ -16,7 +16,7 @@ use tianqiao_sfu_core::path::Path;
 use tianqiao_sfu_core::send_batch::SendBatch;
 use tianqiao_sfu_core::transport::demux::{PacketKind, classify};
 use tianqiao_sfu_core::transport::{Certificate, SRTP_MAX_OVERHEAD, ufrag};
-use tianqiao_sfu_core::units::{ConnectionId, ExtendedSeq, Mid, Rid, Ssrc, TrackId, WorkerIndex};
+use tianqiao_sfu_core::units::{ConnectionId, Mid, Rid, Ssrc, TrackId, WorkerIndex};
 use tianqiao_sfu_core::worker_api::{OpenConnection, PublishedTrack, SetSlot, SlotSource, WorkerCommand, WorkerEvent};
 use tianqiao_sfu_core::worker_core::{PacketSink, WorkerConfig, WorkerCore};
 
