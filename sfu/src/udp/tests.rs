@@ -72,7 +72,7 @@ fn runs_arrive_as_their_datagrams_with_and_without_offload() {
             let (batch, datagrams) = batch_to(peer.local_addr().expect("bound"), SIZES);
             let report = socket.send_batch(&batch);
             assert_eq!(report.datagrams, datagrams.len());
-            assert_eq!(report.bytes, SIZES.iter().sum());
+            assert_eq!(report.bytes, SIZES.iter().sum::<usize>());
             for datagram in datagrams {
                 let mut buffer = [0; 2000];
                 let (len, from) = peer.recv_from(&mut buffer).expect("a datagram");
