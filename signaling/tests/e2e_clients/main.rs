@@ -6,4 +6,5 @@ mod loss;
 mod restart;
 mod slots;
 mod support;
+mod webrtc_crate;
 mod whip;
