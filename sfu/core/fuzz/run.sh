@@ -15,6 +15,9 @@ else
     sanitizer=none
 fi
 
+# What is fuzzed is what is shipped: the workspace's versions of all dependencies.
+[ Cargo.lock -nt ../../../Cargo.lock ] || cp ../../../Cargo.lock Cargo.lock
+
 cargo_fuzz=$(command -v cargo-fuzz || echo target/tools/bin/cargo-fuzz)
 [ -x "$cargo_fuzz" ] || cargo install --quiet --locked --version 0.13.2 --root target/tools cargo-fuzz
 

@@ -27,7 +27,7 @@ pub struct Av1Info {
 pub fn describe(payload: &[u8]) -> Option<Av1Info> {
     let (&aggregation, mut rest) = payload.split_first()?;
     let continues = aggregation & 0x80 != 0;
-    let count = aggregation >> 4 & 0x03;
+    let count = usize::from(aggregation >> 4 & 0x03);
     let mut info = Av1Info {
         keyframe: aggregation & 0x08 != 0 && !continues,
         ..Av1Info::default()
