@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use arrayvec::ArrayVec;
 
-use crate::downtrack::Downtrack;
+use crate::downtrack::{Downtrack, Retired};
 use crate::drop_reason::DropReason;
 use crate::negotiated::{ExtensionIds, Negotiated};
 use crate::ntp::NtpClock;
@@ -37,6 +37,8 @@ pub struct Connection {
     pub transport: Transport,
     pub uptracks: Vec<Uptrack>,
     pub slots: Vec<Downtrack>,
+    /// Streams of slots that are gone: their numbers must not be used again under the same keys.
+    retired: Vec<Retired>,
     streams: Streams,
     extensions: ExtensionIds,
     reduced_size_rtcp: bool,
@@ -84,6 +86,7 @@ impl Connection {
             transport,
             uptracks: Vec::new(),
             slots: Vec::new(),
+            retired: Vec::new(),
             streams: Streams::default(),
             extensions: ExtensionIds::default(),
             reduced_size_rtcp: true,
@@ -120,11 +123,17 @@ impl Connection {
                 self.streams.remove_uptrack(index);
             }
         }
+        let retired = &mut self.retired;
         self.slots.retain(|slot| {
-            negotiated
+            let stays = negotiated
                 .media
                 .iter()
-                .any(|media| media.mid == slot.mid && media.send.is_some())
+                .any(|media| media.mid == slot.mid && media.send.is_some());
+            if !stays {
+                retired.retain(|other| other.ssrc != slot.ssrc);
+                retired.push(slot.retire());
+            }
+            stays
         });
         for media in &negotiated.media {
             if let Some(uptrack) = self.uptracks.iter_mut().find(|uptrack| uptrack.mid == media.mid) {
@@ -139,7 +148,11 @@ impl Connection {
             if let Some(slot) = self.slots.iter_mut().find(|slot| slot.mid == media.mid) {
                 slot.renegotiate(media);
             } else if let Some(send) = media.send {
-                self.slots.push(Downtrack::new(media, send, rand::random()));
+                let retired = self.retired.iter().find(|retired| retired.ssrc == send.ssrc);
+                self.slots.push(match retired {
+                    Some(retired) => Downtrack::resume(media, send, *retired),
+                    None => Downtrack::new(media, send, rand::random()),
+                });
             }
         }
     }

@@ -43,6 +43,15 @@ pub struct Decision {
     pub padding: u8,
 }
 
+/// Where a slot's streams ended. SRTP forbids to use a packet index of an SSRC twice with one key
+/// (RFC 3711, section 9.1; with GCM it would give the plaintext away).
+#[derive(Clone, Copy, Debug)]
+pub struct Retired {
+    pub ssrc: Ssrc,
+    latest: ExtendedSeq,
+    rtx_seq: ExtendedSeq,
+}
+
 #[derive(Debug)]
 enum Flow {
     /// No source, or shown at height 0.
@@ -112,8 +121,29 @@ impl Downtrack {
         }
     }
 
+    /// A slot under SSRCs that another one had before it.
+    pub fn resume(media: &NegotiatedMedia, send: SendMedia, retired: Retired) -> Self {
+        Self {
+            latest: retired.latest,
+            rtx_seq: retired.rtx_seq,
+            ..Self::new(media, send, 0)
+        }
+    }
+
+    pub fn retire(&self) -> Retired {
+        Retired {
+            ssrc: self.ssrc,
+            latest: self.latest,
+            rtx_seq: self.rtx_seq,
+        }
+    }
+
     /// Takes over codecs and header extensions of a new answer.
     pub fn renegotiate(&mut self, media: &NegotiatedMedia) {
+        if self.codecs != media.codecs || self.extensions != media.extensions {
+            // A packet sent again without RTX would differ from the one that had its SRTP nonce.
+            self.history.clear();
+        }
         self.codecs = media.codecs.clone();
         self.extensions = media.extensions;
     }

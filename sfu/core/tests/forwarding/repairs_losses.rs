@@ -101,3 +101,19 @@ fn many_requests_for_a_key_frame_become_few() {
         .count();
     assert_eq!(plis, 1);
 }
+
+#[test]
+fn a_slot_that_comes_back_under_its_ssrc_never_repeats_a_packet_index() {
+    let (mut world, publisher, subscriber, mut video) = setup(1, 0);
+    let last = |world: &mut World, frame: &[crate::source::Outgoing]| {
+        world.send_rtp(publisher, frame);
+        let received = world.peers[subscriber].take_rtp();
+        received.last().expect("a packet").header.seq
+    };
+    let before = last(&mut world, &video.frame(true, 4));
+    world.renegotiate(subscriber, vec![]);
+    world.renegotiate(subscriber, vec![video_slot("5", 50)]);
+    world.show(subscriber, "5", Some((71, 0)), 360);
+    // The client would refuse a repeated index as a replay.
+    assert_eq!(last(&mut world, &video.frame(true, 4)), before.wrapping_add(4));
+}

@@ -17,7 +17,9 @@ use tianqiao_sfu_core::send_batch::SendBatch;
 use tianqiao_sfu_core::transport::demux::{PacketKind, classify};
 use tianqiao_sfu_core::transport::{Certificate, SRTP_MAX_OVERHEAD, ufrag};
 use tianqiao_sfu_core::units::{ConnectionId, Mid, Rid, Ssrc, TrackId, WorkerIndex};
-use tianqiao_sfu_core::worker_api::{OpenConnection, PublishedTrack, SetSlot, SlotSource, WorkerCommand, WorkerEvent};
+use tianqiao_sfu_core::worker_api::{
+    OpenConnection, PublishedTrack, Renegotiate, SetSlot, SlotSource, WorkerCommand, WorkerEvent,
+};
 use tianqiao_sfu_core::worker_core::{PacketSink, WorkerConfig, WorkerCore};
 
 use crate::client::{Client, Version};
@@ -103,15 +105,7 @@ impl World {
         let open = OpenConnection {
             connection,
             local_ice: local,
-            negotiated: Negotiated {
-                remote_ice: IceCredentials {
-                    ufrag: "client".into(),
-                    pwd: "p".repeat(24),
-                },
-                remote_fingerprint: client.fingerprint.clone(),
-                dtls_role: DtlsRole::Passive,
-                media,
-            },
+            negotiated: negotiated(&client, media),
             tracks: tracks
                 .iter()
                 .map(|&(mid, track)| PublishedTrack {
@@ -138,6 +132,20 @@ impl World {
             }
         }
         panic!("peer {peer} does not connect");
+    }
+
+    /// A new answer for a subscriber.
+    pub fn renegotiate(&mut self, peer: usize, media: Vec<NegotiatedMedia>) {
+        let peer = &self.peers[peer];
+        let renegotiate = Renegotiate {
+            connection: peer.connection,
+            local_ice: None,
+            negotiated: negotiated(&peer.client, media),
+            tracks: Vec::new(),
+        };
+        let command = WorkerCommand::Renegotiate(Box::new(renegotiate));
+        self.workers[peer.worker].handle_command(self.now, command);
+        self.settle();
     }
 
     pub fn leave(&mut self, peer: usize) {
@@ -301,6 +309,18 @@ impl Peer {
 
     pub fn take_rtp(&mut self) -> Vec<Rtp> {
         std::mem::take(&mut self.rtp)
+    }
+}
+
+fn negotiated(client: &Client, media: Vec<NegotiatedMedia>) -> Negotiated {
+    Negotiated {
+        remote_ice: IceCredentials {
+            ufrag: "client".into(),
+            pwd: "p".repeat(24),
+        },
+        remote_fingerprint: client.fingerprint.clone(),
+        dtls_role: DtlsRole::Passive,
+        media,
     }
 }
 
