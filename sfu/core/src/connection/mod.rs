@@ -16,6 +16,7 @@ use crate::packet::extensions::ExtensionValues;
 use crate::packet::payload::{self, FrameInfo};
 use crate::packet::rtcp::SenderInfo;
 use crate::packet::rtp::RtpHeader;
+use crate::packet::rtx;
 use crate::track::MappedReport;
 use crate::transport::Transport;
 use crate::twcc::FeedbackGenerator;
@@ -183,17 +184,7 @@ impl Connection {
         let mut payload = header.payload_range(packet)?;
         let mut seq = header.seq;
         if stream.rtx {
-            if payload.is_empty() {
-                return Err(DropReason::RtpPadding);
-            }
-            let original = packet
-                .get(payload.start..payload.start + 2)
-                .ok_or(DropReason::RtxMalformed)?;
-            seq = u16::from_be_bytes([original[0], original[1]]);
-            payload.start += 2;
-            if payload.start > payload.end {
-                return Err(DropReason::RtxMalformed);
-            }
+            (seq, payload) = rtx::read_payload(packet, payload)?;
         }
         let accepted = uptrack.on_packet(
             now,

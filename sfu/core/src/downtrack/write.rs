@@ -4,6 +4,8 @@
 use crate::negotiated::ExtensionIds;
 use crate::packet::extensions::ExtensionWriter;
 use crate::packet::red;
+use crate::packet::rtp::{append_padding, set_extension_bit};
+use crate::packet::rtx::{self, OSN_LEN};
 use crate::packet::vp8::Vp8Descriptor;
 use crate::pool::Packet;
 use crate::units::{PayloadType, Ssrc, TrackId};
@@ -54,13 +56,14 @@ pub fn write(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Option
         _ => packet.payload(),
     };
     let header_len = write_header(out, packet, outgoing)?;
-    let osn_len = if outgoing.original_seq.is_some() { 2 } else { 0 };
+    let osn_len = outgoing.original_seq.map_or(0, |_| OSN_LEN);
     let start = header_len + osn_len;
     let end = start + payload.len();
-    let len = end + usize::from(outgoing.padding);
-    out.get_mut(start..end)?.copy_from_slice(payload);
-    if let Some(seq) = outgoing.original_seq {
-        out[header_len..start].copy_from_slice(&seq.to_be_bytes());
+    match outgoing.original_seq {
+        Some(seq) => {
+            rtx::write_payload(seq, payload, &mut out[header_len..])?;
+        }
+        None => out.get_mut(start..end)?.copy_from_slice(payload),
     }
     if let Some((fields, picture_id, tl0_pic_idx)) = outgoing.vp8 {
         fields.rewrite(&mut out[start..end], picture_id, tl0_pic_idx);
@@ -68,11 +71,10 @@ pub fn write(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Option
     if let Red::Renumber(payload_type) = outgoing.red {
         renumber_red(&mut out[start..end], payload_type)?;
     }
-    if outgoing.padding > 0 {
-        out.get_mut(end..len)?.fill(0);
-        out[len - 1] = outgoing.padding;
-        out[0] |= 0x20;
-    }
+    let len = match outgoing.padding {
+        0 => end,
+        padding => append_padding(out, end, padding)?,
+    };
     Some(Written { header_len, len })
 }
 
@@ -87,7 +89,7 @@ fn write_header(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Opt
     fixed[12..16].copy_from_slice(&outgoing.csrc.0.to_be_bytes());
     let extension_len = write_extensions(&mut out[16..], packet, outgoing.extensions);
     if extension_len > 0 {
-        out[0] |= 0x10;
+        set_extension_bit(out);
     }
     Some(16 + extension_len)
 }
