@@ -25,7 +25,8 @@ test-web: web
 	cd web-client && npm test
 
 test-browser: web setup-tools setup-browser
-	$(CARGO) build -p tianqiao --bin tianqiao
+	# With the features of test-rust, whose build of the server this is.
+	$(CARGO) test --workspace --no-run
 	cd web-client && TIANQIAO_BIN=$(CURDIR)/target/debug/tianqiao npm run test:browser
 
 lint: web setup-tools
