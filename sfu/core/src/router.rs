@@ -45,6 +45,10 @@ impl Router {
         self.tracks.get_mut(*self.by_id.get(&id)?)
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Track)> {
+        self.tracks.iter()
+    }
+
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Track)> {
         self.tracks.iter_mut()
     }

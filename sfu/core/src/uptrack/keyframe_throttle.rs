@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// Between two requests. LiveKit's `pli_throttle` is 500 ms for the lowest layer; libwebrtc's
-/// encoder answers at most every 300 ms.
-pub const MIN_INTERVAL: Duration = Duration::from_millis(500);
+/// Between two requests. libwebrtc's encoder answers at most every 300 ms, so asking faster is in vain, and
+/// asking slower (LiveKit's `pli_throttle` is 500 ms) keeps who joins just after another waiting.
+pub const MIN_INTERVAL: Duration = Duration::from_millis(300);
 /// Unanswered requests are repeated after that time (mediasoup's
 /// `KeyFrameRetransmissionWaitTime`), then after twice as long each time …
 const FIRST_RETRY: Duration = Duration::from_millis(1_000);
@@ -120,8 +120,8 @@ mod tests {
                     (0, Request, true),
                     (80, Keyframe, false),
                     (90, Request, false),
-                    (499, Poll, false),
-                    (500, Poll, true),
+                    (299, Poll, false),
+                    (300, Poll, true),
                 ],
             ),
             (
@@ -130,8 +130,8 @@ mod tests {
                     (0, Request, true),
                     (80, Keyframe, false),
                     (90, Request, false),
-                    (300, Keyframe, false),
-                    (500, Poll, false),
+                    (200, Keyframe, false),
+                    (300, Poll, false),
                 ],
             ),
             (

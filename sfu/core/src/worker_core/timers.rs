@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{PacketSink, TICK, WorkerCore};
-use crate::negotiated::MAX_LAYERS;
+use crate::negotiated::MediaKind;
+use crate::track::Track;
 use crate::worker_api::{AUDIO_LEVEL_INTERVAL, AudioLevel, WorkerEvent};
 
 /// How often layers are chosen anew and due sender reports are looked for.
@@ -32,6 +33,7 @@ impl WorkerCore {
     pub(super) fn run_timers(&mut self, now: Instant, sink: &mut dyn PacketSink) {
         if now >= self.next_tick {
             self.next_tick = now + TICK;
+            self.poll_keyframes(now);
             for index in 0..self.connections.capacity() {
                 if self
                     .connections
@@ -48,7 +50,7 @@ impl WorkerCore {
         }
         if now >= self.next_reports {
             self.next_reports = now + REPORT_TICK;
-            self.poll_keyframes(now);
+            self.retarget_all(now);
             self.send_sender_reports(now, sink);
             self.update_gauges();
             if self.connections.is_empty() {
@@ -116,25 +118,32 @@ impl WorkerCore {
         Some(())
     }
 
-    /// Layers may have fallen silent; key frames may not have come.
-    fn poll_keyframes(&mut self, now: Instant) {
+    /// Layers may have fallen silent.
+    fn retarget_all(&mut self, now: Instant) {
+        let is_video = |track: &Track| track.kind == MediaKind::Video;
         let video: Vec<usize> = self
             .router
-            .iter_mut()
-            .filter(|(_, track)| track.kind == crate::negotiated::MediaKind::Video)
+            .iter()
+            .filter(|(_, track)| is_video(track))
             .map(|(index, _)| index)
             .collect();
         for index in video {
             self.retarget(now, index);
-            for layer in 0..MAX_LAYERS as u8 {
-                let due = self.router.track_mut(index).is_some_and(|track| {
-                    let state = &mut track.layers[usize::from(layer)];
-                    state.last_packet.is_some() && state.keyframes.poll(now)
-                });
-                if due {
-                    self.send_keyframe_request(index, layer);
+        }
+    }
+
+    /// Requests for key frames that had to wait, or were not answered.
+    fn poll_keyframes(&mut self, now: Instant) {
+        let mut due = Vec::new();
+        for (index, track) in self.router.iter_mut() {
+            for (number, layer) in (0u8..).zip(&mut track.layers) {
+                if layer.last_packet.is_some() && layer.keyframes.poll(now) {
+                    due.push((index, number));
                 }
             }
+        }
+        for (index, layer) in due {
+            self.send_keyframe_request(index, layer);
         }
     }
 
