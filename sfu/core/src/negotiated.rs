@@ -11,6 +11,16 @@ pub enum MediaKind {
     Video,
 }
 
+impl MediaKind {
+    /// RTP clock rate in Hz, the same for all codecs of a kind that are negotiated.
+    pub fn clock_rate(self) -> u32 {
+        match self {
+            Self::Audio => 48_000,
+            Self::Video => 90_000,
+        }
+    }
+}
+
 /// A codec with the parameters that must be equal on both sides of a forwarded stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
@@ -40,10 +50,7 @@ impl Codec {
 
     /// RTP clock rate in Hz.
     pub fn clock_rate(self) -> u32 {
-        match self.kind() {
-            MediaKind::Audio => 48_000,
-            MediaKind::Video => 90_000,
-        }
+        self.kind().clock_rate()
     }
 }
 

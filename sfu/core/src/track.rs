@@ -109,6 +109,16 @@ impl Track {
         }
     }
 
+    /// The other workers that want its packets.
+    pub fn interested_workers(&self) -> impl Iterator<Item = WorkerIndex> + use<> {
+        let mut workers = self.interested;
+        std::iter::from_fn(move || {
+            let lowest = workers.trailing_zeros();
+            workers &= workers.checked_sub(1)?;
+            Some(WorkerIndex(lowest as u8))
+        })
+    }
+
     /// Nobody publishes it here and nobody is interested: it may be forgotten.
     pub fn is_orphan(&self) -> bool {
         !matches!(self.home, Home::Local { .. }) && self.subscribers.is_empty() && self.interested == 0
@@ -209,6 +219,18 @@ mod tests {
             layer.last_packet = Some(now + Duration::from_secs(2));
         }
         assert_eq!(track.layer_for_height(720), Some(1));
+    }
+
+    #[test]
+    fn interested_workers_are_the_bits_that_are_set() {
+        for (bits, workers) in [(0, &[][..]), (1, &[0]), (0b1010, &[1, 3]), (1 << 63, &[63])] {
+            let track = Track {
+                interested: bits,
+                ..Track::new(TrackId(1), MediaKind::Video, Home::Unknown)
+            };
+            let found: Vec<u8> = track.interested_workers().map(|worker| worker.0).collect();
+            assert_eq!(found, workers, "{bits:b}");
+        }
     }
 
     #[test]

@@ -98,7 +98,6 @@ impl Downtrack {
             MediaKind::Audio => AUDIO_HISTORY,
             MediaKind::Video => VIDEO_HISTORY,
         };
-        let clock_rate = media.codecs.first().map_or(90_000, |codec| codec.codec.clock_rate());
         Self {
             mid: media.mid,
             kind: media.kind,
@@ -112,7 +111,7 @@ impl Downtrack {
             flow: Flow::Paused,
             latest: ExtendedSeq(u64::from(first_seq & 0x7fff)),
             rtx_seq: ExtendedSeq(u64::from(first_seq & 0x7fff)),
-            timeline: Timeline::new(clock_rate),
+            timeline: Timeline::new(media.kind.clock_rate()),
             vp8: Vp8Continuity::default(),
             history: History::new(history),
             packets: 0,
@@ -197,10 +196,6 @@ impl Downtrack {
             Flow::Waiting { target } => target,
             Flow::Forwarding { layer, .. } => Some(layer),
         }
-    }
-
-    pub fn is_forwarding(&self) -> bool {
-        matches!(self.flow, Flow::Forwarding { .. })
     }
 
     /// Decides about one packet of the source. `None`: it is not for this subscriber.
@@ -325,14 +320,10 @@ impl Downtrack {
             return None;
         }
         let report = track.layers.get(usize::from(*layer))?.report?;
-        let clock_rate = match self.kind {
-            MediaKind::Audio => 48_000,
-            MediaKind::Video => 90_000,
-        };
         self.next_report = Some(now + REPORT_INTERVAL);
         Some(SenderInfo {
             ntp,
-            rtp: self.timeline.map(report.rtp_at(now, clock_rate)),
+            rtp: self.timeline.map(report.rtp_at(now, self.kind.clock_rate())),
             packets: self.packets,
             octets: self.octets,
         })

@@ -26,6 +26,7 @@ use crate::units::{ConnectionId, TrackId, WorkerIndex};
 use crate::worker_api::{OpenConnection, PublishedTrack, Renegotiate, SetSlot, SlotSource, WorkerCommand, WorkerEvent};
 
 use placement::Placement;
+use publish::published;
 use room::Room;
 use session::Session;
 pub use types::*;
@@ -172,13 +173,7 @@ impl Rooms {
                 connection,
                 local_ice: session.seat.local_ice.clone(),
                 negotiated: session.negotiated.clone(),
-                tracks: tracks
-                    .iter()
-                    .map(|track| PublishedTrack {
-                        mid: track.mid,
-                        track: track.id,
-                    })
-                    .collect(),
+                tracks: published(&tracks),
             })),
         );
         let key = SessionKey(self.sessions.insert(session));
@@ -235,13 +230,7 @@ impl Rooms {
             connection: session.seat.connection,
             local_ice: reoffer.local_ice,
             negotiated: session.negotiated.clone(),
-            tracks: tracks
-                .iter()
-                .map(|track| PublishedTrack {
-                    mid: track.mid,
-                    track: track.id,
-                })
-                .collect(),
+            tracks: published(&tracks),
         }));
         self.command(worker, command);
         self.set_views(key, &reoffer.slots);

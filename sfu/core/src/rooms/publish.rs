@@ -7,7 +7,16 @@ use crate::units::TrackId;
 
 use super::session::Track;
 use super::types::{RoomsError, SlotView, TrackDeclaration, TrackSource};
-use super::{Rooms, SessionKey, TrackOwner, WorkerCommand};
+use super::{PublishedTrack, Rooms, SessionKey, TrackOwner, WorkerCommand};
+
+/// Tracks as a worker is told of them.
+pub(super) fn published(tracks: &[Track]) -> Vec<PublishedTrack> {
+    let published = |track: &Track| PublishedTrack {
+        mid: track.mid,
+        track: track.id,
+    };
+    tracks.iter().map(published).collect()
+}
 
 impl Rooms {
     pub(super) fn check_sections(&self, negotiated: &Negotiated, views: &[SlotView]) -> Result<(), RoomsError> {

@@ -107,7 +107,7 @@ impl Uptrack {
 
     /// The publisher sends `layer` under another SSRC from now on.
     pub fn bind(&mut self, layer: u8, ssrc: Ssrc) {
-        let clock_rate = clock_rate(self.kind);
+        let clock_rate = self.kind.clock_rate();
         let limits = nack_limits(self.kind);
         let Some(layer) = self.layers.get_mut(usize::from(layer)) else {
             return;
@@ -173,12 +173,5 @@ fn nack_limits(kind: MediaKind) -> NackLimits {
     match kind {
         MediaKind::Audio => NackLimits::AUDIO,
         MediaKind::Video => NackLimits::VIDEO,
-    }
-}
-
-fn clock_rate(kind: MediaKind) -> u32 {
-    match kind {
-        MediaKind::Audio => 48_000,
-        MediaKind::Video => 90_000,
     }
 }

@@ -43,13 +43,8 @@ impl WorkerCore {
         };
         let mut pending = std::mem::take(&mut track.pending);
         let changed = std::mem::take(&mut track.layers_changed);
-        if track.interested != 0 {
-            self.mail_packets(index, &pending);
-        }
-        let Some(track) = self.router.track_mut(index) else {
-            return;
-        };
         let subscribers = std::mem::take(&mut track.subscribers);
+        self.mail_packets(index, &pending);
         even_out(&pending, &mut self.paddings);
         for &subscriber in &subscribers {
             self.forward_to(index, subscriber, &pending, sink);
@@ -67,10 +62,7 @@ impl WorkerCore {
 
     fn mail_packets(&mut self, index: usize, pending: &[PacketRef]) {
         let Some(track) = self.router.track(index) else { return };
-        let mut workers = track.interested;
-        while workers != 0 {
-            let worker = crate::units::WorkerIndex(workers.trailing_zeros() as u8);
-            workers &= workers - 1;
+        for worker in track.interested_workers() {
             for packet in pending {
                 self.mails.push_back((
                     worker,

@@ -6,7 +6,7 @@ use super::WorkerCore;
 use crate::drop_reason::DropReason;
 use crate::mail::Mail;
 use crate::packet::rtcp::{RtcpPacket, RtcpPackets, SenderInfo};
-use crate::units::{Ssrc, WorkerIndex};
+use crate::units::Ssrc;
 
 impl WorkerCore {
     pub(super) fn handle_rtcp(&mut self, now: Instant, index: usize, packet: &mut [u8]) -> Result<(), DropReason> {
@@ -42,10 +42,7 @@ impl WorkerCore {
         if let Some(state) = track.layers.get_mut(usize::from(layer)) {
             state.report = Some(report);
         }
-        let mut workers = track.interested;
-        while workers != 0 {
-            let worker = WorkerIndex(workers.trailing_zeros() as u8);
-            workers &= workers - 1;
+        for worker in track.interested_workers() {
             self.mails.push_back((
                 worker,
                 Mail::SenderReport {
