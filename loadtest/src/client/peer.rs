@@ -86,6 +86,9 @@ pub trait Peer: Send {
     /// A new SDP offer, also for a running connection.
     fn offer(&mut self, now: Instant) -> Result<String>;
     fn set_answer(&mut self, now: Instant, answer: &str) -> Result<()>;
+    /// Takes a remote offer and returns the answer; ICE begins as after `set_answer`. For servers that
+    /// offer what a subscriber receives.
+    fn accept_offer(&mut self, now: Instant, offer: &str) -> Result<String>;
     /// The address of the socket that packets are sent from; ICE begins with it.
     fn set_local_addr(&mut self, addr: SocketAddr) -> Result<()>;
     /// Further video slots for the next offer.

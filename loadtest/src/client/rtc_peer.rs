@@ -184,24 +184,8 @@ impl RtcPeer {
         state == Some(RTCDtlsTransportState::Closed)
     }
 
-    fn send_rtcp(&mut self, now: Instant, packet: Box<dyn rtcp::Packet>) -> Result<()> {
-        // The track only names whom the packet is from; the wire does not carry it.
-        let message = RTCMessage::RtcpPacket(String::new(), vec![packet]);
-        Ok(self.connection.handle_write(TaggedRTCMessage { now, message })?)
-    }
-}
-
-impl Peer for RtcPeer {
-    fn offer(&mut self, now: Instant) -> Result<String> {
-        let offer = self.connection.create_offer(None)?;
-        let sdp = offer.sdp.clone();
-        self.connection.set_local_description(now, offer)?;
-        Ok(sdp)
-    }
-
-    fn set_answer(&mut self, now: Instant, answer: &str) -> Result<()> {
-        let description = RTCSessionDescription::answer(answer.to_owned()).context("the answer does not parse")?;
-        self.connection.set_remote_description(now, description)?;
+    /// What was negotiated for the streams that are sent.
+    fn take_parameters(&mut self) -> Result<()> {
         for sender in &mut self.senders {
             let Some(mut rtp_sender) = self.connection.rtp_sender(sender.id) else {
                 bail!("a sender is gone")
@@ -222,6 +206,37 @@ impl Peer for RtcPeer {
                 .and_then(|extension| u8::try_from(extension.id).ok());
         }
         Ok(())
+    }
+
+    fn send_rtcp(&mut self, now: Instant, packet: Box<dyn rtcp::Packet>) -> Result<()> {
+        // The track only names whom the packet is from; the wire does not carry it.
+        let message = RTCMessage::RtcpPacket(String::new(), vec![packet]);
+        Ok(self.connection.handle_write(TaggedRTCMessage { now, message })?)
+    }
+}
+
+impl Peer for RtcPeer {
+    fn offer(&mut self, now: Instant) -> Result<String> {
+        let offer = self.connection.create_offer(None)?;
+        let sdp = offer.sdp.clone();
+        self.connection.set_local_description(now, offer)?;
+        Ok(sdp)
+    }
+
+    fn set_answer(&mut self, now: Instant, answer: &str) -> Result<()> {
+        let description = RTCSessionDescription::answer(answer.to_owned()).context("the answer does not parse")?;
+        self.connection.set_remote_description(now, description)?;
+        self.take_parameters()
+    }
+
+    fn accept_offer(&mut self, now: Instant, offer: &str) -> Result<String> {
+        let description = RTCSessionDescription::offer(offer.to_owned()).context("the offer does not parse")?;
+        self.connection.set_remote_description(now, description)?;
+        let answer = self.connection.create_answer(None)?;
+        let sdp = answer.sdp.clone();
+        self.connection.set_local_description(now, answer)?;
+        self.take_parameters()?;
+        Ok(sdp)
     }
 
     fn set_local_addr(&mut self, addr: SocketAddr) -> Result<()> {
@@ -473,5 +488,27 @@ mod tests {
         assert!(sections.iter().all(|section| !section.mid.is_empty()));
         assert!(sdp.contains(AUDIO_LEVEL_URI), "{sdp}");
         assert!(sdp.contains("a=ssrc-group:FID"), "{sdp}");
+    }
+
+    #[test]
+    fn an_offer_is_taken_with_an_answer_that_receives() {
+        let publisher = PeerConfig {
+            microphone: true,
+            camera: true,
+            ..Default::default()
+        };
+        let offer = RtcPeer::new(&publisher, Instant::now())
+            .unwrap()
+            .offer(Instant::now())
+            .unwrap();
+        let mut peer = RtcPeer::new(&PeerConfig::default(), Instant::now()).unwrap();
+        let answer = peer.accept_offer(Instant::now(), &offer).unwrap();
+        let directions: Vec<_> = super::super::sdp::sections(&answer)
+            .iter()
+            .map(|section| section.direction)
+            .collect();
+        assert_eq!(directions, ["recvonly", "recvonly"]);
+        assert!(peer.send_streams().is_empty());
+        assert!(peer.accept_offer(Instant::now(), "no SDP").is_err());
     }
 }
