@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use arrayvec::ArrayVec;
 
-use crate::downtrack::{Downtrack, Retired};
+use crate::downtrack::{Downtrack, Retired, SlotFormat};
 use crate::drop_reason::DropReason;
 use crate::negotiated::{ExtensionIds, Negotiated};
 use crate::ntp::NtpClock;
@@ -146,13 +146,14 @@ impl Connection {
                 let index = self.uptracks.len() - 1;
                 self.streams.declare(&mut self.uptracks, index, media);
             }
+            let format = SlotFormat::shared(media, self.slots.iter().map(Downtrack::format));
             if let Some(slot) = self.slots.iter_mut().find(|slot| slot.mid == media.mid) {
-                slot.renegotiate(media);
+                slot.renegotiate(format);
             } else if let Some(send) = media.send {
                 let retired = self.retired.iter().find(|retired| retired.ssrc == send.ssrc);
                 self.slots.push(match retired {
-                    Some(retired) => Downtrack::resume(media, send, *retired),
-                    None => Downtrack::new(media, send, rand::random()),
+                    Some(retired) => Downtrack::resume(media, send, format, *retired),
+                    None => Downtrack::new(media, send, format, rand::random()),
                 });
             }
         }

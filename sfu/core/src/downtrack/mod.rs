@@ -6,18 +6,18 @@ pub mod timeline;
 pub mod vp8_continuity;
 pub mod write;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 
 use crate::negotiated::{Codec, ExtensionIds, MAX_CODECS, MediaKind, NegotiatedCodec, NegotiatedMedia, SendMedia};
 use crate::packet::rtcp::SenderInfo;
-use crate::packet::vp8::Vp8Descriptor;
 use crate::pool::Packet;
 use crate::track::Track;
 use crate::units::{ExtendedSeq, Mid, PayloadType, Ssrc, TrackId};
 
-use history::{History, Sent};
+use history::{History, Sent, Stretch};
 use seq_map::SeqMap;
 use timeline::Timeline;
 use vp8_continuity::Vp8Continuity;
@@ -36,11 +36,60 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Decision {
     pub seq: ExtendedSeq,
     pub timestamp: u32,
-    pub marker: bool,
     pub payload_type: PayloadType,
-    pub vp8: Option<(Vp8Descriptor, u16, u8)>,
+    /// New VP8 picture id and TL0PICIDX.
+    pub vp8: Option<(u16, u8)>,
     pub red: Red,
     pub padding: u8,
+}
+
+/// What the packets of a slot are written with; slots that negotiated the same share one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SlotFormat {
+    codecs: ArrayVec<NegotiatedCodec, MAX_CODECS>,
+    extensions: ExtensionIds,
+}
+
+impl SlotFormat {
+    /// That of `media`; one of `known` if it is the same.
+    pub fn shared<'a>(media: &NegotiatedMedia, known: impl IntoIterator<Item = &'a Arc<Self>>) -> Arc<Self> {
+        let same = |format: &&Arc<Self>| format.codecs == media.codecs && format.extensions == media.extensions;
+        match known.into_iter().find(same) {
+            Some(format) => Arc::clone(format),
+            None => Arc::new(Self {
+                codecs: media.codecs.clone(),
+                extensions: media.extensions,
+            }),
+        }
+    }
+
+    fn outgoing(&self, codec: Codec) -> Option<OutgoingCodec> {
+        let find = |codec| self.codecs.iter().find(|negotiated| negotiated.codec == codec);
+        let (found, red) = match (codec, find(codec)) {
+            (Codec::Red, None) => (find(Codec::Opus)?, Red::Primary),
+            (Codec::Red, Some(found)) => {
+                let opus = find(Codec::Opus).map(|opus| opus.payload_type);
+                (found, opus.map_or(Red::Keep, Red::Renumber))
+            }
+            (_, found) => (found?, Red::Keep),
+        };
+        let own = find(codec).and_then(|codec| codec.rtx);
+        Some(OutgoingCodec {
+            codec,
+            payload_type: found.payload_type,
+            rtx: own,
+            red,
+        })
+    }
+}
+
+/// How the subscriber gets packets of `codec`.
+#[derive(Clone, Copy, Debug)]
+struct OutgoingCodec {
+    codec: Codec,
+    payload_type: PayloadType,
+    rtx: Option<PayloadType>,
+    red: Red,
 }
 
 /// Where a slot's streams ended. SRTP forbids to use a packet index of an SSRC twice with one key
@@ -73,8 +122,9 @@ pub struct Downtrack {
     pub kind: MediaKind,
     pub ssrc: Ssrc,
     pub rtx_ssrc: Ssrc,
-    codecs: ArrayVec<NegotiatedCodec, MAX_CODECS>,
-    extensions: ExtensionIds,
+    format: Arc<SlotFormat>,
+    /// Of the latest packet, looked up anew where the next one has another.
+    codec: Option<OutgoingCodec>,
     source: Option<TrackId>,
     generation: u8,
     height: u16,
@@ -93,7 +143,7 @@ pub struct Downtrack {
 impl Downtrack {
     /// `first_seq` should be random (RFC 3550, section 5.1); it is taken below 2^15, so that a
     /// subscriber that misses the first packets guesses SRTP's rollover counter right.
-    pub fn new(media: &NegotiatedMedia, send: SendMedia, first_seq: u16) -> Self {
+    pub fn new(media: &NegotiatedMedia, send: SendMedia, format: Arc<SlotFormat>, first_seq: u16) -> Self {
         let history = match media.kind {
             MediaKind::Audio => AUDIO_HISTORY,
             MediaKind::Video => VIDEO_HISTORY,
@@ -103,8 +153,8 @@ impl Downtrack {
             kind: media.kind,
             ssrc: send.ssrc,
             rtx_ssrc: send.rtx_ssrc,
-            codecs: media.codecs.clone(),
-            extensions: media.extensions,
+            format,
+            codec: None,
             source: None,
             generation: 0,
             height: 0,
@@ -121,11 +171,11 @@ impl Downtrack {
     }
 
     /// A slot under SSRCs that another one had before it.
-    pub fn resume(media: &NegotiatedMedia, send: SendMedia, retired: Retired) -> Self {
+    pub fn resume(media: &NegotiatedMedia, send: SendMedia, format: Arc<SlotFormat>, retired: Retired) -> Self {
         Self {
             latest: retired.latest,
             rtx_seq: retired.rtx_seq,
-            ..Self::new(media, send, 0)
+            ..Self::new(media, send, format, 0)
         }
     }
 
@@ -138,13 +188,17 @@ impl Downtrack {
     }
 
     /// Takes over codecs and header extensions of a new answer.
-    pub fn renegotiate(&mut self, media: &NegotiatedMedia) {
-        if self.codecs != media.codecs || self.extensions != media.extensions {
+    pub fn renegotiate(&mut self, format: Arc<SlotFormat>) {
+        if self.format != format {
             // A packet sent again without RTX would differ from the one that had its SRTP nonce.
             self.history.clear();
+            self.codec = None;
+            self.format = format;
         }
-        self.codecs = media.codecs.clone();
-        self.extensions = media.extensions;
+    }
+
+    pub fn format(&self) -> &Arc<SlotFormat> {
+        &self.format
     }
 
     pub fn source(&self) -> Option<TrackId> {
@@ -219,30 +273,32 @@ impl Downtrack {
             map.skip(packet.seq);
             return None;
         }
-        let (payload_type, red) = payload_type(&self.codecs, packet.codec)?;
+        let codec = match self.codec {
+            Some(codec) if codec.codec == packet.codec => codec,
+            _ => *self.codec.insert(self.format.outgoing(packet.codec)?),
+        };
         let seq = map.map(packet.seq)?;
         let timestamp = self.timeline.map(packet.timestamp);
         self.timeline.on_sent(packet.arrival, timestamp);
         let starts = seq > self.latest;
         self.latest = self.latest.max(seq);
-        let vp8 = packet.frame.vp8.map(|fields| self.vp8.map(fields, starts));
-        let mut sent = Sent::new(seq, packet.seq, packet.layer, self.generation, timestamp);
-        if let Some((_, picture_id, tl0_pic_idx)) = vp8 {
-            sent.vp8_picture_id = picture_id;
-            sent.vp8_tl0_pic_idx = tl0_pic_idx;
-        }
-        sent.padding = padding;
-        self.history.insert(sent);
+        let vp8 = packet.frame.vp8.map(|fields| self.vp8.map(&fields, starts));
+        self.history.insert(seq, packet.seq, || Stretch {
+            layer: packet.layer,
+            generation: self.generation,
+            timestamp_offset: self.timeline.offset(),
+            vp8: self.vp8.offsets(),
+        });
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
         Some(Decision {
             seq,
             timestamp,
-            marker: packet.marker,
-            payload_type,
+            payload_type: codec.payload_type,
             vp8,
-            red,
-            padding,
+            red: codec.red,
+            // Without RTX it is sent again under its SRTP nonce, so equal to the bit: padding is not remembered.
+            padding: if codec.rtx.is_some() { padding } else { 0 },
         })
     }
 
@@ -256,9 +312,8 @@ impl Downtrack {
                 payload_type: decision.payload_type,
                 seq: decision.seq.truncate(),
                 timestamp: decision.timestamp,
-                marker: decision.marker,
                 csrc,
-                extensions: &self.extensions,
+                extensions: &self.format.extensions,
                 padding: decision.padding,
                 original_seq: None,
                 vp8: decision.vp8,
@@ -271,8 +326,8 @@ impl Downtrack {
     pub fn retransmit(&mut self, now: Instant, seq: u16) -> Option<Sent> {
         let generation = self.generation;
         self.history
-            .resend(now, self.latest, seq)
-            .filter(|sent| sent.generation == generation)
+            .resend(now, seq)
+            .filter(|sent| sent.stretch.generation == generation)
     }
 
     /// Writes a packet again: over RTX (RFC 4588) where the codec has it, else as it was. Gives
@@ -284,29 +339,25 @@ impl Downtrack {
         sent: &Sent,
         csrc: TrackId,
     ) -> Option<(Written, ExtendedSeq)> {
-        let codec = self.codecs.iter().find(|codec| codec.codec == packet.codec);
-        let (payload_type, red) = payload_type(&self.codecs, packet.codec)?;
-        let rtx = codec.and_then(|codec| codec.rtx);
-        let vp8 = packet
-            .frame
-            .vp8
-            .map(|fields| (fields, sent.vp8_picture_id, sent.vp8_tl0_pic_idx));
-        if rtx.is_some() {
-            self.rtx_seq.0 += 1;
-        }
-        let seq = if rtx.is_some() { self.rtx_seq } else { sent.out };
+        let codec = self.format.outgoing(packet.codec)?;
+        let seq = match codec.rtx {
+            Some(_) => {
+                self.rtx_seq.0 += 1;
+                self.rtx_seq
+            }
+            None => sent.out,
+        };
         let outgoing = Outgoing {
-            ssrc: if rtx.is_some() { self.rtx_ssrc } else { self.ssrc },
-            payload_type: rtx.unwrap_or(payload_type),
+            ssrc: if codec.rtx.is_some() { self.rtx_ssrc } else { self.ssrc },
+            payload_type: codec.rtx.unwrap_or(codec.payload_type),
             seq: seq.truncate(),
-            timestamp: sent.timestamp,
-            marker: packet.marker,
+            timestamp: packet.timestamp.wrapping_add(sent.stretch.timestamp_offset),
             csrc,
-            extensions: &self.extensions,
-            padding: if rtx.is_some() { 0 } else { sent.padding },
-            original_seq: rtx.map(|_| sent.out.truncate()),
-            vp8,
-            red,
+            extensions: &self.format.extensions,
+            padding: 0,
+            original_seq: codec.rtx.map(|_| sent.out.truncate()),
+            vp8: packet.frame.vp8.map(|fields| sent.stretch.vp8.apply(&fields)),
+            red: codec.red,
         };
         Some((write(out, packet, &outgoing)?, seq))
     }
@@ -355,6 +406,7 @@ impl Downtrack {
         };
         self.timeline.switch(packet.arrival, packet.timestamp, reports);
         self.vp8.switch();
+        self.history.end_stretch();
         let map = SeqMap::starting(packet.seq, ExtendedSeq(self.latest.0 + 1));
         self.flow = Flow::Forwarding {
             layer: packet.layer,
@@ -363,20 +415,5 @@ impl Downtrack {
         };
         // The media clock was moved: tell the receiver the new relation soon.
         self.next_report = None;
-    }
-}
-
-/// The subscriber's payload type for `codec`.
-fn payload_type(codecs: &[NegotiatedCodec], codec: Codec) -> Option<(PayloadType, Red)> {
-    let find = |codec| {
-        codecs
-            .iter()
-            .find(|negotiated| negotiated.codec == codec)
-            .map(|found| found.payload_type)
-    };
-    match (codec, find(codec), find(Codec::Opus)) {
-        (Codec::Red, Some(red), Some(opus)) => Some((red, Red::Renumber(opus))),
-        (Codec::Red, None, Some(opus)) => Some((opus, Red::Primary)),
-        (_, found, _) => found.map(|payload_type| (payload_type, Red::Keep)),
     }
 }

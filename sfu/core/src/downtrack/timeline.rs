@@ -24,6 +24,11 @@ impl Timeline {
         }
     }
 
+    /// What [`Self::map`] adds.
+    pub fn offset(&self) -> u32 {
+        self.offset
+    }
+
     pub fn map(&self, timestamp: u32) -> u32 {
         timestamp.wrapping_add(self.offset)
     }

@@ -2,12 +2,38 @@
 
 use crate::packet::vp8::Vp8Descriptor;
 
+/// What is added to a source's picture ids and TL0PICIDX.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vp8Offsets {
+    picture_id: u16,
+    tl0_pic_idx: u8,
+}
+
+impl Vp8Offsets {
+    /// Outgoing picture id and TL0PICIDX.
+    pub fn apply(self, fields: &Vp8Descriptor) -> (u16, u8) {
+        let (picture_id, tl0_pic_idx) = source_values(fields);
+        (
+            picture_id.wrapping_add(self.picture_id) & 0x7fff,
+            tl0_pic_idx.wrapping_add(self.tl0_pic_idx),
+        )
+    }
+}
+
+/// Picture id and TL0PICIDX, 0 where a packet has none.
+fn source_values(fields: &Vp8Descriptor) -> (u16, u8) {
+    (
+        fields.picture_id.map_or(0, |id| id.value),
+        fields.tl0_pic_idx.map_or(0, |(value, _)| value),
+    )
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Vp8Continuity {
     /// Latest outgoing values.
     last: Option<(u16, u8)>,
-    /// What is added to the source's values; decided at the first packet after a switch.
-    offsets: Option<(u16, u8)>,
+    /// Decided at the first packet after a switch.
+    offsets: Option<Vp8Offsets>,
 }
 
 impl Vp8Continuity {
@@ -16,26 +42,26 @@ impl Vp8Continuity {
         self.offsets = None;
     }
 
-    /// The fields with their outgoing picture id and TL0PICIDX. `newest`: the packet is ahead of all sent before.
-    pub fn map(&mut self, fields: Vp8Descriptor, newest: bool) -> (Vp8Descriptor, u16, u8) {
-        let picture_id = fields.picture_id.map_or(0, |id| id.value);
-        let tl0_pic_idx = fields.tl0_pic_idx.map_or(0, |(value, _)| value);
+    /// Of the packets since the switch.
+    pub fn offsets(&self) -> Vp8Offsets {
+        self.offsets.unwrap_or_default()
+    }
+
+    /// Outgoing picture id and TL0PICIDX. `newest`: the packet is ahead of all sent before.
+    pub fn map(&mut self, fields: &Vp8Descriptor, newest: bool) -> (u16, u8) {
         let last = self.last;
-        let (picture_offset, tl0_offset) = *self.offsets.get_or_insert_with(|| match last {
-            Some((last_picture, last_tl0)) => (
-                last_picture.wrapping_add(1).wrapping_sub(picture_id),
-                last_tl0.wrapping_add(1).wrapping_sub(tl0_pic_idx),
-            ),
-            None => (0, 0),
+        let offsets = *self.offsets.get_or_insert_with(|| {
+            let (picture_id, tl0_pic_idx) = source_values(fields);
+            last.map_or(Vp8Offsets::default(), |(last_picture, last_tl0)| Vp8Offsets {
+                picture_id: last_picture.wrapping_add(1).wrapping_sub(picture_id),
+                tl0_pic_idx: last_tl0.wrapping_add(1).wrapping_sub(tl0_pic_idx),
+            })
         });
-        let out = (
-            picture_id.wrapping_add(picture_offset) & 0x7fff,
-            tl0_pic_idx.wrapping_add(tl0_offset),
-        );
+        let out = offsets.apply(fields);
         if newest {
             self.last = Some(out);
         }
-        (fields, out.0, out.1)
+        out
     }
 }
 
@@ -63,8 +89,7 @@ mod tests {
             if switch {
                 continuity.switch();
             }
-            let (_, picture, tl0) = continuity.map(fields(picture, tl0), newest);
-            (picture, tl0)
+            continuity.map(&fields(picture, tl0), newest)
         };
         assert_eq!(out(0x7ffe, 254, true, true), (0x7ffe, 254));
         assert_eq!(out(0x7fff, 255, false, true), (0x7fff, 255));

@@ -6,7 +6,6 @@ use crate::packet::extensions::ExtensionWriter;
 use crate::packet::red;
 use crate::packet::rtp::{append_padding, set_extension_bit};
 use crate::packet::rtx::{self, OSN_LEN};
-use crate::packet::vp8::Vp8Descriptor;
 use crate::pool::Packet;
 use crate::units::{PayloadType, Ssrc, TrackId};
 
@@ -20,7 +19,6 @@ pub struct Outgoing<'a> {
     pub payload_type: PayloadType,
     pub seq: u16,
     pub timestamp: u32,
-    pub marker: bool,
     pub csrc: TrackId,
     pub extensions: &'a ExtensionIds,
     /// Bytes of RTP padding to append.
@@ -28,7 +26,7 @@ pub struct Outgoing<'a> {
     /// The original sequence number of a retransmission (RFC 4588, section 4).
     pub original_seq: Option<u16>,
     /// New VP8 picture id and TL0PICIDX.
-    pub vp8: Option<(Vp8Descriptor, u16, u8)>,
+    pub vp8: Option<(u16, u8)>,
     pub red: Red,
 }
 
@@ -65,7 +63,7 @@ pub fn write(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Option
         }
         None => out.get_mut(start..end)?.copy_from_slice(payload),
     }
-    if let Some((fields, picture_id, tl0_pic_idx)) = outgoing.vp8 {
+    if let Some((fields, (picture_id, tl0_pic_idx))) = packet.frame.vp8.zip(outgoing.vp8) {
         fields.rewrite(&mut out[start..end], picture_id, tl0_pic_idx);
     }
     if let Red::Renumber(payload_type) = outgoing.red {
@@ -82,7 +80,7 @@ fn write_header(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Opt
     let fixed = out.first_chunk_mut::<16>()?;
     // Version 2, one CSRC.
     fixed[0] = 0x81;
-    fixed[1] = outgoing.payload_type | if outgoing.marker { 0x80 } else { 0 };
+    fixed[1] = outgoing.payload_type | if packet.marker { 0x80 } else { 0 };
     fixed[2..4].copy_from_slice(&outgoing.seq.to_be_bytes());
     fixed[4..8].copy_from_slice(&outgoing.timestamp.to_be_bytes());
     fixed[8..12].copy_from_slice(&outgoing.ssrc.0.to_be_bytes());

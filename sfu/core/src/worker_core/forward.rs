@@ -140,7 +140,7 @@ impl WorkerCore {
         };
         let Some(packet) = track
             .layers
-            .get(usize::from(sent.layer))
+            .get(usize::from(sent.stretch.layer))
             .and_then(|layer| layer.ring.find(sent.source))
         else {
             return false;
