@@ -18,7 +18,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use tianqiao_sfu_core::downtrack::{Downtrack, SlotFormat};
 use tianqiao_sfu_core::negotiated::{Codec, MediaKind, SendMedia};
 use tianqiao_sfu_core::packet::payload;
-use tianqiao_sfu_core::pool::{PacketPool, PacketRef};
+use tianqiao_sfu_core::pool::{PacketInfo, PacketPool, PacketRef};
 use tianqiao_sfu_core::send_batch::SendBatch;
 use tianqiao_sfu_core::track::{Home, Track};
 use tianqiao_sfu_core::transport::SRTP_MAX_OVERHEAD;
@@ -99,14 +99,19 @@ fn srtp(c: &mut Criterion) {
 fn pooled_frame(pool: &mut PacketPool, now: Instant, frame: &[Outgoing]) -> Vec<PacketRef> {
     let fill = |(bytes, header_len, seq): &Outgoing| {
         let payload = &bytes[*header_len..];
-        let packet = pool.fill(now, |packet| {
-            packet.seq = *seq;
-            packet.codec = Codec::Vp8;
-            packet.arrival = now;
-            packet.frame = payload::describe(Codec::Vp8, payload);
-            packet.set_content(payload, &[])
-        });
-        packet.expect("fits")
+        let info = PacketInfo {
+            seq: *seq,
+            timestamp: 0,
+            marker: false,
+            codec: Codec::Vp8,
+            layer: 0,
+            arrival: now,
+            frame: payload::describe(Codec::Vp8, payload),
+            audio_level: None,
+            video_orientation: None,
+            recovered: false,
+        };
+        pool.fill(info, payload, &[]).expect("fits")
     };
     frame.iter().map(fill).collect()
 }

@@ -7,11 +7,7 @@ use crate::negotiated::{MAX_LAYERS, MediaKind};
 use crate::pool::PacketRef;
 use crate::units::{TrackId, WorkerIndex};
 use crate::uptrack::keyframe_throttle::KeyframeThrottle;
-use crate::uptrack::retransmission_ring::RetransmissionRing;
-
-/// Packets kept for retransmission: a second and a half of 2.5 Mbit/s video, and of 20 ms audio.
-const VIDEO_RING: usize = 512;
-const AUDIO_RING: usize = 64;
+use crate::uptrack::retransmission_ring::{RetransmissionRing, RingLimits};
 
 /// A layer that lags this far behind the newest one has been switched off by its publisher.
 const LAYER_SILENCE: Duration = Duration::from_millis(700);
@@ -85,17 +81,13 @@ pub struct Track {
 
 impl Track {
     pub fn new(id: TrackId, kind: MediaKind, home: Home) -> Self {
-        let ring = match kind {
-            MediaKind::Audio => AUDIO_RING,
-            MediaKind::Video => VIDEO_RING,
-        };
         Self {
             id,
             kind,
             home,
             muted: false,
             layers: std::array::from_fn(|_| Layer {
-                ring: RetransmissionRing::new(ring),
+                ring: RetransmissionRing::new(RingLimits::of(kind)),
                 resolution: None,
                 last_packet: None,
                 report: None,

@@ -4,6 +4,7 @@ mod feedback;
 mod publisher_clock;
 mod streams;
 
+use std::ops::Range;
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
@@ -13,14 +14,15 @@ use crate::drop_reason::DropReason;
 use crate::negotiated::{ExtensionIds, Negotiated};
 use crate::ntp::NtpClock;
 use crate::packet::extensions::ExtensionValues;
-use crate::packet::payload::{self, FrameInfo};
+use crate::packet::payload;
 use crate::packet::rtcp::SenderInfo;
 use crate::packet::rtp::RtpHeader;
 use crate::packet::rtx;
+use crate::pool::PacketInfo;
 use crate::track::MappedReport;
 use crate::transport::Transport;
 use crate::twcc::FeedbackGenerator;
-use crate::units::{ConnectionId, ExtendedSeq, Mid, Ssrc, TrackId};
+use crate::units::{ConnectionId, Mid, Ssrc, TrackId};
 use crate::uptrack::Uptrack;
 use crate::worker_api::PublishedTrack;
 
@@ -61,16 +63,9 @@ pub struct Connection {
 #[derive(Clone, Debug)]
 pub struct Received {
     pub track: TrackId,
-    pub layer: u8,
-    pub seq: ExtendedSeq,
-    pub codec: crate::negotiated::Codec,
-    pub recovered: bool,
-    pub header: RtpHeader,
-    pub payload: std::ops::Range<usize>,
-    pub descriptor: std::ops::Range<usize>,
-    pub frame: FrameInfo,
-    pub audio_level: Option<u8>,
-    pub video_orientation: Option<u8>,
+    pub info: PacketInfo,
+    pub payload: Range<usize>,
+    pub descriptor: Range<usize>,
 }
 
 impl Connection {
@@ -201,18 +196,22 @@ impl Connection {
         }
         Ok(Received {
             track: uptrack.track,
-            layer: stream.layer,
-            seq: accepted.seq,
-            codec: accepted.codec,
-            recovered: accepted.recovered,
-            frame,
-            header,
+            info: PacketInfo {
+                seq: accepted.seq,
+                timestamp: header.timestamp,
+                marker: header.marker,
+                codec: accepted.codec,
+                layer: stream.layer,
+                arrival: now,
+                frame,
+                audio_level: values
+                    .audio_level
+                    .map(|value| value.level | if value.voice { 0x80 } else { 0 }),
+                video_orientation: values.video_orientation,
+                recovered: accepted.recovered,
+            },
             payload,
             descriptor: values.dependency_descriptor.unwrap_or(0..0),
-            audio_level: values
-                .audio_level
-                .map(|value| value.level | if value.voice { 0x80 } else { 0 }),
-            video_orientation: values.video_orientation,
         })
     }
 

@@ -39,7 +39,7 @@ pub struct WorkerConfig {
     pub certificate: Certificate,
     /// Which wall-clock time an instant was, for sender reports.
     pub ntp: NtpClock,
-    /// Packet buffers that are kept for reuse, of about 1.7 kB each.
+    /// Packet buffers of each size (up to 1.7 kB) that are kept for reuse.
     pub pool_packets: usize,
     /// Bytes of outgoing packets that are gathered before they are handed to the kernel.
     pub batch_bytes: usize,

@@ -91,28 +91,17 @@ impl WorkerCore {
         self.counters.rtp_bytes_in += packet.len() as u64;
         let received = self.connections[index].unprotect(now, packet)?;
         let track = self.router.find(received.track).ok_or(DropReason::RtpUnknownSsrc)?;
-        if received.recovered {
+        if received.info.recovered {
             self.counters.rtx_packets_in += 1;
         }
-        self.on_level(track, received.codec.kind(), received.audio_level);
+        self.on_level(track, received.info.codec.kind(), received.info.audio_level);
         if self.router.track(track).is_some_and(|track| track.muted) {
             return Ok(());
         }
-        let filled = self.pool.fill(now, |out| {
-            out.seq = received.seq;
-            out.timestamp = received.header.timestamp;
-            out.marker = received.header.marker;
-            out.codec = received.codec;
-            out.layer = received.layer;
-            out.arrival = now;
-            out.frame = received.frame;
-            out.audio_level = received.audio_level;
-            out.video_orientation = received.video_orientation;
-            out.recovered = received.recovered;
-            out.set_content(&packet[received.payload.clone()], &packet[received.descriptor.clone()])
-        });
-        let filled = filled.ok_or(DropReason::TooLarge)?;
-        self.router.route(track, filled);
+        let filled = self
+            .pool
+            .fill(received.info, &packet[received.payload], &packet[received.descriptor]);
+        self.router.route(track, filled.ok_or(DropReason::TooLarge)?);
         Ok(())
     }
 

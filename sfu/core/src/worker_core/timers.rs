@@ -51,6 +51,7 @@ impl WorkerCore {
         if now >= self.next_reports {
             self.next_reports = now + REPORT_TICK;
             self.retarget_all(now);
+            self.expire_packets(now);
             self.send_sender_reports(now, sink);
             self.update_gauges();
             if self.connections.is_empty() {
@@ -129,6 +130,15 @@ impl WorkerCore {
             .collect();
         for index in video {
             self.retarget(now, index);
+        }
+    }
+
+    /// A publisher that has stopped does not keep its last packets in memory.
+    fn expire_packets(&mut self, now: Instant) {
+        for (_, track) in self.router.iter_mut() {
+            for layer in &mut track.layers {
+                layer.ring.expire(now);
+            }
         }
     }
 
