@@ -1,17 +1,20 @@
 //! The command line.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::report::Table;
 use crate::scenario::churn::ChurnOptions;
 use crate::scenario::forward::ForwardOptions;
 use crate::scenario::join::JoinOptions;
-use crate::scenario::{Target, TargetOptions, churn, forward, join};
+use crate::scenario::{churn, forward, join};
 use crate::server_process::ServerOptions;
+use crate::target::whip::WhipOptions;
+use crate::target::{Target, TargetKind, TargetOptions};
 
 /// Measures a Tianqiao server with synthetic participants over real signaling, ICE, DTLS and SRTP.
 #[derive(Debug, Parser)]
@@ -66,27 +69,40 @@ enum Scenario {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("running").args(["url", "whip_url"])))]
 struct Common {
-    /// Base URL of a running server; without it `tianqiao serve` is started and killed at the end.
-    #[arg(long)]
+    /// The kind of server; join and churn know only tianqiao.
+    #[arg(long, value_enum, default_value_t)]
+    target: TargetKind,
+    /// Base URL of a running server, of Janus' WebSocket with --target janus; without it a server is
+    /// started and killed at the end.
+    #[arg(long, conflicts_with = "whip_url")]
     url: Option<String>,
-    /// Join token for all participants; without it the tool creates a meeting.
-    #[arg(long, requires = "url")]
+    #[command(flatten)]
+    whip: WhipOptions,
+    /// Join token for all participants; without it the tool creates a meeting. For WHIP the bearer token.
+    #[arg(long, requires = "running")]
     token: Option<String>,
-    /// Process id of the server at --url, for its CPU time and memory.
-    #[arg(long, requires = "url")]
+    /// Process id of the running server, for its CPU time and memory.
+    #[arg(long, requires = "running")]
     server_pid: Option<u32>,
-    /// Accept every TLS certificate of --url.
-    #[arg(long, requires = "url")]
+    /// Accept every TLS certificate of the running server.
+    #[arg(long, requires = "running")]
     insecure: bool,
-    /// The server to start; default: `tianqiao` beside this tool.
-    #[arg(long, conflicts_with = "url")]
+    /// The server to start; default: `tianqiao` beside this tool, or /usr/bin/janus.
+    #[arg(long, conflicts_with = "running")]
     server_bin: Option<PathBuf>,
+    /// Address of the started server; default: 127.0.0.1, for Janus the first that is not loopback.
+    #[arg(long, conflicts_with = "running")]
+    server_addr: Option<IpAddr>,
+    /// Network namespace of the started server (`ip netns`).
+    #[arg(long, conflicts_with = "running", requires = "server_addr")]
+    server_netns: Option<String>,
     /// Media workers of the started server; default: the server's own.
-    #[arg(long, conflicts_with = "url")]
+    #[arg(long, conflicts_with = "running")]
     workers: Option<usize>,
     /// A further argument for the started server; repeatable.
-    #[arg(long = "server-arg", conflicts_with = "url", allow_hyphen_values = true)]
+    #[arg(long = "server-arg", conflicts_with = "running", allow_hyphen_values = true)]
     server_args: Vec<String>,
     /// Print the report as JSON and nothing else to standard output.
     #[arg(long)]
@@ -141,6 +157,8 @@ impl Cli {
 impl Common {
     async fn run<R: Table + Serialize>(self, scenario: impl AsyncFnOnce(&Target) -> Result<R>) -> Result<()> {
         let options = TargetOptions {
+            kind: self.target,
+            whip: self.whip,
             url: self.url,
             token: self.token,
             server_pid: self.server_pid,
@@ -149,6 +167,8 @@ impl Common {
                 binary: self.server_bin,
                 workers: self.workers,
                 arguments: self.server_args,
+                addr: self.server_addr,
+                netns: self.server_netns,
             },
         };
         let target = Target::open(&options).await?;

@@ -8,3 +8,4 @@ pub mod process_stats;
 pub mod report;
 pub mod scenario;
 pub mod server_process;
+pub mod target;

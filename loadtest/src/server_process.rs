@@ -1,5 +1,8 @@
-//! A server of the tool's own: `tianqiao serve` as a child process with a data folder of its own.
+//! A server of the tool's own: `tianqiao serve` or Janus as a child process with a folder of its own.
 
+use std::fs::File;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
+
+use crate::target::janus;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -18,8 +23,26 @@ pub struct ServerOptions {
     pub binary: Option<PathBuf>,
     /// Media workers; default: the server's own.
     pub workers: Option<usize>,
-    /// Further arguments of `tianqiao serve`.
+    /// Further arguments of the server.
     pub arguments: Vec<String>,
+    /// Where it listens; default: 127.0.0.1, for Janus the machine's first address.
+    pub addr: Option<IpAddr>,
+    /// Network namespace to run in (`ip netns`); needs root.
+    pub netns: Option<String>,
+}
+
+impl ServerOptions {
+    fn command(&self, binary: &Path) -> Command {
+        match &self.netns {
+            Some(netns) => {
+                // It becomes the server by `exec`, so the process id is the server's.
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", netns]).arg(binary);
+                command
+            }
+            None => Command::new(binary),
+        }
+    }
 }
 
 /// A running server; it is killed and its data folder removed when this is dropped.
@@ -31,40 +54,66 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts a server on free ports of 127.0.0.1 and waits until it is ready.
+    /// Starts `tianqiao serve` on free ports of its address and waits until it is ready.
     pub async fn start(options: &ServerOptions) -> Result<Self> {
         let binary = match &options.binary {
             Some(binary) => binary.clone(),
             None => binary_beside(&std::env::current_exe()?)?,
         };
         let folder = TempFolder::create()?;
-        let log = std::fs::File::create(folder.log())?;
-        let mut command = Command::new(&binary);
-        command.args([
-            "serve",
-            "--listen",
-            "127.0.0.1:0",
-            "--media-addr",
-            "127.0.0.1",
-            "--media-port",
-            "0",
-        ]);
+        let addr = options.addr.unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let mut command = options.command(&binary);
+        command.args(["serve", "--listen", &SocketAddr::new(addr, 0).to_string()]);
+        command.args(["--media-addr", &addr.to_string(), "--media-port", "0"]);
         command.arg("--data-dir").arg(folder.0.join("data"));
         if let Some(workers) = options.workers {
             command.arg("--workers").arg(workers.to_string());
         }
-        command.args(&options.arguments);
+        Self::run(command, options, folder, |line| {
+            line.strip_prefix("ready: ").map(|url| url.trim().to_owned())
+        })
+        .await
+    }
+
+    /// Starts Janus with a configuration of its own and waits until it takes WebSockets.
+    pub async fn start_janus(options: &ServerOptions) -> Result<Self> {
+        let folder = TempFolder::create()?;
+        let addr = match options.addr {
+            Some(addr) => addr,
+            None => first_address()?,
+        };
+        let port = free_port()?;
+        let (binary, arguments) = janus::command(options.binary.as_deref(), &folder.0, addr, port)?;
+        let mut command = options.command(&binary);
+        command.args(arguments);
+        let url = format!("ws://{}", SocketAddr::new(addr, port));
+        Self::run(command, options, folder, move |line| {
+            janus::is_ready(line).then(|| url.clone())
+        })
+        .await
+    }
+
+    /// `ready` makes the URL of the line that says that the server is ready.
+    async fn run(
+        mut command: Command,
+        options: &ServerOptions,
+        folder: TempFolder,
+        ready: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self> {
+        let log = std::fs::File::create(folder.log())?;
         command
+            .args(&options.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(log.try_clone()?)
             .kill_on_drop(true);
+        let program = command.as_std().get_program().to_owned();
         let mut child = command
             .spawn()
-            .with_context(|| format!("{} does not start", binary.display()))?;
+            .with_context(|| format!("{} does not start", program.display()))?;
         let pid = child.id().context("the server has ended already")?;
         let stdout = child.stdout.take().context("the server has no standard output")?;
-        let url = match timeout(START_LIMIT, ready_url(stdout)).await {
+        let url = match timeout(START_LIMIT, ready_url(stdout, log, ready)).await {
             Ok(Ok(url)) => url,
             Ok(Err(error)) => return Err(error.context(format!("the server says:\n{}", folder.log_tail()))),
             Err(_) => bail!(
@@ -85,23 +134,42 @@ impl ServerProcess {
         self.child.kill().await.context("the server cannot be killed")
     }
 
-    /// The end of what the server has written to standard error.
+    /// The end of what the server has written.
     pub fn log_tail(&self) -> String {
         self.folder.log_tail()
     }
 }
 
-async fn ready_url(stdout: ChildStdout) -> Result<String> {
+async fn ready_url(stdout: ChildStdout, mut log: File, ready: impl Fn(&str) -> Option<String>) -> Result<String> {
     let mut lines = BufReader::new(stdout).lines();
     while let Some(line) = lines.next_line().await? {
-        if let Some(url) = line.strip_prefix("ready: ") {
-            let url = url.trim().to_owned();
+        writeln!(log, "{line}")?;
+        if let Some(url) = ready(&line) {
             // Whatever else it prints is read, so that it never waits for us.
-            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            tokio::spawn(async move {
+                while let Ok(Some(line)) = lines.next_line().await {
+                    let _ = writeln!(log, "{line}");
+                }
+            });
             return Ok(url);
         }
     }
     bail!("the server ended before it was ready")
+}
+
+/// The first IPv4 address of this machine that is not loopback, where Janus makes no candidates.
+fn first_address() -> Result<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().context("the machine's addresses are unknown")?;
+    interfaces
+        .iter()
+        .filter(|interface| !interface.is_loopback())
+        .map(if_addrs::Interface::ip)
+        .find(IpAddr::is_ipv4)
+        .context("Janus needs an address that is not loopback: see `bench peers` or --server-addr")
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr()?.port())
 }
 
 /// `tianqiao` in the folder of `executable`, or in the folder above for a test in `deps`.

@@ -8,7 +8,7 @@ pub mod peer;
 pub mod rtc_peer;
 pub mod sdp;
 pub mod signaling;
-mod tls;
+pub(crate) mod tls;
 
 pub use driver::{Direction, Impairment, MediaSession, MediaSink, MediaState, NoSink};
 pub use participant::{JoinConfig, JoinCost, Participant};

@@ -233,6 +233,19 @@ pub async fn connect_media(mut peer: Box<dyn Peer>, answer: &str, sink: Box<dyn 
     Ok(MediaSession::spawn(peer, socket, sink))
 }
 
+/// Takes an offer and begins ICE towards its first UDP candidate; the answer is for the server.
+pub async fn connect_offered(
+    mut peer: Box<dyn Peer>,
+    offer: &str,
+    sink: Box<dyn MediaSink>,
+) -> Result<(MediaSession, String)> {
+    let remote = sdp::first_udp_candidate(offer).context("the offer has no UDP candidate")?;
+    let socket = bind_towards(remote).await?;
+    let answer = peer.accept_offer(Instant::now(), offer)?;
+    peer.set_local_addr(socket.local_addr()?)?;
+    Ok((MediaSession::spawn(peer, socket, sink), answer))
+}
+
 enum Outgoing {
     Message(ClientMessage),
     Offer(Offer, oneshot::Sender<Result<Answer, WsError>>),

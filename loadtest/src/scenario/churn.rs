@@ -10,10 +10,10 @@ use tianqiao_protocol::{MediaKind, SlotTarget, TrackSource};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::Target;
 use crate::client::{JoinConfig, MediaSink, NoSink, Participant, PeerConfig, ReceivedRtp};
 use crate::media::{MediaSource, TrackWindow, VideoFormat, VideoSource};
 use crate::report::{ChurnReport, Latency};
+use crate::target::{Meeting, Target};
 
 const STEP_LIMIT: Duration = Duration::from_secs(30);
 const VIDEO_KBPS: u32 = 300;
@@ -32,13 +32,14 @@ pub async fn run(target: &Target, options: &ChurnOptions) -> Result<ChurnReport>
     if options.cycles == 0 || options.parallel == 0 {
         bail!("cycles and parallel must be at least 1");
     }
-    let mut resident = join_resident(target).await?;
+    let meeting = &target.meeting().await?;
+    let mut resident = join_resident(meeting).await?;
     let warm_up_cycles = (options.cycles / 5).max(4 * options.parallel);
-    run_cycles(target, &resident, options.parallel, warm_up_cycles).await?;
+    run_cycles(meeting, &resident, options.parallel, warm_up_cycles).await?;
     all_left(&mut resident, warm_up_cycles).await?;
     let before = target.resident_bytes()?;
     let begin = Instant::now();
-    let durations = run_cycles(target, &resident, options.parallel, options.cycles).await?;
+    let durations = run_cycles(meeting, &resident, options.parallel, options.cycles).await?;
     let seconds = begin.elapsed().as_secs_f64();
     all_left(&mut resident, options.cycles).await?;
     let after = target.resident_bytes()?;
@@ -57,7 +58,7 @@ pub async fn run(target: &Target, options: &ChurnOptions) -> Result<ChurnReport>
     })
 }
 
-async fn join_resident(target: &Target) -> Result<Participant> {
+async fn join_resident(meeting: &Meeting) -> Result<Participant> {
     let config = JoinConfig {
         peer: PeerConfig {
             camera: true,
@@ -65,8 +66,8 @@ async fn join_resident(target: &Target) -> Result<Participant> {
         },
         ..Default::default()
     };
-    let token = target.token("Resident").await?;
-    let resident = Participant::join(&target.server, &token, &config, Box::new(NoSink)).await?;
+    let token = meeting.token("Resident").await?;
+    let resident = Participant::join(&meeting.server, &token, &config, Box::new(NoSink)).await?;
     resident.media.connected(STEP_LIMIT).await?;
     let format = VideoFormat {
         kbps: VIDEO_KBPS,
@@ -78,7 +79,12 @@ async fn join_resident(target: &Target) -> Result<Participant> {
     Ok(resident)
 }
 
-async fn run_cycles(target: &Target, resident: &Participant, parallel: usize, cycles: usize) -> Result<Vec<Duration>> {
+async fn run_cycles(
+    meeting: &Meeting,
+    resident: &Participant,
+    parallel: usize,
+    cycles: usize,
+) -> Result<Vec<Duration>> {
     let next = AtomicUsize::new(0);
     let lane = || async {
         let mut durations = Vec::new();
@@ -88,7 +94,7 @@ async fn run_cycles(target: &Target, resident: &Participant, parallel: usize, cy
                 return anyhow::Ok(durations);
             }
             let begin = Instant::now();
-            cycle(target, resident, index)
+            cycle(meeting, resident, index)
                 .await
                 .with_context(|| format!("cycle {index}"))?;
             durations.push(begin.elapsed());
@@ -97,7 +103,7 @@ async fn run_cycles(target: &Target, resident: &Participant, parallel: usize, cy
     Ok(try_join_all((0..parallel).map(|_| lane())).await?.concat())
 }
 
-async fn cycle(target: &Target, resident: &Participant, index: usize) -> Result<()> {
+async fn cycle(meeting: &Meeting, resident: &Participant, index: usize) -> Result<()> {
     let camera = SlotTarget::Source {
         participant: resident.id().to_owned(),
         source: TrackSource::Camera,
@@ -112,9 +118,9 @@ async fn cycle(target: &Target, resident: &Participant, index: usize) -> Result<
         targets: vec![camera],
         height: 720,
     };
-    let token = target.token(&format!("Passer-by {index}")).await?;
+    let token = meeting.token(&format!("Passer-by {index}")).await?;
     let (sink, mut received) = first_packet();
-    let participant = Participant::join(&target.server, &token, &config, sink).await?;
+    let participant = Participant::join(&meeting.server, &token, &config, sink).await?;
     participant.media.connected(STEP_LIMIT).await?;
     timeout(STEP_LIMIT, received.recv())
         .await

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tianqiao_protocol::{MediaKind, SlotTarget, TrackSource};
+use tianqiao_protocol::MediaKind;
 
-use super::Target;
-use crate::client::{JoinConfig, MediaSink, NoSink, Participant, PeerConfig};
+use crate::client::{MediaSink, NoSink, PeerConfig};
 use crate::media::{AudioSource, Mark, MediaSource, TrackWindow, VideoFormat, VideoSource};
 use crate::meter::Meters;
 use crate::process_stats::CpuSnapshot;
 use crate::report::{ForwardReport, KindCounts, Latency};
+use crate::target::{Member, MemberConfig, Room, Target};
 
 /// Joins that are under way at once.
 const PARALLEL_JOINS: usize = 8;
@@ -53,9 +53,10 @@ pub async fn run(target: &Target, options: &ForwardOptions) -> Result<ForwardRep
         .collect();
     let meters = Meters::new(counted);
 
-    let publishers = join_publishers(target, options).await?;
-    publish(&publishers, options, &video, &audio);
-    let subscribers = join_subscribers(target, options, &publishers, &meters).await?;
+    let room = target.room().await?;
+    let publishers = join_publishers(&room, options).await?;
+    publish(&publishers, options, &video, &audio)?;
+    let subscribers = join_subscribers(&room, options, &publishers, &meters).await?;
     meters.all_hear(WARM_UP_LIMIT).await?;
 
     let generator = std::process::id();
@@ -74,10 +75,11 @@ pub async fn run(target: &Target, options: &ForwardOptions) -> Result<ForwardRep
         .zip(begin.1.as_ref())
         .map(|(end, begin)| end.since(begin));
     let generator_cpu = end.2.since(&begin.2);
-    let joins: Vec<_> = subscribers.iter().map(|subscriber| subscriber.cost.answered).collect();
+    let joins: Vec<_> = subscribers.iter().map(Member::answered).collect();
     stream::iter(publishers.into_iter().chain(subscribers))
-        .for_each_concurrent(None, Participant::leave)
+        .for_each_concurrent(None, Member::leave)
         .await;
+    room.close().await;
 
     let counts = |kind| {
         let counts = meters.counts(kind);
@@ -117,61 +119,55 @@ fn windows(kind: MediaKind, first: usize, count: usize) -> Vec<Arc<TrackWindow>>
         .collect()
 }
 
-async fn join_publishers(target: &Target, options: &ForwardOptions) -> Result<Vec<Participant>> {
+async fn join_publishers(room: &Room, options: &ForwardOptions) -> Result<Vec<Member>> {
     let peer = PeerConfig {
         camera: true,
         microphone: options.audio,
         repair: true,
         ..Default::default()
     };
-    let config = JoinConfig {
+    let config = MemberConfig {
         peer,
         ..Default::default()
     };
-    join_all(target, "Publisher", options.publishers, &config, || Box::new(NoSink)).await
+    join_all(room, "Publisher", options.publishers, &config, || Box::new(NoSink)).await
 }
 
 async fn join_subscribers(
-    target: &Target,
+    room: &Room,
     options: &ForwardOptions,
-    publishers: &[Participant],
+    publishers: &[Member],
     meters: &Arc<Meters>,
-) -> Result<Vec<Participant>> {
+) -> Result<Vec<Member>> {
     let peer = PeerConfig {
         audio_slots: if options.audio { AUDIO_SLOTS } else { 0 },
         video_slots: publishers.len(),
         ..Default::default()
     };
-    let camera = |publisher: &Participant| SlotTarget::Source {
-        participant: publisher.id().to_owned(),
-        source: TrackSource::Camera,
-    };
-    let height = VideoFormat::default().height;
-    let config = JoinConfig {
+    let config = MemberConfig {
         peer,
-        targets: publishers.iter().map(camera).collect(),
-        height,
+        watch: publishers.iter().filter_map(Member::feed).cloned().collect(),
+        height: VideoFormat::default().height,
     };
-    join_all(target, "Subscriber", options.subscribers, &config, || meters.sink()).await
+    join_all(room, "Subscriber", options.subscribers, &config, || meters.sink()).await
 }
 
 /// Joins `count` participants, some at a time, and waits for their media connections.
 async fn join_all(
-    target: &Target,
+    room: &Room,
     name: &str,
     count: usize,
-    config: &JoinConfig,
+    config: &MemberConfig,
     sink: impl Fn() -> Box<dyn MediaSink>,
-) -> Result<Vec<Participant>> {
+) -> Result<Vec<Member>> {
     stream::iter(0..count)
         .map(|index| {
             let sink = sink();
             async move {
                 let name = format!("{name} {index}");
-                let token = target.token(&name).await?;
-                let participant = Participant::join(&target.server, &token, config, sink).await?;
-                participant.media.connected(CONNECT_LIMIT).await?;
-                anyhow::Ok(participant)
+                let member = room.join(&name, config, sink).await?;
+                member.connected(CONNECT_LIMIT).await?;
+                anyhow::Ok(member)
             }
         })
         .buffered(PARALLEL_JOINS)
@@ -182,11 +178,11 @@ async fn join_all(
 
 /// Starts the sources, the publishers' frames spread over a frame's time as they are in life.
 fn publish(
-    publishers: &[Participant],
+    publishers: &[Member],
     options: &ForwardOptions,
     video: &[Arc<TrackWindow>],
     audio: &[Arc<TrackWindow>],
-) {
+) -> Result<()> {
     let format = VideoFormat {
         kbps: options.video_kbps,
         ..Default::default()
@@ -200,13 +196,14 @@ fn publish(
             sources.push(Box::new(AudioSource::new(SPEECH, window.clone(), start)));
         }
         sources.push(Box::new(VideoSource::new(format, video[index].clone(), start)));
-        publisher.media.publish(sources);
+        publisher.publish(sources)?;
     }
+    Ok(())
 }
 
-async fn mark(publishers: &[Participant], mark: Mark) -> Result<()> {
+async fn mark(publishers: &[Member], mark: Mark) -> Result<()> {
     for publisher in publishers {
-        publisher.media.mark(mark).await.context("a publisher was lost")?;
+        publisher.mark(mark).await.context("a publisher was lost")?;
     }
     Ok(())
 }

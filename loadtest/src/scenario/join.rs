@@ -10,10 +10,10 @@ use tianqiao_protocol::MediaKind;
 use tianqiao_protocol::ws::ServerMessage;
 use tokio::time::timeout;
 
-use super::Target;
 use crate::client::{JoinConfig, NoSink, Participant, PeerConfig};
 use crate::media::{AudioSource, MediaSource, TrackWindow, VideoFormat, VideoSource};
 use crate::report::{FurtherJoin, JoinReport, JoinSize, Latency};
+use crate::target::{Meeting, Target};
 
 const PARALLEL_JOINS: usize = 8;
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -37,9 +37,10 @@ pub async fn run(target: &Target, options: &JoinOptions) -> Result<JoinReport> {
     if options.participants == 0 || options.publishers > options.participants {
         bail!("there must be at least one participant and no more publishers than participants");
     }
+    let meeting = &target.meeting().await?;
     let (begin, cpu) = (Instant::now(), target.cpu()?);
     let joined: Vec<(Participant, Duration)> = stream::iter(0..options.participants)
-        .map(|index| join(target, index, index < options.publishers))
+        .map(|index| join(meeting, index, index < options.publishers))
         .buffered(PARALLEL_JOINS)
         .try_collect()
         .await?;
@@ -60,7 +61,7 @@ pub async fn run(target: &Target, options: &JoinOptions) -> Result<JoinReport> {
             .map(|participant| told_of(participant, &everyone)),
     )
     .await?;
-    let (further, further_join) = join_further(target, options, &mut participants).await?;
+    let (further, further_join) = join_further(meeting, options, &mut participants).await?;
     let sizes = sizes(&participants);
     let resident = target.resident_bytes()?;
     let answered: Vec<_> = participants
@@ -84,7 +85,7 @@ pub async fn run(target: &Target, options: &JoinOptions) -> Result<JoinReport> {
     })
 }
 
-async fn join(target: &Target, index: usize, publishes: bool) -> Result<(Participant, Duration)> {
+async fn join(meeting: &Meeting, index: usize, publishes: bool) -> Result<(Participant, Duration)> {
     let peer = PeerConfig {
         microphone: publishes,
         camera: publishes,
@@ -96,9 +97,9 @@ async fn join(target: &Target, index: usize, publishes: bool) -> Result<(Partici
         peer,
         ..Default::default()
     };
-    let token = target.token(&format!("Participant {index}")).await?;
+    let token = meeting.token(&format!("Participant {index}")).await?;
     let begin = Instant::now();
-    let participant = Participant::join(&target.server, &token, &config, Box::new(NoSink))
+    let participant = Participant::join(&meeting.server, &token, &config, Box::new(NoSink))
         .await
         .with_context(|| format!("participant {index} could not join"))?;
     participant.media.connected(CONNECT_LIMIT).await?;
@@ -159,11 +160,11 @@ async fn told_of(participant: &mut Participant, wanted: &HashSet<String>) -> Res
 
 /// One more joins; what everyone else is told meanwhile.
 async fn join_further(
-    target: &Target,
+    meeting: &Meeting,
     options: &JoinOptions,
     participants: &mut [Participant],
 ) -> Result<(Participant, FurtherJoin)> {
-    let (further, _) = join(target, options.participants, false).await?;
+    let (further, _) = join(meeting, options.participants, false).await?;
     let wanted = HashSet::from([further.id().to_owned()]);
     let told = try_join_all(participants.iter_mut().map(|participant| told_of(participant, &wanted))).await?;
     let sum = told.into_iter().fold(FurtherJoin::default(), |sum, told| FurtherJoin {

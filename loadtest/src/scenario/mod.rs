@@ -3,6 +3,3 @@
 pub mod churn;
 pub mod forward;
 pub mod join;
-mod target;
-
-pub use target::{Target, TargetOptions};

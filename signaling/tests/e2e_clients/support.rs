@@ -31,6 +31,7 @@ impl Meeting {
             binary: Some(env!("CARGO_BIN_EXE_tianqiao").into()),
             workers: Some(2),
             arguments: arguments.iter().map(ToString::to_string).collect(),
+            ..Default::default()
         };
         let process = ServerProcess::start(&options).await.expect("the server starts");
         let server = Server::new(&process.url, false).expect("the server's URL");
