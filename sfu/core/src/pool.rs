@@ -120,10 +120,13 @@ impl PacketPool {
             return None;
         }
         let [small, medium, large] = &mut self.sizes;
-        let buffers = match payload.len() + descriptor.len() {
-            ..=SMALL => small,
-            ..=MEDIUM => medium,
-            _ => large,
+        let len = payload.len() + descriptor.len();
+        let buffers = if len <= SMALL {
+            small
+        } else if len <= MEDIUM {
+            medium
+        } else {
+            large
         };
         Some(buffers.fill(info, payload, descriptor))
     }

@@ -3,8 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use arrayvec::ArrayVec;
-
 use super::stun::{Class, IceRole, IntegrityKey, Message, binding_error, binding_success};
 use crate::drop_reason::DropReason;
 use crate::negotiated::IceCredentials;
@@ -37,7 +35,8 @@ pub struct IceLite {
     current: Credentials,
     /// Those before a restart, until the first check with the current ones.
     previous: Option<Credentials>,
-    paths: ArrayVec<CheckedPath, MAX_PATHS>,
+    /// At most [`MAX_PATHS`].
+    paths: Vec<CheckedPath>,
     selected: Option<Selected>,
     last_check: Option<Instant>,
     /// When the session or its last ICE restart began.
@@ -79,7 +78,7 @@ impl IceLite {
         Self {
             current: Credentials::new(local),
             previous: None,
-            paths: ArrayVec::new(),
+            paths: Vec::new(),
             selected: None,
             last_check: None,
             started: now,
@@ -241,7 +240,7 @@ impl IceLite {
     }
 
     fn make_room(&mut self) {
-        if !self.paths.is_full() {
+        if self.paths.len() < MAX_PATHS {
             return;
         }
         let selected = self.selected();

@@ -63,26 +63,32 @@ pub enum TransportEvent {
 
 /// The transport of one client. Poll [`Self::poll_output`] until `None` after each input.
 pub struct Transport {
+    /// Once the handshake is done.
+    srtp: Option<Box<Srtp>>,
     ice: IceLite,
-    dtls: Endpoint,
+    has_ended: bool,
+    /// No media packet touches what is boxed.
+    dtls: Box<Endpoint>,
     role: DtlsRole,
     /// Until when the handshake has to be done; from the first valid check on, until it is done.
     handshake_deadline: Option<Instant>,
-    srtp: Option<Box<Srtp>>,
-    has_ended: bool,
     outputs: VecDeque<TransportOutput>,
 }
 
 struct Srtp {
-    inbound: Inbound,
     outbound: Outbound,
+    inbound: Inbound,
 }
 
 impl Transport {
     pub fn new(config: TransportConfig, now: Instant) -> Self {
         Self {
             ice: IceLite::new(config.local, now),
-            dtls: Endpoint::new(config.certificate, config.role, config.remote_fingerprint),
+            dtls: Box::new(Endpoint::new(
+                config.certificate,
+                config.role,
+                config.remote_fingerprint,
+            )),
             role: config.role,
             handshake_deadline: None,
             srtp: None,
@@ -172,6 +178,11 @@ impl Transport {
     /// first check, and after the only TCP stream ended until the next check.
     pub fn path(&self) -> Option<Path> {
         self.ice.selected()
+    }
+
+    /// Where media may be sent now; `None` before the handshake is done and after the end.
+    pub fn media_path(&self) -> Option<Path> {
+        if self.is_connected() { self.path() } else { None }
     }
 
     /// A valid STUN check came on `path`, so what comes on it is this client's.

@@ -119,6 +119,9 @@ impl WorkerCore {
             self.next_tick = now;
         }
         let index = self.connections.insert(connection);
+        if self.deadlines.len() <= index {
+            self.deadlines.resize(index + 1, None);
+        }
         self.ids.insert(open.connection, index);
         self.publish_uptracks(index);
         self.drain_transport(now, index);
@@ -175,7 +178,12 @@ impl WorkerCore {
     }
 
     fn publish_uptracks(&mut self, index: usize) {
-        for uptrack in &self.connections[index].uptracks {
+        self.publishers.retain(|&publisher| publisher != index);
+        let uptracks = &self.connections[index].uptracks;
+        if !uptracks.is_empty() {
+            self.publishers.push(index);
+        }
+        for uptrack in uptracks {
             self.router.publish(uptrack.track, uptrack.kind, index);
         }
     }
@@ -311,6 +319,8 @@ impl WorkerCore {
             }
         }
         let connection = self.connections.remove(index);
+        self.deadlines[index] = None;
+        self.publishers.retain(|&publisher| publisher != index);
         self.ids.remove(&connection.id);
         self.paths.retain(|_, &mut owner| owner != index);
         self.last_path = None;

@@ -82,11 +82,7 @@ impl WorkerCore {
             return;
         };
         // Before there are keys a slot must not begin: its first key frame would be lost.
-        let Some(path) = connection
-            .transport
-            .path()
-            .filter(|_| connection.transport.is_connected())
-        else {
+        let Some(path) = connection.transport.media_path() else {
             return;
         };
         let Some(slot) = connection.slots.get_mut(subscriber.slot) else {

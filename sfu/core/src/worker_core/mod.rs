@@ -66,6 +66,10 @@ const TICK: Duration = Duration::from_millis(10);
 pub struct WorkerCore {
     config: WorkerConfig,
     connections: Slab<Connection>,
+    /// When the transport of each connection wants its timeout handled.
+    deadlines: Vec<Option<Instant>>,
+    /// Connections that publish, or may.
+    publishers: Vec<usize>,
     ids: FxHashMap<ConnectionId, usize>,
     /// Only addresses that have passed a STUN check.
     paths: FxHashMap<Path, usize>,
@@ -94,6 +98,8 @@ impl WorkerCore {
             batch: SendBatch::with_capacity(config.batch_bytes),
             config,
             connections: Slab::new(),
+            deadlines: Vec::new(),
+            publishers: Vec::new(),
             ids: FxHashMap::default(),
             paths: FxHashMap::default(),
             last_path: None,
@@ -166,8 +172,11 @@ impl WorkerCore {
         }
     }
 
-    /// Queues what the transport wants to send and acts on what it tells.
+    /// After every input of a transport: queues what it wants to send and acts on what it tells.
     fn drain_transport(&mut self, now: Instant, index: usize) {
+        if let Some(connection) = self.connections.get(index) {
+            self.deadlines[index] = connection.transport.poll_timeout();
+        }
         while let Some(connection) = self.connections.get_mut(index)
             && let Some(output) = connection.transport.poll_output()
         {

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::{PacketSink, TICK, WorkerCore};
+use crate::connection::Connection;
 use crate::negotiated::MediaKind;
+use crate::send_batch::SendBatch;
 use crate::track::Track;
 use crate::worker_api::{AUDIO_LEVEL_INTERVAL, AudioLevel, WorkerEvent};
 
@@ -19,11 +21,10 @@ impl WorkerCore {
         if now < self.next_tick {
             return;
         }
-        for index in 0..self.connections.capacity() {
-            let Some(connection) = self.connections.get_mut(index) else {
-                continue;
-            };
-            if connection.transport.poll_timeout().is_some_and(|due| due <= now) {
+        for index in 0..self.deadlines.len() {
+            if self.deadlines[index].is_some_and(|due| due <= now)
+                && let Some(connection) = self.connections.get_mut(index)
+            {
                 connection.transport.handle_timeout(now);
                 self.drain_transport(now, index);
             }
@@ -34,14 +35,8 @@ impl WorkerCore {
         if now >= self.next_tick {
             self.next_tick = now + TICK;
             self.poll_keyframes(now);
-            for index in 0..self.connections.capacity() {
-                if self
-                    .connections
-                    .get(index)
-                    .is_some_and(|connection| !connection.uptracks.is_empty())
-                {
-                    self.send_feedback(now, index, sink);
-                }
+            for at in 0..self.publishers.len() {
+                self.send_feedback(now, self.publishers[at], sink);
             }
         }
         if now >= self.next_levels {
@@ -93,30 +88,20 @@ impl WorkerCore {
     }
 
     fn send_sender_reports(&mut self, now: Instant, sink: &mut dyn PacketSink) {
-        for index in 0..self.connections.capacity() {
-            let slots = self
-                .connections
-                .get(index)
-                .map_or(0, |connection| connection.slots.len());
-            for slot in 0..slots {
+        for (_, track) in self.router.iter() {
+            for &subscriber in &track.subscribers {
                 if self.batch.remaining() < RTCP_ROOM {
-                    self.send(sink);
+                    sink.send(&self.batch);
+                    self.batch.clear();
                 }
-                self.send_sender_report(now, index, slot);
+                let Some(connection) = self.connections.get_mut(subscriber.connection) else {
+                    continue;
+                };
+                if write_sender_report(now, connection, subscriber.slot, track, &mut self.batch).is_some() {
+                    self.counters.rtcp_packets_out += 1;
+                }
             }
         }
-    }
-
-    fn send_sender_report(&mut self, now: Instant, index: usize, slot: usize) -> Option<()> {
-        let connection = self.connections.get_mut(index)?;
-        let track = self.router.by_id(connection.slots.get(slot)?.source()?)?;
-        let path = connection.transport.path()?;
-        let out = self.batch.free();
-        let len = connection.poll_sender_report(now, slot, track, out)?;
-        let len = connection.transport.protect_rtcp(out, len)?;
-        self.batch.commit(path, len);
-        self.counters.rtcp_packets_out += 1;
-        Some(())
     }
 
     /// Layers may have fallen silent.
@@ -179,15 +164,31 @@ impl WorkerCore {
     fn update_gauges(&mut self) {
         self.counters.connections = self.connections.len() as u64;
         self.counters.uptracks = self
-            .connections
+            .publishers
             .iter()
-            .map(|(_, connection)| connection.uptracks.len() as u64)
+            .filter_map(|&index| self.connections.get(index))
+            .map(|connection| connection.uptracks.len() as u64)
             .sum();
         self.counters.downtracks = self
-            .connections
+            .router
             .iter()
-            .flat_map(|(_, connection)| &connection.slots)
-            .filter(|slot| slot.source().is_some())
-            .count() as u64;
+            .map(|(_, track)| track.subscribers.len() as u64)
+            .sum();
     }
+}
+
+/// Puts the sender report of a slot into the batch, if it is due.
+fn write_sender_report(
+    now: Instant,
+    connection: &mut Connection,
+    slot: usize,
+    track: &Track,
+    batch: &mut SendBatch,
+) -> Option<()> {
+    let path = connection.transport.media_path()?;
+    let out = batch.free();
+    let len = connection.poll_sender_report(now, slot, track, out)?;
+    let len = connection.transport.protect_rtcp(out, len)?;
+    batch.commit(path, len);
+    Some(())
 }
