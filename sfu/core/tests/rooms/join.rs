@@ -40,11 +40,11 @@ fn the_worker_is_told_of_the_connection_its_tracks_and_mutes() {
 }
 
 #[test]
-fn one_room_spreads_over_all_workers() {
+fn a_large_room_spreads_over_all_workers() {
     let mut node = Node::new(4);
     let mut publishers = HashSet::new();
     let mut listeners = vec![0; 4];
-    for i in 0..4 {
+    for i in 0..16 {
         node.join(joiner(format!("p{i}")).publishing(&[Microphone]));
         publishers.insert(node.seat(&format!("p{i}")).worker);
     }
