@@ -199,6 +199,10 @@ async fn what_one_client_says_reaches_another_on_another_worker() {
 
     let sends = "a=sendonly\r\na=ssrc:1111 cname:x\r\n";
     let mut alice = Client::join(&bus, &name, "alice", sends).await;
+    // The first eight of a room share a worker.
+    for filler in 0..7 {
+        Client::join(&bus, &name, &format!("filler {filler}"), "a=recvonly\r\n").await;
+    }
     let mut bob = Client::join(&bus, &name, "bob", "a=recvonly\r\n").await;
     assert_ne!(alice.server, bob.server, "two workers");
     let begun = Instant::now();
@@ -225,7 +229,7 @@ async fn what_one_client_says_reaches_another_on_another_worker() {
     assert!(heard.ends_with(PAYLOAD));
 
     node.shutdown().await;
-    for _ in 0..2 {
+    for _ in 0..9 {
         let SfuEvent::Closed { reason, .. } = event(&mut events).await else {
             panic!("not closed");
         };
