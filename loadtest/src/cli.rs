@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use serde::Serialize;
 
+use crate::cpus::CpuList;
 use crate::report::Table;
 use crate::scenario::churn::ChurnOptions;
 use crate::scenario::forward::ForwardOptions;
@@ -98,6 +99,9 @@ struct Common {
     /// Network namespace of the started server (`ip netns`).
     #[arg(long, conflicts_with = "running", requires = "server_addr")]
     server_netns: Option<String>,
+    /// CPUs of the started server: a list such as 0,2-3.
+    #[arg(long, conflicts_with = "running")]
+    server_cpus: Option<CpuList>,
     /// Media workers of the started server; default: the server's own.
     #[arg(long, conflicts_with = "running")]
     workers: Option<usize>,
@@ -169,6 +173,7 @@ impl Common {
                 arguments: self.server_args,
                 addr: self.server_addr,
                 netns: self.server_netns,
+                cpus: self.server_cpus,
             },
         };
         let target = Target::open(&options).await?;

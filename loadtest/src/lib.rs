@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod client;
+pub mod cpus;
 pub mod media;
 pub mod meter;
 pub mod process_stats;

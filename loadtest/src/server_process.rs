@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
+use crate::cpus::CpuList;
 use crate::target::janus;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -29,6 +30,8 @@ pub struct ServerOptions {
     pub addr: Option<IpAddr>,
     /// Network namespace to run in (`ip netns`); needs root.
     pub netns: Option<String>,
+    /// Default: those of this thread.
+    pub cpus: Option<CpuList>,
 }
 
 impl ServerOptions {
@@ -108,9 +111,11 @@ impl ServerProcess {
             .stderr(log.try_clone()?)
             .kill_on_drop(true);
         let program = command.as_std().get_program().to_owned();
-        let mut child = command
-            .spawn()
-            .with_context(|| format!("{} does not start", program.display()))?;
+        let child = match &options.cpus {
+            Some(cpus) => cpus.pinned(|| command.spawn())?,
+            None => command.spawn(),
+        };
+        let mut child = child.with_context(|| format!("{} does not start", program.display()))?;
         let pid = child.id().context("the server has ended already")?;
         let stdout = child.stdout.take().context("the server has no standard output")?;
         let url = match timeout(START_LIMIT, ready_url(stdout, log, ready)).await {

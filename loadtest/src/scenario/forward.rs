@@ -8,6 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tianqiao_protocol::MediaKind;
 
 use crate::client::{MediaSink, NoSink, PeerConfig};
+use crate::cpus::CpuList;
 use crate::media::{AudioSource, Mark, MediaSource, TrackWindow, VideoFormat, VideoSource};
 use crate::meter::Meters;
 use crate::process_stats::CpuSnapshot;
@@ -92,7 +93,7 @@ pub async fn run(target: &Target, options: &ForwardOptions) -> Result<ForwardRep
     let (video, audio) = (counts(MediaKind::Video), counts(MediaKind::Audio));
     let received = video.received + audio.received;
     let expected = video.expected + audio.expected;
-    let machine = seconds * std::thread::available_parallelism()?.get() as f64;
+    let machine = seconds * CpuList::online()?.count() as f64;
     Ok(ForwardReport {
         publishers: options.publishers,
         subscribers: options.subscribers,

@@ -52,7 +52,7 @@ fn files(configs: &Path, addr: IpAddr, port: u16) -> [(&'static str, String); 3]
          debug_timestamps = true\n}}\n",
         configs.display()
     );
-    let nat = format!("nat: {{\n    ice_lite = true\n    ice_enforce_list = \"{addr}\"\n}}\n");
+    let nat = format!("nat: {{\n    ice_enforce_list = \"{addr}\"\n}}\n");
     let media = "media: {\n    no_media_timer = 0\n}\n";
     let events = "events: {\n    broadcast = false\n}\n";
     let core = [
