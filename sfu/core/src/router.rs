@@ -62,14 +62,26 @@ impl Router {
     }
 
     /// A connection on this worker publishes the track.
-    pub fn publish(&mut self, id: TrackId, kind: MediaKind, connection: usize) {
+    /// A client of this worker publishes it; the track's index for as long as it does.
+    pub fn publish(&mut self, id: TrackId, kind: MediaKind, connection: usize) -> usize {
         let index = self.entry(id, kind);
         self.tracks[index].home = Home::Local { connection };
+        index
+    }
+
+    /// The track of a packet that came over `connection`; `None` where that is no longer its publisher.
+    pub fn published(&mut self, index: usize, connection: usize) -> Option<&mut Track> {
+        self.tracks
+            .get_mut(index)
+            .filter(|track| track.home == Home::Local { connection })
     }
 
     /// Its publisher is gone. Subscribers stay listed until the control side takes them away.
-    pub fn unpublish(&mut self, id: TrackId) {
+    pub fn unpublish(&mut self, id: TrackId, connection: usize) {
         if let Some(track) = self.by_id_mut(id) {
+            if track.home != (Home::Local { connection }) {
+                return;
+            }
             track.home = Home::Unknown;
             for layer in &mut track.layers {
                 layer.ring.clear();
@@ -132,7 +144,7 @@ impl Router {
         let bit = 1u64 << (worker.0 & 63);
         if interested {
             // The publisher may be about to arrive; the kind is corrected when it does.
-            let index = self.entry(id, MediaKind::Video);
+            let index = self.find(id).unwrap_or_else(|| self.entry(id, MediaKind::Video));
             self.tracks[index].interested |= bit;
         } else {
             if let Some(track) = self.by_id_mut(id) {
@@ -225,10 +237,25 @@ mod tests {
         router.publish(TRACK, MediaKind::Audio, 3);
         let track = router.by_id(TRACK).expect("a track");
         assert_eq!((track.kind, track.interested), (MediaKind::Audio, 2));
-        router.unpublish(TRACK);
+        router.unpublish(TRACK, 4);
+        assert_eq!(
+            router.by_id(TRACK).map(|track| track.home),
+            Some(Home::Local { connection: 3 })
+        );
+        router.unpublish(TRACK, 3);
         assert_eq!(router.len(), 1);
         router.set_interest(TRACK, OTHER, false);
         assert!(router.is_empty());
+    }
+
+    #[test]
+    fn interest_changes_nothing_about_what_is_published() {
+        let mut router = Router::default();
+        let index = router.publish(TRACK, MediaKind::Audio, 3);
+        router.set_interest(TRACK, OTHER, true);
+        let track = router.published(index, 3).expect("still published");
+        assert_eq!((track.kind, track.interested), (MediaKind::Audio, 2));
+        assert!(router.published(index, 4).is_none());
     }
 
     #[test]

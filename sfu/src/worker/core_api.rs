@@ -24,7 +24,7 @@ pub trait Core {
     /// A TCP stream has ended.
     fn handle_path_closed(&mut self, now: Instant, path: Path);
     fn handle_timeout(&mut self, now: Instant);
-    fn poll_timeout(&mut self) -> Option<Instant>;
+    fn poll_timeout(&self) -> Option<Instant>;
     fn flush(&mut self, now: Instant, sink: &mut dyn PacketSink);
     fn poll_event(&mut self) -> Option<WorkerEvent>;
     fn poll_mail(&mut self) -> Option<(WorkerIndex, Self::Mail)>;
@@ -59,7 +59,7 @@ impl Core for WorkerCore {
         self.handle_timeout(now);
     }
 
-    fn poll_timeout(&mut self) -> Option<Instant> {
+    fn poll_timeout(&self) -> Option<Instant> {
         self.poll_timeout()
     }
 

@@ -83,7 +83,7 @@ impl Core for EchoCore {
         self.events.push_back(Self::connected(777));
     }
 
-    fn poll_timeout(&mut self) -> Option<Instant> {
+    fn poll_timeout(&self) -> Option<Instant> {
         self.timer
     }
 

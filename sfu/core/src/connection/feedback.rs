@@ -73,6 +73,16 @@ impl Connection {
         compound.len
     }
 
+    /// When [`Self::poll_feedback`] has something to send, as things stand.
+    pub(crate) fn feedback_timeout(&self) -> Option<Instant> {
+        let layers = self.uptracks.iter().flat_map(|uptrack| &uptrack.layers);
+        let nack = layers.filter_map(|layer| layer.nack.poll_timeout()).min();
+        // Not before the time at which missing packets are looked at again.
+        let nack = nack.map(|due| self.next_nack.map_or(due, |next| next.max(due)));
+        let times = [nack, self.twcc.poll_timeout(), self.next_report];
+        times.into_iter().flatten().min()
+    }
+
     fn sdes_len(&self) -> usize {
         // Header, SSRC, item head, text, at least one zero; a multiple of four.
         (4 + 4 + 2 + CNAME.len() + 1).next_multiple_of(4)

@@ -62,7 +62,8 @@ pub struct Connection {
 /// A decrypted media packet, its fields read; `payload` and `descriptor` are ranges of the datagram.
 #[derive(Clone, Debug)]
 pub struct Received {
-    pub track: TrackId,
+    /// Index of the track in the worker's router.
+    pub route: usize,
     pub info: PacketInfo,
     pub payload: Range<usize>,
     pub descriptor: Range<usize>,
@@ -195,7 +196,7 @@ impl Connection {
             uptrack.on_keyframe(stream.layer, accepted.seq);
         }
         Ok(Received {
-            track: uptrack.track,
+            route: uptrack.route,
             info: PacketInfo {
                 seq: accepted.seq,
                 timestamp: header.timestamp,

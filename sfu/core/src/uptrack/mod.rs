@@ -44,6 +44,8 @@ pub struct Accepted {
 #[derive(Debug)]
 pub struct Uptrack {
     pub track: TrackId,
+    /// The track's index in the worker's router.
+    pub route: usize,
     pub mid: Mid,
     pub kind: MediaKind,
     codecs: ArrayVec<NegotiatedCodec, MAX_CODECS>,
@@ -68,6 +70,7 @@ impl Uptrack {
         }
         Some(Self {
             track,
+            route: usize::MAX,
             mid: media.mid,
             kind: media.kind,
             codecs: media.codecs.clone(),

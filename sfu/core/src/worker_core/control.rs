@@ -115,9 +115,6 @@ impl WorkerCore {
             self.config.ntp,
             now,
         );
-        if self.connections.is_empty() {
-            self.next_tick = now;
-        }
         let index = self.connections.insert(connection);
         if self.deadlines.len() <= index {
             self.deadlines.resize(index + 1, None);
@@ -170,7 +167,7 @@ impl WorkerCore {
                 .iter()
                 .any(|uptrack| uptrack.track == track)
             {
-                self.router.unpublish(track);
+                self.router.unpublish(track, index);
             }
         }
         self.publish_uptracks(index);
@@ -179,12 +176,12 @@ impl WorkerCore {
 
     fn publish_uptracks(&mut self, index: usize) {
         self.publishers.retain(|&publisher| publisher != index);
-        let uptracks = &self.connections[index].uptracks;
+        let uptracks = &mut self.connections[index].uptracks;
         if !uptracks.is_empty() {
             self.publishers.push(index);
         }
         for uptrack in uptracks {
-            self.router.publish(uptrack.track, uptrack.kind, index);
+            uptrack.route = self.router.publish(uptrack.track, uptrack.kind, index);
         }
     }
 
@@ -287,6 +284,8 @@ impl WorkerCore {
         if state.keyframes.request(now) {
             self.send_keyframe_request(index, layer);
         }
+        // It has its next time to be looked at.
+        self.has_news = true;
     }
 
     pub(super) fn send_keyframe_request(&mut self, index: usize, layer: u8) {
@@ -325,7 +324,7 @@ impl WorkerCore {
         self.paths.retain(|_, &mut owner| owner != index);
         self.last_path = None;
         for uptrack in &connection.uptracks {
-            self.router.unpublish(uptrack.track);
+            self.router.unpublish(uptrack.track, index);
         }
         let sources: Vec<(usize, TrackId)> = connection
             .slots

@@ -60,7 +60,7 @@ impl WorkerConfig {
 /// Addresses from which one connection is reached at most: a client's interfaces, over UDP and TCP.
 const MAX_PATHS: usize = 16;
 
-/// How often timers, feedback and layer choices are looked at while there are connections.
+/// Least time between two looks at feedback and requests for key frames.
 const TICK: Duration = Duration::from_millis(10);
 
 pub struct WorkerCore {
@@ -86,7 +86,13 @@ pub struct WorkerCore {
     /// Audio tracks heard since the last report of levels.
     heard: Vec<usize>,
     counters: Counters,
+    /// The earliest of `deadlines`, or before it.
+    next_deadline: Instant,
+    /// Feedback and requests for key frames are looked at no more often than [`TICK`] …
     next_tick: Instant,
+    /// … and at the tick after something came that may want them, or when this is due.
+    has_news: bool,
+    next_feedback: Instant,
     next_reports: Instant,
     next_levels: Instant,
 }
@@ -110,7 +116,10 @@ impl WorkerCore {
             paddings: Vec::new(),
             heard: Vec::new(),
             counters: Counters::default(),
+            next_deadline: now,
             next_tick: now,
+            has_news: false,
+            next_feedback: now,
             next_reports: now,
             next_levels: now,
         }
@@ -159,11 +168,6 @@ impl WorkerCore {
         !self.paths.contains_key(&path)
     }
 
-    /// `None` while there is nothing to wait for.
-    pub fn poll_timeout(&mut self) -> Option<Instant> {
-        (!self.connections.is_empty()).then_some(self.next_tick)
-    }
-
     /// Says good-bye to every client (DTLS close_notify); flush once more to send it.
     pub fn close_all(&mut self, now: Instant) {
         let all: Vec<usize> = self.connections.iter().map(|(index, _)| index).collect();
@@ -175,7 +179,9 @@ impl WorkerCore {
     /// After every input of a transport: queues what it wants to send and acts on what it tells.
     fn drain_transport(&mut self, now: Instant, index: usize) {
         if let Some(connection) = self.connections.get(index) {
-            self.deadlines[index] = connection.transport.poll_timeout();
+            let due = connection.transport.poll_timeout();
+            self.deadlines[index] = due;
+            self.next_deadline = due.map_or(self.next_deadline, |due| due.min(self.next_deadline));
         }
         while let Some(connection) = self.connections.get_mut(index)
             && let Some(output) = connection.transport.poll_output()

@@ -6,6 +6,7 @@ use super::{MAX_PATHS, WorkerCore};
 use crate::drop_reason::DropReason;
 use crate::negotiated::MediaKind;
 use crate::path::Path;
+use crate::track::Track;
 use crate::transport::demux::{PacketKind, classify};
 use crate::transport::{stun, ufrag};
 
@@ -90,41 +91,41 @@ impl WorkerCore {
         self.counters.rtp_packets_in += 1;
         self.counters.rtp_bytes_in += packet.len() as u64;
         let received = self.connections[index].unprotect(now, packet)?;
-        let track = self.router.find(received.track).ok_or(DropReason::RtpUnknownSsrc)?;
+        self.has_news = true;
         if received.info.recovered {
             self.counters.rtx_packets_in += 1;
         }
-        self.on_level(track, received.info.codec.kind(), received.info.audio_level);
-        if self.router.track(track).is_some_and(|track| track.muted) {
+        let route = received.route;
+        let track = self.router.published(route, index).ok_or(DropReason::RtpUnknownSsrc)?;
+        if track.kind == MediaKind::Audio && on_level(track, received.info.audio_level) {
+            self.heard.push(route);
+        }
+        if track.muted {
             return Ok(());
         }
         let filled = self
             .pool
             .fill(received.info, &packet[received.payload], &packet[received.descriptor]);
-        self.router.route(track, filled.ok_or(DropReason::TooLarge)?);
+        self.router.route(route, filled.ok_or(DropReason::TooLarge)?);
         Ok(())
     }
+}
 
-    fn on_level(&mut self, index: usize, kind: MediaKind, level: Option<u8>) {
-        if kind != MediaKind::Audio {
-            return;
+/// Notes the loudest level since the last report; true if it is the first.
+fn on_level(track: &mut Track, level: Option<u8>) -> bool {
+    let (level, voice) = match level {
+        Some(byte) => (byte & 0x7f, byte & 0x80 != 0),
+        None => (ASSUMED_LEVEL, true),
+    };
+    match &mut track.heard {
+        Some((loudest, spoken)) => {
+            *loudest = (*loudest).min(level);
+            *spoken |= voice;
+            false
         }
-        let Some(track) = self.router.track_mut(index) else {
-            return;
-        };
-        let (level, voice) = match level {
-            Some(byte) => (byte & 0x7f, byte & 0x80 != 0),
-            None => (ASSUMED_LEVEL, true),
-        };
-        match &mut track.heard {
-            Some((loudest, spoken)) => {
-                *loudest = (*loudest).min(level);
-                *spoken |= voice;
-            }
-            None => {
-                track.heard = Some((level, voice));
-                self.heard.push(index);
-            }
+        None => {
+            track.heard = Some((level, voice));
+            true
         }
     }
 }

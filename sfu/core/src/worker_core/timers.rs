@@ -12,28 +12,53 @@ use crate::worker_api::{AUDIO_LEVEL_INTERVAL, AudioLevel, WorkerEvent};
 /// How often layers are chosen anew and due sender reports are looked for.
 const REPORT_TICK: Duration = Duration::from_millis(100);
 
+/// Everything that has its own time is looked through at least so often.
+const MAX_DEADLINE: Duration = Duration::from_secs(1);
+
 /// Room for a compound of feedback or a sender report with SRTCP's trailer.
 const RTCP_ROOM: usize = 1_200;
 
 impl WorkerCore {
     /// Transport timers; the rest of what is due happens with the next flush.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if now < self.next_tick {
+        if now < self.next_deadline {
             return;
         }
+        // Those that are handled now tell their next one.
+        self.next_deadline = now + MAX_DEADLINE;
         for index in 0..self.deadlines.len() {
-            if self.deadlines[index].is_some_and(|due| due <= now)
-                && let Some(connection) = self.connections.get_mut(index)
-            {
+            let Some(due) = self.deadlines[index] else { continue };
+            if due > now {
+                self.next_deadline = self.next_deadline.min(due);
+            } else if let Some(connection) = self.connections.get_mut(index) {
                 connection.transport.handle_timeout(now);
                 self.drain_transport(now, index);
             }
         }
     }
 
+    /// When to call [`Self::handle_timeout`] and flush although nothing came; `None` while there is
+    /// nothing to wait for.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.connections.is_empty() {
+            return None;
+        }
+        let feedback = if self.has_news {
+            self.next_tick
+        } else {
+            self.next_feedback.max(self.next_tick)
+        };
+        let levels = (!self.heard.is_empty()).then_some(self.next_levels);
+        let others = [self.next_deadline, self.next_reports].into_iter().chain(levels);
+        Some(others.fold(feedback, Instant::min))
+    }
+
     pub(super) fn run_timers(&mut self, now: Instant, sink: &mut dyn PacketSink) {
-        if now >= self.next_tick {
+        if now >= self.next_tick && (self.has_news || now >= self.next_feedback) {
             self.next_tick = now + TICK;
+            self.has_news = false;
+            // Those that are looked at now tell their next time.
+            self.next_feedback = now + MAX_DEADLINE;
             self.poll_keyframes(now);
             for at in 0..self.publishers.len() {
                 self.send_feedback(now, self.publishers[at], sink);
@@ -73,6 +98,9 @@ impl WorkerCore {
         };
         let out = self.batch.free();
         let len = connection.poll_feedback(now, out, &mut self.counters);
+        if let Some(due) = connection.feedback_timeout() {
+            self.next_feedback = self.next_feedback.min(due);
+        }
         if len > 0
             && let Some(len) = connection.transport.protect_rtcp(out, len)
         {
@@ -132,8 +160,14 @@ impl WorkerCore {
         let mut due = Vec::new();
         for (index, track) in self.router.iter_mut() {
             for (number, layer) in (0u8..).zip(&mut track.layers) {
-                if layer.last_packet.is_some() && layer.keyframes.poll(now) {
+                if layer.last_packet.is_none() {
+                    continue;
+                }
+                if layer.keyframes.poll(now) {
                     due.push((index, number));
+                }
+                if let Some(next) = layer.keyframes.poll_timeout() {
+                    self.next_feedback = self.next_feedback.min(next);
                 }
             }
         }

@@ -45,6 +45,36 @@ fn a_subscriber_gets_again_what_it_lost_over_rtx() {
 }
 
 #[test]
+fn a_worker_that_is_only_woken_when_it_asks_for_it_sends_its_nacks_in_time_and_sleeps_otherwise() {
+    let (mut world, publisher, _, mut video) = setup(1, 0);
+    let key = video.frame(true, 4);
+    world.send_rtp(publisher, &key);
+    let quiet = world.sleep(1000 * MS);
+    assert!(
+        (8..=16).contains(&quiet),
+        "{quiet} times in a second without anything to do"
+    );
+    let mut delta = video.frame(false, 6);
+    let lost = delta.remove(1).2.truncate();
+    world.send_rtp(publisher, &delta);
+    let nack = Rtcp::Nack(Ssrc(1000), lost);
+    world.sleep(40 * MS);
+    assert!(
+        world.peers[publisher].rtcp.contains(&nack),
+        "{:?}",
+        world.peers[publisher].rtcp
+    );
+    // The repair does not come: it is asked for again.
+    world.peers[publisher].rtcp.clear();
+    world.sleep(200 * MS);
+    assert!(
+        world.peers[publisher].rtcp.contains(&nack),
+        "{:?}",
+        world.peers[publisher].rtcp
+    );
+}
+
+#[test]
 fn a_publisher_is_asked_for_what_it_lost_and_the_repair_takes_its_place() {
     let (mut world, publisher, subscriber, mut video) = setup(1, 0);
     let key = video.frame(true, 4);

@@ -222,6 +222,33 @@ impl World {
         }
     }
 
+    /// Time passes, and workers do something only when they have asked to be woken; how often they were.
+    pub fn sleep(&mut self, time: Duration) -> usize {
+        let (end, mut wakes) = (self.now + time, 0);
+        loop {
+            let workers = self.workers.iter().filter_map(WorkerCore::poll_timeout);
+            let clients = self.peers.iter().map(|peer| peer.client.poll_timeout());
+            let due = workers.chain(clients).min().unwrap_or(end);
+            if due >= end {
+                self.now = end;
+                return wakes;
+            }
+            self.now = self.now.max(due);
+            for worker in &mut self.workers {
+                if worker.poll_timeout().is_some_and(|due| due <= self.now) {
+                    worker.handle_timeout(self.now);
+                    wakes += 1;
+                }
+            }
+            for peer in &mut self.peers {
+                if peer.client.poll_timeout() <= self.now {
+                    peer.client.handle_timeout(self.now);
+                }
+            }
+            self.settle();
+        }
+    }
+
     pub fn deliver(&mut self, peer: usize, packet: &mut [u8]) {
         let worker = self.peers[peer].worker;
         self.workers[worker].handle_packet(self.now, path(peer), packet);

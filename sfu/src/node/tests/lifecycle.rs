@@ -39,7 +39,7 @@ impl Core for YesCore {
     fn handle_mail(&mut self, _: Instant, _: WorkerIndex, (): ()) {}
     fn handle_path_closed(&mut self, _: Instant, _: Path) {}
     fn handle_timeout(&mut self, _: Instant) {}
-    fn poll_timeout(&mut self) -> Option<Instant> {
+    fn poll_timeout(&self) -> Option<Instant> {
         None
     }
     fn flush(&mut self, _: Instant, _: &mut dyn PacketSink) {}
