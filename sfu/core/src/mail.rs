@@ -8,6 +8,9 @@ use crate::pool::PacketRef;
 use crate::track::MappedReport;
 use crate::units::TrackId;
 
+/// A frame of video is a mail or two; an audio packet wastes the rest of its place in the queue.
+pub const PACKETS_PER_MAIL: usize = 8;
+
 #[derive(Debug)]
 pub enum Mail {
     /// To the track's home: its packets are wanted here.
@@ -16,8 +19,11 @@ pub enum Mail {
     Unsubscribe { track: TrackId },
     /// To the track's home: a subscriber cannot decode without a key frame of this layer.
     Keyframe { track: TrackId, layer: u8 },
-    /// From the track's home.
-    Packet { track: TrackId, packet: PacketRef },
+    /// From the track's home, in the order of their arrival.
+    Packets {
+        track: TrackId,
+        packets: ArrayVec<PacketRef, PACKETS_PER_MAIL>,
+    },
     SenderReport {
         track: TrackId,
         layer: u8,

@@ -69,10 +69,12 @@ impl WorkerCore {
                     self.request_keyframe(now, index, layer);
                 }
             }
-            Mail::Packet { track, packet } => {
+            Mail::Packets { track, packets } => {
                 // Late mail of a track that nobody here wants any longer is let go.
                 if let Some(index) = self.router.find(track) {
-                    self.router.route(index, packet);
+                    for packet in packets {
+                        self.router.route(index, packet);
+                    }
                 }
             }
             Mail::SenderReport { track, layer, report } => {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{PacketSink, WorkerCore};
 use crate::downtrack::write::MAX_HEADER;
 use crate::drop_reason::DropReason;
-use crate::mail::Mail;
+use crate::mail::{Mail, PACKETS_PER_MAIL};
 use crate::negotiated::MAX_LAYERS;
 use crate::pool::{PACKET_CAPACITY, PacketRef};
 use crate::track::Subscriber;
@@ -63,14 +63,12 @@ impl WorkerCore {
     fn mail_packets(&mut self, index: usize, pending: &[PacketRef]) {
         let Some(track) = self.router.track(index) else { return };
         for worker in track.interested_workers() {
-            for packet in pending {
-                self.mails.push_back((
-                    worker,
-                    Mail::Packet {
-                        track: track.id,
-                        packet: packet.clone(),
-                    },
-                ));
+            for packets in pending.chunks(PACKETS_PER_MAIL) {
+                let mail = Mail::Packets {
+                    track: track.id,
+                    packets: packets.iter().cloned().collect(),
+                };
+                self.mails.push_back((worker, mail));
             }
         }
     }
