@@ -11,9 +11,9 @@ use tianqiao_sfu_core::units::WorkerIndex;
 use tianqiao_sfu_core::worker_api::WorkerCommand;
 
 /// Mail that may wait at one worker from all others together, before the least per sender.
-const MAIL_PER_WORKER: usize = 16_384;
+const MAIL_PER_WORKER: usize = 8_192;
 const MIN_MAIL_PER_SENDER: usize = 256;
-const MAX_MAIL_PER_SENDER: usize = 4_096;
+const MAX_MAIL_PER_SENDER: usize = 2_048;
 
 /// Wakes a worker, once for all that was queued before it looked.
 pub struct Wake {
