@@ -1,182 +1,21 @@
 //! A whole node over loopback: SDP over the bus, then ICE, DTLS and SRTP over real sockets, from one
 //! client to another on another worker.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+mod client;
+
+use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use prometheus::Registry;
 use tianqiao_bus::in_process::InProcessBus;
 use tianqiao_bus::{Bus, NodeEvent};
-use tianqiao_protocol::TrackInfo;
-use tianqiao_protocol::control::{AudioPolicy, CloseReason, OpenSession, SfuEvent, SfuReply, SfuRequest};
+use tianqiao_protocol::control::{CloseReason, SfuEvent};
 use tianqiao_sfu::config::SfuConfig;
 use tianqiao_sfu::node::Node;
-use tianqiao_sfu_core::negotiated::{DtlsRole, Fingerprint, FingerprintAlgorithm, IceCredentials};
-use tianqiao_sfu_core::path::Path;
-use tianqiao_sfu_core::transport::demux::{PacketKind, classify};
-use tianqiao_sfu_core::transport::stun::{BindingRequest, IceRole, IntegrityKey};
-use tianqiao_sfu_core::transport::{Certificate, Transport, TransportConfig, TransportEvent, TransportOutput};
-use tianqiao_sfu_core::units::ExtendedSeq;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-/// Whatever is awaited is there long before; only a failure waits so long.
-const PATIENCE: Duration = Duration::from_secs(10);
-const PAYLOAD: &[u8] = b"an Opus frame, as far as anybody here can tell";
-const RTP_HEADER: usize = 12;
-
-/// A client made of our own transport, in the DTLS client's role.
-struct Client {
-    socket: UdpSocket,
-    server: SocketAddr,
-    transport: Transport,
-    connected: bool,
-    tracks: Vec<TrackInfo>,
-    sent: u64,
-}
-
-impl Client {
-    async fn join(bus: &InProcessBus, node: &String, name: &str, section: &str) -> Self {
-        let certificate = Certificate::generate().expect("a certificate");
-        let local = IceCredentials {
-            ufrag: "abcd".to_owned(),
-            pwd: "abcdefghijklmnopqrstuvwx".to_owned(),
-        };
-        let request = SfuRequest::Open(OpenSession {
-            room: "room".to_owned(),
-            session: name.to_owned(),
-            sdp: offer(&local, certificate.fingerprint(), section),
-            tracks: Vec::new(),
-            slots: Vec::new(),
-            audio: AudioPolicy::Loudest,
-        });
-        let SfuReply::Answered { sdp, tracks, .. } = bus.request(node, request).await.expect("joins") else {
-            panic!("no answer");
-        };
-        let attribute = |name: &str| {
-            let line = sdp.lines().find_map(|line| line.strip_prefix(name));
-            line.unwrap_or_else(|| panic!("no {name} in {sdp}")).to_owned()
-        };
-        let remote = IceCredentials {
-            ufrag: attribute("a=ice-ufrag:"),
-            pwd: attribute("a=ice-pwd:"),
-        };
-        let candidate = attribute("a=candidate:");
-        let port = candidate.split(' ').nth(5).and_then(|port| port.parse().ok());
-        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port.expect("a port")));
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
-        socket
-            .set_read_timeout(Some(Duration::from_millis(5)))
-            .expect("a timeout");
-
-        let check = |username: &str, pwd: &str| {
-            let request = BindingRequest {
-                transaction: *b"transaction!",
-                username,
-                priority: 1,
-                role: IceRole::Controlling(7),
-                use_candidate: true,
-            };
-            request.write(&IntegrityKey::new(pwd))
-        };
-        let to_server = check(&format!("{}:{}", remote.ufrag, local.ufrag), &remote.pwd);
-        socket.send_to(&to_server, server).expect("sent");
-        // Our transport is ICE-lite, so the client's gets its path by a check too.
-        let to_self = check(&format!("{}:{}", local.ufrag, remote.ufrag), &local.pwd);
-        let config = TransportConfig {
-            local,
-            remote,
-            remote_fingerprint: fingerprint(&attribute("a=fingerprint:sha-256 ")),
-            role: DtlsRole::Active,
-            certificate,
-        };
-        let now = Instant::now();
-        let mut transport = Transport::new(config, now);
-        transport
-            .handle_stun(now, Path::udp(server), &to_self)
-            .expect("a valid check");
-        Self {
-            socket,
-            server,
-            transport,
-            connected: false,
-            tracks,
-            sent: 0,
-        }
-    }
-
-    /// Sends what is due and takes one packet; returns it if it is RTP.
-    fn turn(&mut self) -> Option<Vec<u8>> {
-        let now = Instant::now();
-        if self.transport.poll_timeout().is_some_and(|at| at <= now) {
-            self.transport.handle_timeout(now);
-        }
-        while let Some(output) = self.transport.poll_output() {
-            match output {
-                TransportOutput::Transmit { data, .. } if classify(&data) != Ok(PacketKind::Stun) => {
-                    self.socket.send_to(&data, self.server).expect("sent");
-                }
-                TransportOutput::Event(TransportEvent::Connected) => self.connected = true,
-                _ => {}
-            }
-        }
-        let mut buffer = [0; 2048];
-        let (len, _) = self.socket.recv_from(&mut buffer).ok()?;
-        let packet = &mut buffer[..len];
-        match classify(packet) {
-            Ok(PacketKind::Dtls) => {
-                let path = Path::udp(self.server);
-                self.transport.handle_dtls(now, path, packet).expect("good DTLS");
-                None
-            }
-            Ok(PacketKind::Rtp) => {
-                let len = self.transport.unprotect_rtp(packet).expect("authentic");
-                Some(packet[..len].to_vec())
-            }
-            _ => None,
-        }
-    }
-
-    /// One packet of a microphone.
-    fn speak(&mut self) {
-        let mut packet = [0; 256];
-        let len = RTP_HEADER + PAYLOAD.len();
-        packet[0] = 0x80;
-        packet[1] = 96;
-        packet[2..4].copy_from_slice(&(self.sent as u16).to_be_bytes());
-        packet[4..8].copy_from_slice(&(960 * self.sent as u32).to_be_bytes());
-        packet[8..12].copy_from_slice(&1111u32.to_be_bytes());
-        packet[RTP_HEADER..len].copy_from_slice(PAYLOAD);
-        let seq = ExtendedSeq(self.sent);
-        let len = self
-            .transport
-            .protect_rtp(&mut packet, len, RTP_HEADER, seq)
-            .expect("keys");
-        self.socket.send_to(&packet[..len], self.server).expect("sent");
-        self.sent += 1;
-    }
-}
-
-fn offer(ice: &IceCredentials, fingerprint: &Fingerprint, section: &str) -> String {
-    let digest: Vec<String> = fingerprint.digest.iter().map(|byte| format!("{byte:02X}")).collect();
-    format!(
-        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
-         m=audio 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=rtcp-mux\r\n\
-         a=ice-ufrag:{}\r\na=ice-pwd:{}\r\na=setup:actpass\r\na=fingerprint:sha-256 {}\r\n\
-         a=rtpmap:96 opus/48000/2\r\n{section}",
-        ice.ufrag,
-        ice.pwd,
-        digest.join(":"),
-    )
-}
-
-fn fingerprint(text: &str) -> Fingerprint {
-    let byte = |text: &str| u8::from_str_radix(text, 16).expect("hex");
-    Fingerprint {
-        algorithm: FingerprintAlgorithm::Sha256,
-        digest: text.split(':').map(byte).collect(),
-    }
-}
+use client::{Client, PATIENCE, PAYLOAD};
 
 async fn event(events: &mut UnboundedReceiver<NodeEvent>) -> SfuEvent {
     let event = tokio::time::timeout(PATIENCE, events.recv()).await;

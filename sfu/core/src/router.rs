@@ -53,6 +53,11 @@ impl Router {
         self.tracks.iter_mut()
     }
 
+    /// All tracks have indices below it.
+    pub fn slots(&self) -> usize {
+        self.tracks.capacity()
+    }
+
     pub fn len(&self) -> usize {
         self.tracks.len()
     }

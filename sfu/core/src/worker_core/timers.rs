@@ -134,15 +134,14 @@ impl WorkerCore {
 
     /// Layers may have fallen silent.
     fn retarget_all(&mut self, now: Instant) {
-        let is_video = |track: &Track| track.kind == MediaKind::Video;
-        let video: Vec<usize> = self
-            .router
-            .iter()
-            .filter(|(_, track)| is_video(track))
-            .map(|(index, _)| index)
-            .collect();
-        for index in video {
-            self.retarget(now, index);
+        for index in 0..self.router.slots() {
+            if self
+                .router
+                .track(index)
+                .is_some_and(|track| track.kind == MediaKind::Video)
+            {
+                self.retarget(now, index);
+            }
         }
     }
 
