@@ -3,9 +3,11 @@
 CARGO ?= cargo
 FUZZ_SECONDS ?= 20
 RUN_ARGS ?=
+BENCH_ARGS ?=
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 WEB_SOURCES := $(shell find web-client/src web-client/scripts web-client/public -type f 2>/dev/null) $(wildcard web-client/*.html web-client/*.ts web-client/*.json)
 
-.PHONY: run build test lint fmt test-rust test-web test-browser web fuzz bench setup-tools setup-browser clean
+.PHONY: run build test lint fmt test-rust test-web test-browser web fuzz bench bench-forward bench-peers setup-tools setup-browser setup-peers clean
 
 ## Start a meeting server; it prints the URL to open.
 run: web setup-tools
@@ -52,12 +54,21 @@ web-client/dist/index.html: web-client/node_modules/.package-lock.json $(WEB_SOU
 fuzz: setup-tools
 	FUZZ_SECONDS=$(FUZZ_SECONDS) sh sfu/core/fuzz/run.sh
 
-## Figures for docs/performance.md.
-bench: build
-	target/release/tianqiao-loadtest forward --publishers 1 --subscribers 50 --video-kbps 2500 --seconds 20
+## Figures for docs/performance.md. BENCH_ARGS=--quick shows in a minute that it works.
+bench: bench-forward
+
+bench-forward: build
+	target/release/tianqiao-loadtest bench forward $(BENCH_ARGS)
+
+## Beside Janus, which is installed from Debian where it is missing; network namespaces need root.
+bench-peers: build setup-peers
+	$(AS_ROOT) target/release/tianqiao-loadtest bench peers $(BENCH_ARGS)
 
 setup-tools:
 	@sh deploy/setup-debian.sh build-tools
+
+setup-peers:
+	@sh deploy/setup-debian.sh peers
 
 setup-browser:
 	@sh deploy/setup-debian.sh browser

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a build or the browser tests need and the machine lacks. Debian and its kin; on other
+# Installs what a build, the browser tests or the benchmarks need and the machine lacks. Debian and its kin; on other
 # systems it says what is missing and lets the build go on.
 set -eu
 
@@ -25,8 +25,16 @@ build-tools)
 browser)
     [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null 2>&1 || install chromium fonts-noto-cjk
     ;;
+peers)
+    command -v ip >/dev/null 2>&1 || install iproute2
+    if ! command -v janus >/dev/null 2>&1; then
+        install janus
+        # The benchmark starts its own; the package's service need not run.
+        if [ -d /run/systemd/system ]; then as_root systemctl disable -q --now janus || true; fi
+    fi
+    ;;
 *)
-    echo "usage: $0 build-tools|browser" >&2
+    echo "usage: $0 build-tools|browser|peers" >&2
     exit 2
     ;;
 esac

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use serde::Serialize;
 
+use crate::bench::Bench;
 use crate::cpus::CpuList;
 use crate::report::Table;
 use crate::scenario::churn::ChurnOptions;
@@ -48,6 +49,9 @@ enum Scenario {
         #[command(flatten)]
         common: Common,
     },
+    /// The tables of docs/performance.md.
+    #[command(subcommand)]
+    Bench(Bench),
     /// A room fills: times and sizes of the joins, and what one more costs the others.
     Join {
         #[arg(long, default_value_t = 300)]
@@ -117,6 +121,7 @@ impl Cli {
     /// Runs the scenario and prints its report to standard output.
     pub async fn run(self) -> Result<()> {
         match self.scenario {
+            Scenario::Bench(bench) => bench.run().await,
             Scenario::Forward {
                 publishers,
                 subscribers,

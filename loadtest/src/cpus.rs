@@ -16,14 +16,30 @@ const ONLINE: &str = "/sys/devices/system/cpu/online";
 pub struct CpuList(Vec<usize>);
 
 impl CpuList {
-    pub fn of(cpus: &[usize]) -> Self {
-        Self(cpus.to_vec())
-    }
-
     /// All that the machine has, whatever this process may use.
     pub fn online() -> Result<Self> {
         let text = fs::read_to_string(ONLINE).with_context(|| format!("{ONLINE} cannot be read"))?;
         text.trim().parse()
+    }
+
+    /// Those that this thread may use.
+    pub fn usable() -> Result<Self> {
+        let set = sched_getaffinity(Pid::from_raw(0))?;
+        Ok(Self(
+            (0..CpuSet::count())
+                .filter(|cpu| set.is_set(*cpu).unwrap_or_default())
+                .collect(),
+        ))
+    }
+
+    /// The first CPU alone.
+    pub fn first(&self) -> Self {
+        Self(self.0.iter().take(1).copied().collect())
+    }
+
+    /// The second CPU alone; the first where there is no second.
+    pub fn second(&self) -> Self {
+        Self(self.0.iter().take(2).next_back().copied().into_iter().collect())
     }
 
     pub fn count(&self) -> usize {
@@ -88,8 +104,8 @@ mod tests {
 
     #[test]
     fn lists_parse_as_linux_writes_them() {
-        assert_eq!("0,2-4".parse::<CpuList>().unwrap(), CpuList::of(&[0, 2, 3, 4]));
-        assert_eq!(CpuList::of(&[0, 2]).to_string(), "0,2");
+        assert_eq!("0,2-4".parse::<CpuList>().unwrap(), CpuList(vec![0, 2, 3, 4]));
+        assert_eq!(CpuList(vec![0, 2]).to_string(), "0,2");
         for wrong in ["", "a", "3-2", "0,", "0-999999999"] {
             assert!(wrong.parse::<CpuList>().is_err(), "{wrong}");
         }
@@ -97,13 +113,16 @@ mod tests {
 
     #[test]
     fn a_thread_is_pinned_and_put_back() {
-        let usable = std::thread::available_parallelism().unwrap();
-        let first = (0..CpuSet::count())
-            .find(|cpu| sched_getaffinity(Pid::from_raw(0)).unwrap().is_set(*cpu).unwrap())
-            .unwrap();
-        let pinned = CpuList::of(&[first]).pinned(|| std::thread::available_parallelism().unwrap());
-        assert_eq!(pinned.unwrap().get(), 1);
-        assert_eq!(std::thread::available_parallelism().unwrap(), usable);
-        assert!(CpuList::online().unwrap().count() >= usable.get());
+        let usable = CpuList::usable().unwrap();
+        let pinned = usable.first().pinned(|| CpuList::usable().unwrap()).unwrap();
+        assert_eq!(pinned, usable.first());
+        assert_eq!(CpuList::usable().unwrap(), usable);
+        assert!(CpuList::online().unwrap().count() >= usable.count());
+    }
+
+    #[test]
+    fn the_second_cpu_is_the_first_where_there_is_but_one() {
+        assert_eq!(CpuList(vec![3, 5, 6]).second(), CpuList(vec![5]));
+        assert_eq!(CpuList(vec![3]).second(), CpuList(vec![3]));
     }
 }

@@ -1,5 +1,6 @@
 //! Synthetic participants and the scenarios that measure a server with them.
 
+pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod cpus;

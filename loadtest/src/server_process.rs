@@ -61,7 +61,7 @@ impl ServerProcess {
     pub async fn start(options: &ServerOptions) -> Result<Self> {
         let binary = match &options.binary {
             Some(binary) => binary.clone(),
-            None => binary_beside(&std::env::current_exe()?)?,
+            None => default_binary()?,
         };
         let folder = TempFolder::create()?;
         let addr = options.addr.unwrap_or(Ipv4Addr::LOCALHOST.into());
@@ -175,6 +175,11 @@ fn first_address() -> Result<IpAddr> {
 
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))?.local_addr()?.port())
+}
+
+/// `tianqiao` beside this tool.
+pub fn default_binary() -> Result<PathBuf> {
+    binary_beside(&std::env::current_exe()?)
 }
 
 /// `tianqiao` in the folder of `executable`, or in the folder above for a test in `deps`.

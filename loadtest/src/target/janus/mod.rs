@@ -17,7 +17,7 @@ use super::room::{Feed, MemberConfig};
 use crate::client::{MediaSession, MediaSink, NoSink};
 
 pub use self::message::JanusError;
-pub use self::process::{command, is_ready};
+pub use self::process::{BINARY, command, is_ready};
 
 const PLUGIN: &str = "janus.plugin.videoroom";
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 /// Where Debian's package puts it.
-const BINARY: &str = "/usr/bin/janus";
+pub const BINARY: &str = "/usr/bin/janus";
 
 /// Everything but videoroom and WebSockets. Janus skips names that are not installed.
 const PLUGINS: [&str; 11] = [

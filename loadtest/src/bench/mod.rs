@@ -1,0 +1,269 @@
+//! `bench`: the tables of docs/performance.md on whatever machine this runs on.
+
+mod calibration;
+mod load;
+mod machine;
+mod netns;
+mod place;
+mod row;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use self::calibration::Calibration;
+use self::load::Load;
+use self::machine::Machine;
+use self::netns::Veth;
+use self::place::Place;
+use self::row::Row;
+use crate::report::ForwardReport;
+use crate::scenario::forward::{self, ForwardOptions};
+use crate::server_process::{ServerOptions, default_binary};
+use crate::target::{Target, TargetKind, TargetOptions, janus};
+
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Our server on loopback: what a forwarded packet costs, by shape and bit rate.
+    Forward(BenchOptions),
+    /// Our server and Janus in alternation, with the same clients, in network namespaces; needs root.
+    Peers(BenchOptions),
+}
+
+#[derive(Args, Debug)]
+pub struct BenchOptions {
+    /// Few and short runs that only show that it works.
+    #[arg(long)]
+    quick: bool,
+    /// The JSON file; default: target/bench/forward.json or peers.json.
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// Our server; default: `tianqiao` beside this tool.
+    #[arg(long)]
+    server_bin: Option<PathBuf>,
+    /// Janus.
+    #[arg(long, default_value = janus::BINARY)]
+    janus_bin: PathBuf,
+}
+
+/// The JSON file of a benchmark.
+#[derive(Serialize)]
+struct Results<'a> {
+    machine: &'a Machine,
+    place: &'a Place,
+    calibration: &'a Calibration,
+    rows: Vec<&'a Row>,
+}
+
+impl Bench {
+    pub async fn run(self) -> Result<()> {
+        match self {
+            Self::Forward(options) => run_forward(&options).await,
+            Self::Peers(options) => run_peers(&options).await,
+        }
+    }
+}
+
+async fn run_forward(options: &BenchOptions) -> Result<()> {
+    let place = Place::loopback()?;
+    let runner = Runner::new(options, place)?;
+    let (machine, calibration) = runner.begin(&[TargetKind::Tianqiao], "loopback").await?;
+    let mut rows = Vec::new();
+    for load in load::forward(options.quick) {
+        let mut reports = Vec::new();
+        for _ in 0..load.runs {
+            reports.push(runner.run(TargetKind::Tianqiao, load.options).await?);
+        }
+        rows.push(runner.row(TargetKind::Tianqiao, &load, reports, &calibration)?);
+    }
+    println!("\n{}", row::forward_table(&rows));
+    runner.write(options, "forward.json", &machine, &calibration, rows.iter().collect())
+}
+
+async fn run_peers(options: &BenchOptions) -> Result<()> {
+    let peers = [TargetKind::Tianqiao, TargetKind::Janus];
+    ensure!(
+        options.janus_bin.is_file(),
+        "{} is not there: install Debian's package `janus` (`make bench-peers` does)",
+        options.janus_bin.display()
+    );
+    let veth = Veth::create()?;
+    let runner = Runner::new(options, veth.place(Place::loopback()?))?;
+    let (machine, calibration) = runner.begin(&peers, "a veth pair").await?;
+    let mut pairs = Vec::new();
+    for load in load::peers(options.quick) {
+        let mut reports = [Vec::new(), Vec::new()];
+        for turn in alternation(load.runs) {
+            reports[turn].push(runner.run(peers[turn], load.options).await?);
+        }
+        let [ours, theirs] = reports;
+        pairs.push((
+            runner.row(peers[0], &load, ours, &calibration)?,
+            runner.row(peers[1], &load, theirs, &calibration)?,
+        ));
+    }
+    println!("\n{}", row::peers_table(&pairs));
+    let rows = pairs.iter().flat_map(|(ours, theirs)| [ours, theirs]).collect();
+    runner.write(options, "peers.json", &machine, &calibration, rows)
+}
+
+/// Indices of the two peers in turns, so that what else the machine does falls on both alike.
+fn alternation(runs: usize) -> impl Iterator<Item = usize> {
+    (0..2 * runs).map(|turn| turn % 2)
+}
+
+struct Runner {
+    place: Place,
+    tianqiao: PathBuf,
+    janus: PathBuf,
+}
+
+impl Runner {
+    fn new(options: &BenchOptions, place: Place) -> Result<Self> {
+        let tianqiao = match &options.server_bin {
+            Some(binary) => binary.clone(),
+            None => default_binary()?,
+        };
+        Ok(Self {
+            place,
+            tianqiao,
+            janus: options.janus_bin.clone(),
+        })
+    }
+
+    fn binary(&self, server: TargetKind) -> &Path {
+        match server {
+            TargetKind::Janus => &self.janus,
+            _ => &self.tianqiao,
+        }
+    }
+
+    /// Calibrates, warms up and prints what the tables stand on.
+    async fn begin(&self, servers: &[TargetKind], network: &str) -> Result<(Machine, Calibration)> {
+        let binaries: Vec<_> = servers.iter().map(|server| self.binary(*server)).collect();
+        let machine = Machine::describe(&binaries)?;
+        println!("{}", machine.line());
+        let place = self.place.clone();
+        let calibration = tokio::task::spawn_blocking(move || Calibration::measure(&place)).await??;
+        let apart = if self.place.is_apart() {
+            ""
+        } else {
+            ", the same: there is no second"
+        };
+        println!(
+            "over {network}; server on CPU {}, generator on CPU {}{apart}",
+            self.place.server.cpus, self.place.generator.cpus
+        );
+        let gso = if calibration.has_gso {
+            ""
+        } else {
+            " (this kernel has none)"
+        };
+        println!(
+            "calibration, µs by packet of 1,100 bytes: AES-128-GCM {:.2}; datagram by GSO of 8{gso} {:.2}, by sendmmsg {:.2}; \
+             floor (AES + GSO of 8) {:.2}",
+            calibration.aes_ns / 1e3,
+            calibration.gso8_ns / 1e3,
+            calibration.plain_ns / 1e3,
+            calibration.floor_us()
+        );
+        for server in servers {
+            self.run(*server, load::warm_up()).await?;
+        }
+        Ok((machine, calibration))
+    }
+
+    /// One run with a fresh server.
+    async fn run(&self, server: TargetKind, options: ForwardOptions) -> Result<ForwardReport> {
+        let side = &self.place.server;
+        let target = TargetOptions {
+            kind: server,
+            server: ServerOptions {
+                binary: Some(self.binary(server).to_owned()),
+                addr: Some(side.addr),
+                netns: side.netns.clone(),
+                cpus: Some(side.cpus.clone()),
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let report = self
+            .place
+            .generator
+            .run(async move || forward_on(&target, &options).await)
+            .await;
+        let report = report.with_context(|| format!("{server:?} at {options:?}"))?;
+        eprintln!(
+            "{server:?}: {} → {} at {} kbit/s: {:.2} µs/packet, {} of {} lost",
+            report.publishers,
+            report.subscribers,
+            report.video_kbps,
+            report.server_cpu_us_per_packet.unwrap_or_default(),
+            report.lost,
+            report.expected
+        );
+        Ok(report)
+    }
+
+    fn row(
+        &self,
+        server: TargetKind,
+        load: &Load,
+        reports: Vec<ForwardReport>,
+        calibration: &Calibration,
+    ) -> Result<Row> {
+        Row::of(server, load, reports, &self.place, calibration).context("a run has no CPU time of its server")
+    }
+
+    fn write(
+        &self,
+        options: &BenchOptions,
+        name: &str,
+        machine: &Machine,
+        calibration: &Calibration,
+        rows: Vec<&Row>,
+    ) -> Result<()> {
+        let path = match &options.output {
+            Some(path) => path.clone(),
+            None => Path::new("target/bench").join(name),
+        };
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        }
+        let results = Results {
+            machine,
+            place: &self.place,
+            calibration,
+            rows,
+        };
+        fs::write(&path, serde_json::to_string_pretty(&results)?)
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+        println!("written to {}", path.display());
+        Ok(())
+    }
+}
+
+async fn forward_on(target: &TargetOptions, options: &ForwardOptions) -> Result<ForwardReport> {
+    let target = Target::open(target).await?;
+    let report = forward::run(&target, options).await;
+    let report = match (report, target.server_log()) {
+        (Err(error), Some(log)) => Err(error.context(format!("the server's last words:\n{log}"))),
+        (report, _) => report,
+    };
+    target.close().await?;
+    report
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_take_turns() {
+        assert_eq!(alternation(3).collect::<Vec<_>>(), [0, 1, 0, 1, 0, 1]);
+        assert_eq!(alternation(1).collect::<Vec<_>>(), [0, 1]);
+    }
+}
