@@ -2,6 +2,7 @@
 
 mod exchange;
 mod goodbye;
+mod load_target;
 mod loss;
 mod restart;
 mod slots;

@@ -46,6 +46,11 @@ impl Meeting {
         }
     }
 
+    /// Base URL of the server.
+    pub fn url(&self) -> &str {
+        self.process.url.trim_end_matches('/')
+    }
+
     pub async fn token(&self, name: &str) -> String {
         let request = CreateToken {
             name: name.to_owned(),
