@@ -1,16 +1,12 @@
 //! What the dearest pieces of a forwarded packet cost on this machine, in the place of the run: its
 //! encryption and its way into the kernel. Their sum is the floor that figures are told against.
 
-use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use anyhow::{Context, Result, anyhow, ensure};
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use tianqiao_sfu::udp::{UdpSettings, UdpSocket as ServerSocket};
@@ -19,7 +15,7 @@ use tianqiao_sfu_core::send_batch::SendBatch;
 use tianqiao_sfu_core::transport::srtp::{MasterKey, Outbound, Profile, SRTP_MAX_OVERHEAD};
 use tianqiao_sfu_core::units::ExtendedSeq;
 
-use super::place::Place;
+use super::place::{Place, Side};
 use super::row::median;
 
 /// Bytes of a packet of video.
@@ -35,7 +31,6 @@ const BATCHES: usize = 200;
 const PROTECTIONS: u64 = 200_000;
 /// Until the drainer must have a batch.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
-const WAKE: Token = Token(usize::MAX);
 
 /// Nanoseconds of CPU time.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -53,28 +48,31 @@ pub struct Calibration {
 impl Calibration {
     /// Measures between the sides of `place`.
     pub fn measure(place: &Place) -> Result<Self> {
-        let (drainer, ports) = Drainer::start(place)?;
-        let destinations: Vec<_> = ports
+        let (drainer, ports) = Drainer::start(place.generator.clone())?;
+        let to: Vec<_> = ports
             .iter()
             .map(|port| SocketAddr::new(place.generator.addr, *port))
             .collect();
         let server = place.server.clone();
-        let drained = drainer.drained.clone();
         let sender = std::thread::spawn(move || {
-            server.enter()?;
-            let aes_ns = protect()?;
-            let (gso8_ns, has_gso) = send(server.addr, &destinations, &drained, true)?;
-            let (plain_ns, _) = send(server.addr, &destinations, &drained, false)?;
-            anyhow::Ok(Self {
-                aes_ns,
-                gso8_ns,
-                plain_ns,
-                has_gso,
-            })
+            let measured = Self::on(&server, &to, &drainer);
+            // What ended the drainer is why the sender could not go on.
+            drainer.stop().and(measured)
         });
-        let measured = sender.join().map_err(|_| anyhow::anyhow!("the sender panicked"))?;
-        drainer.stop()?;
-        measured
+        sender.join().map_err(|_| anyhow!("the sender panicked"))?
+    }
+
+    fn on(server: &Side, to: &[SocketAddr], drainer: &Drainer) -> Result<Self> {
+        server.enter()?;
+        let aes_ns = protect()?;
+        let (gso8_ns, has_gso) = send(server.addr, to, drainer, true)?;
+        let (plain_ns, _) = send(server.addr, to, drainer, false)?;
+        Ok(Self {
+            aes_ns,
+            gso8_ns,
+            plain_ns,
+            has_gso,
+        })
     }
 
     /// Encryption and a GSO datagram, µs.
@@ -108,7 +106,7 @@ fn protect() -> Result<f64> {
 }
 
 /// Sends batch by batch, each once the one before is drained. CPU time by datagram, and whether by GSO.
-fn send(from: IpAddr, to: &[SocketAddr], drained: &AtomicU64, offload: bool) -> Result<(f64, bool)> {
+fn send(from: IpAddr, to: &[SocketAddr], drainer: &Drainer, offload: bool) -> Result<(f64, bool)> {
     let settings = UdpSettings {
         offload,
         ..Default::default()
@@ -120,7 +118,6 @@ fn send(from: IpAddr, to: &[SocketAddr], drained: &AtomicU64, offload: bool) -> 
     }
     let mut costs = Vec::with_capacity(BATCHES);
     for round in 0..BATCHES + BATCHES / 10 {
-        let before = drained.load(Ordering::Acquire);
         let begin = thread_time()?;
         let report = socket.send_batch(&batch);
         let took = thread_time()? - begin;
@@ -128,86 +125,85 @@ fn send(from: IpAddr, to: &[SocketAddr], drained: &AtomicU64, offload: bool) -> 
         if round >= BATCHES / 10 {
             costs.push(took.as_nanos() as f64 / report.datagrams.max(1) as f64);
         }
-        let limit = Instant::now() + DRAIN_LIMIT;
-        while drained.load(Ordering::Acquire) < before + report.datagrams as u64 {
-            if Instant::now() > limit {
-                bail!("datagrams were lost between the sides of the calibration");
-            }
-            std::thread::yield_now();
-        }
+        drainer.drain(report.datagrams)?;
     }
     // The median: what else the machine does falls on some batches.
     let median = median(&costs).context("there were batches")?;
     Ok((costs[median], socket.is_offloading()))
 }
 
-/// Plain sockets on the generator's side and the thread that empties them.
+/// Plain sockets on the generator's side and the thread that empties them when told to: while datagrams
+/// are sent nobody is woken and nobody waits for a lock, so that the floor is one.
 struct Drainer {
-    drained: Arc<AtomicU64>,
-    waker: Arc<Waker>,
-    thread: std::thread::JoinHandle<Result<()>>,
+    /// Of how many datagrams to fetch.
+    wanted: SyncSender<usize>,
+    fetched: Receiver<()>,
+    thread: JoinHandle<Result<()>>,
 }
 
 impl Drainer {
-    fn start(place: &Place) -> Result<(Self, Vec<u16>)> {
-        let drained = Arc::new(AtomicU64::new(0));
-        let mut poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        let (ready, ports) = std::sync::mpsc::channel();
-        let (side, count) = (place.generator.clone(), drained.clone());
+    /// With the ports of its sockets.
+    fn start(side: Side) -> Result<(Self, Vec<u16>)> {
+        let (ready, ports) = sync_channel(1);
+        let (wanted, orders) = sync_channel(1);
+        let (done, fetched) = sync_channel(1);
         let thread = std::thread::spawn(move || {
             side.enter()?;
-            let sockets = (0..RECEIVERS)
-                .map(|_| {
-                    let socket = UdpSocket::bind((side.addr, 0))?;
-                    socket.set_nonblocking(true)?;
-                    anyhow::Ok(socket)
-                })
-                .collect::<Result<Vec<_>>>()?;
-            let mut ports = Vec::new();
-            for (index, socket) in sockets.iter().enumerate() {
-                let mut source = SourceFd(&socket.as_raw_fd());
-                poll.registry()
-                    .register(&mut source, Token(index), Interest::READABLE)?;
-                ports.push(socket.local_addr()?.port());
+            let sockets = receivers(&side)?;
+            let ports = sockets.iter().map(|socket| Ok(socket.local_addr()?.port()));
+            let _ = ready.send(ports.collect::<Result<Vec<_>>>()?);
+            for count in orders {
+                drain(&sockets, count)?;
+                let _ = done.send(());
             }
-            let _ = ready.send(ports);
-            drain(&mut poll, &sockets, &count)
+            Ok(())
         });
+        let drainer = Self {
+            wanted,
+            fetched,
+            thread,
+        };
         match ports.recv() {
-            Ok(ports) => Ok((Self { drained, waker, thread }, ports)),
-            Err(_) => match thread.join() {
-                Ok(Err(error)) => Err(error),
-                _ => bail!("the drainer panicked"),
-            },
+            Ok(ports) => Ok((drainer, ports)),
+            Err(_) => Err(drainer.stop().err().context("the drainer ended")?),
         }
+    }
+
+    fn drain(&self, count: usize) -> Result<()> {
+        let _ = self.wanted.send(count);
+        self.fetched
+            .recv()
+            .context("datagrams were lost between the sides of the calibration")
     }
 
     fn stop(self) -> Result<()> {
-        self.waker.wake()?;
-        self.thread
-            .join()
-            .unwrap_or_else(|_| Err(anyhow::anyhow!("the drainer panicked")))
+        drop(self.wanted);
+        let ended = self.thread.join();
+        ended.unwrap_or_else(|_| Err(anyhow!("the drainer panicked")))
     }
 }
 
-fn drain(poll: &mut Poll, sockets: &[UdpSocket], drained: &AtomicU64) -> Result<()> {
-    let mut events = Events::with_capacity(RECEIVERS + 1);
+fn receivers(side: &Side) -> Result<Vec<UdpSocket>> {
+    let bind = |_| {
+        let socket = UdpSocket::bind((side.addr, 0))?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    (0..RECEIVERS).map(bind).collect()
+}
+
+fn drain(sockets: &[UdpSocket], count: usize) -> Result<()> {
     let mut buffer = [0; 2048];
-    loop {
-        match poll.poll(&mut events, None) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            polled => polled?,
-        }
-        for event in &events {
-            let Some(socket) = sockets.get(event.token().0) else {
-                return Ok(());
-            };
+    let (mut fetched, limit) = (0, Instant::now() + DRAIN_LIMIT);
+    while fetched < count {
+        for socket in sockets {
             while socket.recv(&mut buffer).is_ok() {
-                drained.fetch_add(1, Ordering::Release);
+                fetched += 1;
             }
         }
+        ensure!(Instant::now() < limit, "only {fetched} of {count} datagrams arrived");
     }
+    Ok(())
 }
 
 #[cfg(test)]
