@@ -14,6 +14,9 @@ use crate::app::App;
 use crate::refusal::Refusal;
 use crate::session;
 
+/// Most messages fit; longer ones are read piece by piece.
+const READ_BUFFER: usize = 2 * 1024;
+
 pub async fn upgrade(
     State(app): State<Arc<App>>,
     ClientIp(ip): ClientIp,
@@ -31,6 +34,8 @@ pub async fn upgrade(
     Ok(upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(limit)
+        // Held as long as the session lives, and 128 KiB by default.
+        .read_buffer_size(READ_BUFFER)
         .max_frame_size(limit)
         .on_upgrade(move |socket| async move {
             session::run(app, socket, ip).await;
