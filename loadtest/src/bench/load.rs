@@ -5,38 +5,46 @@ use crate::scenario::forward::ForwardOptions;
 /// One row of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    pub options: ForwardOptions,
+    publishers: usize,
+    subscribers: usize,
+    video_kbps: u32,
+    audio: bool,
+    seconds: u64,
     /// How often it is run; the row is the run with the median cost.
     pub runs: usize,
 }
 
-const VIDEO: ForwardOptions = ForwardOptions {
+/// What the tables are about; its median is of three runs.
+const MAIN: Load = Load {
     publishers: 1,
     subscribers: 50,
     video_kbps: 2_500,
-    seconds: 8,
     audio: false,
+    seconds: 8,
+    runs: 3,
 };
 const QUICK_SECONDS: u64 = 3;
 
-/// What the tables are about: 1 → 50 at 2,500 kbit/s.
-const MAIN_RUNS: usize = 3;
-
-fn once(options: ForwardOptions) -> Load {
-    Load { options, runs: 1 }
-}
-
-fn fan(subscribers: usize, video_kbps: u32) -> ForwardOptions {
-    ForwardOptions {
+fn fan(subscribers: usize, video_kbps: u32) -> Load {
+    Load {
         subscribers,
         video_kbps,
-        ..VIDEO
+        runs: 1,
+        ..MAIN
+    }
+}
+
+fn with_audio() -> Load {
+    Load {
+        audio: true,
+        runs: 1,
+        ..MAIN
     }
 }
 
 /// Not measured: the first run of a process pays for what is loaded once.
-pub fn warm_up() -> ForwardOptions {
-    ForwardOptions {
+pub fn warm_up() -> Load {
+    Load {
         seconds: 2,
         ..fan(10, 800)
     }
@@ -45,58 +53,54 @@ pub fn warm_up() -> ForwardOptions {
 /// Of our own server.
 pub fn forward(quick: bool) -> Vec<Load> {
     if quick {
-        return shortened(vec![once(fan(10, 800)), once(fan(50, 2_500))]);
+        return shortened(vec![fan(10, 800), fan(50, 2_500)]);
     }
-    let shapes = [fan(10, 0), fan(50, 0), fan(200, 0)];
     let mut loads = Vec::new();
-    for shape in shapes {
+    for subscribers in [10, 50, 200] {
         for video_kbps in [150, 800, 2_500] {
-            let options = ForwardOptions { video_kbps, ..shape };
-            let is_main = options.subscribers == VIDEO.subscribers && video_kbps == VIDEO.video_kbps;
-            loads.push(Load {
-                options,
-                runs: if is_main { MAIN_RUNS } else { 1 },
-            });
+            let is_main = (subscribers, video_kbps) == (MAIN.subscribers, MAIN.video_kbps);
+            loads.push(if is_main { MAIN } else { fan(subscribers, video_kbps) });
         }
     }
-    loads.push(once(ForwardOptions { audio: true, ..VIDEO }));
+    loads.push(with_audio());
     loads
 }
 
 /// Of servers side by side.
 pub fn peers(quick: bool) -> Vec<Load> {
     if quick {
-        return shortened(vec![once(fan(10, 800))]);
+        return shortened(vec![fan(10, 800)]);
     }
-    vec![
-        once(fan(10, 800)),
-        once(fan(10, 2_500)),
-        once(fan(50, 800)),
-        Load {
-            options: VIDEO,
-            runs: MAIN_RUNS,
-        },
-        once(ForwardOptions { audio: true, ..VIDEO }),
-    ]
+    vec![fan(10, 800), fan(10, 2_500), fan(50, 800), MAIN, with_audio()]
 }
 
 fn shortened(mut loads: Vec<Load>) -> Vec<Load> {
     for load in &mut loads {
-        load.options.seconds = QUICK_SECONDS;
+        load.seconds = QUICK_SECONDS;
     }
     loads
 }
 
 impl Load {
+    pub fn options(&self) -> ForwardOptions {
+        ForwardOptions {
+            publishers: self.publishers,
+            subscribers: self.subscribers,
+            video_kbps: self.video_kbps,
+            seconds: self.seconds,
+            audio: self.audio,
+        }
+    }
+
     /// `1 → 50`.
     pub fn shape(&self) -> String {
-        format!("{} → {}", self.options.publishers, self.options.subscribers)
+        format!("{} → {}", self.publishers, self.subscribers)
     }
 
     /// `2,500 kbit/s`, with what else is sent.
     pub fn media(&self) -> String {
-        let audio = if self.options.audio { " + audio" } else { "" };
-        format!("{} kbit/s{audio}", thousands(self.options.video_kbps.into()))
+        let audio = if self.audio { " + audio" } else { "" };
+        format!("{} kbit/s{audio}", thousands(self.video_kbps.into()))
     }
 }
 
@@ -120,7 +124,7 @@ mod tests {
     #[test]
     fn the_main_load_is_in_both_benchmarks_and_runs_thrice() {
         for loads in [forward(false), peers(false)] {
-            let main: Vec<_> = loads.iter().filter(|load| load.runs == MAIN_RUNS).collect();
+            let main: Vec<_> = loads.iter().filter(|load| load.runs == MAIN.runs).collect();
             assert_eq!(main.len(), 1);
             assert_eq!(
                 (main[0].shape().as_str(), main[0].media().as_str()),

@@ -75,7 +75,7 @@ async fn run_forward(options: &BenchOptions) -> Result<()> {
     for load in load::forward(options.quick) {
         let mut reports = Vec::new();
         for _ in 0..load.runs {
-            reports.push(runner.run(TargetKind::Tianqiao, load.options).await?);
+            reports.push(runner.run(TargetKind::Tianqiao, &load).await?);
         }
         rows.push(runner.row(TargetKind::Tianqiao, &load, reports, &calibration)?);
     }
@@ -97,7 +97,7 @@ async fn run_peers(options: &BenchOptions) -> Result<()> {
     for load in load::peers(options.quick) {
         let mut reports = [Vec::new(), Vec::new()];
         for turn in alternation(load.runs) {
-            reports[turn].push(runner.run(peers[turn], load.options).await?);
+            reports[turn].push(runner.run(peers[turn], &load).await?);
         }
         let [ours, theirs] = reports;
         pairs.push((
@@ -171,13 +171,13 @@ impl Runner {
             calibration.floor_us()
         );
         for server in servers {
-            self.run(*server, load::warm_up()).await?;
+            self.run(*server, &load::warm_up()).await?;
         }
         Ok((machine, calibration))
     }
 
     /// One run with a fresh server.
-    async fn run(&self, server: TargetKind, options: ForwardOptions) -> Result<ForwardReport> {
+    async fn run(&self, server: TargetKind, load: &Load) -> Result<ForwardReport> {
         let side = &self.place.server;
         let target = TargetOptions {
             kind: server,
@@ -190,17 +190,17 @@ impl Runner {
             },
             ..Default::default()
         };
+        let options = load.options();
         let report = self
             .place
             .generator
             .run(async move || forward_on(&target, &options).await)
             .await;
-        let report = report.with_context(|| format!("{server:?} at {options:?}"))?;
+        let report = report.with_context(|| format!("{server:?} at {load:?}"))?;
         eprintln!(
-            "{server:?}: {} → {} at {} kbit/s: {:.2} µs/packet, {} of {} lost",
-            report.publishers,
-            report.subscribers,
-            report.video_kbps,
+            "{server:?}: {}, {}: {:.2} µs/packet, {} of {} lost",
+            load.shape(),
+            load.media(),
             report.server_cpu_us_per_packet.unwrap_or_default(),
             report.lost,
             report.expected
