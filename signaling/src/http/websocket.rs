@@ -16,6 +16,9 @@ use crate::session;
 
 /// Most messages fit; longer ones are read piece by piece.
 const READ_BUFFER: usize = 2 * 1024;
+/// A message that is too long by less than this is read to its end before it is refused: unread bytes would reset the
+/// connection, and the refusal would be lost with it.
+const READ_BEYOND_LIMIT: usize = 128 * 1024;
 
 pub async fn upgrade(
     State(app): State<Arc<App>>,
@@ -30,13 +33,13 @@ pub async fn upgrade(
     }
     let permit = app.websockets.clone().try_acquire_owned();
     let permit = permit.map_err(|_| Refusal::new(ErrorCode::Unavailable, "there are too many WebSockets"))?;
-    let limit = app.config.max_message_size.0;
+    let limit = app.config.max_message_size.0 + READ_BEYOND_LIMIT;
     Ok(upgrade
         .protocols([SUBPROTOCOL])
         .max_message_size(limit)
+        .max_frame_size(limit)
         // Held as long as the session lives, and 128 KiB by default.
         .read_buffer_size(READ_BUFFER)
-        .max_frame_size(limit)
         .on_upgrade(move |socket| async move {
             session::run(app, socket, ip).await;
             drop(permit);
