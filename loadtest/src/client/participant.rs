@@ -10,15 +10,16 @@ use tianqiao_protocol::{SlotTarget, SlotView, TrackDeclaration, TrackSource};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::driver::{MediaSession, MediaSink, bind_towards};
-use super::peer::{Peer, PeerConfig};
-use super::rtc_peer::RtcPeer;
+use super::clients::Clients;
+use super::peer::{MediaSink, Peer, PeerConfig};
 use super::sdp;
+use super::session::MediaSession;
 use super::signaling::{ByteCounts, Server, WebSocket};
 
 /// How a participant joins.
 #[derive(Clone, Debug, Default)]
 pub struct JoinConfig {
+    pub clients: Clients,
     pub peer: PeerConfig,
     /// Targets of the video slots; those without one are paused.
     pub targets: Vec<SlotTarget>,
@@ -53,19 +54,9 @@ pub struct Participant {
 }
 
 impl Participant {
-    /// Joins with the `rtc` crate's peer. The media connection comes up afterwards: see [`MediaSession::connected`].
+    /// Joins. The media connection comes up afterwards: see [`MediaSession::connected`].
     pub async fn join(server: &Server, token: &str, config: &JoinConfig, sink: Box<dyn MediaSink>) -> Result<Self> {
-        let peer = Box::new(RtcPeer::new(&config.peer, Instant::now())?);
-        Self::join_with(peer, server, token, config, sink).await
-    }
-
-    pub async fn join_with(
-        mut peer: Box<dyn Peer>,
-        server: &Server,
-        token: &str,
-        config: &JoinConfig,
-        sink: Box<dyn MediaSink>,
-    ) -> Result<Self> {
+        let mut peer = config.clients.peer(&config.peer)?;
         let offer = peer.offer(Instant::now())?;
         let (tracks, slot_mids) = declare(&offer, &config.peer);
         let views = views(&slot_mids, &config.targets, config.height);
@@ -89,7 +80,7 @@ impl Participant {
             websocket_sent: bytes.sent.load(Ordering::Relaxed),
             websocket_received: bytes.received.load(Ordering::Relaxed),
         };
-        let media = connect_media(peer, &joined.sdp, sink).await?;
+        let media = config.clients.connect(peer, &joined.sdp, sink)?;
         let (signaling, messages) = Signaling::spawn(websocket);
         let server = server.clone();
         Ok(Self {
@@ -224,26 +215,9 @@ fn views(mids: &[String], targets: &[SlotTarget], height: u16) -> Vec<SlotView> 
     mids.iter().zip(targets).map(view).collect()
 }
 
-/// Takes the answer and begins ICE towards its first UDP candidate.
-pub async fn connect_media(mut peer: Box<dyn Peer>, answer: &str, sink: Box<dyn MediaSink>) -> Result<MediaSession> {
-    let remote = sdp::first_udp_candidate(answer).context("the answer has no UDP candidate")?;
-    let socket = bind_towards(remote).await?;
-    peer.set_answer(Instant::now(), answer)?;
-    peer.set_local_addr(socket.local_addr()?)?;
-    Ok(MediaSession::spawn(peer, socket, sink))
-}
-
-/// Takes an offer and begins ICE towards its first UDP candidate; the answer is for the server.
-pub async fn connect_offered(
-    mut peer: Box<dyn Peer>,
-    offer: &str,
-    sink: Box<dyn MediaSink>,
-) -> Result<(MediaSession, String)> {
-    let remote = sdp::first_udp_candidate(offer).context("the offer has no UDP candidate")?;
-    let socket = bind_towards(remote).await?;
-    let answer = peer.accept_offer(Instant::now(), offer)?;
-    peer.set_local_addr(socket.local_addr()?)?;
-    Ok((MediaSession::spawn(peer, socket, sink), answer))
+/// Takes the answer and begins ICE towards its first UDP candidate, with a tokio task of its own.
+pub async fn connect_media(peer: Box<dyn Peer>, answer: &str, sink: Box<dyn MediaSink>) -> Result<MediaSession> {
+    Clients::Webrtc.connect(peer, answer, sink)
 }
 
 enum Outgoing {

@@ -1,12 +1,10 @@
 //! One participant's media as a state machine without sockets or clock: what a participant needs of
-//! a WebRTC implementation. [`super::rtc_peer::RtcPeer`] is the one over the `rtc` crate; a cheaper
-//! kind of client goes beside it.
+//! a WebRTC implementation. [`super::rtc_peer::RtcPeer`] is the one over the `rtc` crate.
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
 use anyhow::Result;
-use bytes::{Bytes, BytesMut};
 use tianqiao_protocol::MediaKind;
 
 /// What a peer sends and how many slots it offers. The media sections of the offer come in this
@@ -39,20 +37,20 @@ pub struct SendStream {
 }
 
 /// An RTP packet to send.
-#[derive(Clone, Debug)]
-pub struct OutgoingRtp {
+#[derive(Clone, Copy, Debug)]
+pub struct OutgoingRtp<'a> {
     pub stream: SendStream,
     pub sequence_number: u16,
     pub timestamp: u32,
     pub marker: bool,
     /// RFC 6464 level in −dBov with voice activity; sent where the extension was negotiated.
     pub audio_level: Option<u8>,
-    pub payload: Bytes,
+    pub payload: &'a [u8],
 }
 
 /// An RTP packet that came in; a retransmission looks like the packet that it repairs.
-#[derive(Clone, Debug)]
-pub struct ReceivedRtp {
+#[derive(Clone, Copy, Debug)]
+pub struct ReceivedRtp<'a> {
     /// When its datagram was read from the socket.
     pub at: Instant,
     pub ssrc: u32,
@@ -62,7 +60,20 @@ pub struct ReceivedRtp {
     pub sequence_number: u16,
     pub timestamp: u32,
     pub marker: bool,
-    pub payload: Bytes,
+    pub payload: &'a [u8],
+}
+
+/// Takes what a peer receives, on the thread of its connection.
+pub trait MediaSink: Send {
+    fn on_rtp(&mut self, packet: ReceivedRtp<'_>);
+    fn on_keyframe_request(&mut self, _ssrc: u32) {}
+}
+
+/// Takes nothing.
+pub struct NoSink;
+
+impl MediaSink for NoSink {
+    fn on_rtp(&mut self, _packet: ReceivedRtp<'_>) {}
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,13 +86,13 @@ pub enum PeerEvent {
     KeyframeRequested { ssrc: u32 },
 }
 
-#[derive(Debug)]
-pub struct Transmit {
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
     pub to: SocketAddr,
-    pub data: BytesMut,
+    pub data: &'a [u8],
 }
 
-/// Every input is followed by draining `poll_transmit`, `poll_rtp` and `poll_event`.
+/// Every input is followed by draining `poll_transmit` and `poll_event`.
 pub trait Peer: Send {
     /// A new SDP offer, also for a running connection.
     fn offer(&mut self, now: Instant) -> Result<String>;
@@ -98,14 +109,14 @@ pub trait Peer: Send {
     /// The streams that the answer accepted, microphone first.
     fn send_streams(&mut self) -> Vec<SendStream>;
 
-    fn handle_datagram(&mut self, now: Instant, from: SocketAddr, data: &[u8]);
+    /// `data` is decrypted in place; `sink` takes the RTP packet in it.
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddr, data: &mut [u8], sink: &mut dyn MediaSink);
     fn handle_timeout(&mut self, now: Instant);
     fn poll_timeout(&mut self) -> Option<Instant>;
-    fn poll_transmit(&mut self) -> Option<Transmit>;
-    fn poll_rtp(&mut self) -> Option<ReceivedRtp>;
+    fn poll_transmit(&mut self) -> Option<Transmit<'_>>;
     fn poll_event(&mut self) -> Option<PeerEvent>;
 
-    fn send_rtp(&mut self, now: Instant, packet: OutgoingRtp) -> Result<()>;
+    fn send_rtp(&mut self, now: Instant, packet: OutgoingRtp<'_>) -> Result<()>;
     /// Sends a PLI (RFC 4585, section 6.3.1) for a received stream.
     fn request_keyframe(&mut self, now: Instant, ssrc: u32) -> Result<()>;
     /// Sends a generic NACK (RFC 4585, section 6.2.1) for packets of a received stream.

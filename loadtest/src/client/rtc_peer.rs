@@ -34,7 +34,9 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use tianqiao_protocol::MediaKind;
 
 use super::keyframe_requests::{KeyframeRequests, Requests};
-use super::peer::{OutgoingRtp, Peer, PeerConfig, PeerEvent, ReceivedRtp, SendStream, SrtpProfile, Transmit};
+use super::peer::{
+    MediaSink, OutgoingRtp, Peer, PeerConfig, PeerEvent, ReceivedRtp, SendStream, SrtpProfile, Transmit,
+};
 
 const AUDIO_LEVEL_URI: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 const OPUS: u8 = 111;
@@ -49,6 +51,8 @@ pub struct RtcPeer {
     senders: Vec<Sender>,
     requests: Requests,
     events: VecDeque<PeerEvent>,
+    /// What `poll_transmit` lent last.
+    sending: BytesMut,
 }
 
 struct Sender {
@@ -89,6 +93,7 @@ impl RtcPeer {
             senders: Vec::new(),
             requests,
             events: VecDeque::new(),
+            sending: BytesMut::new(),
         };
         if config.microphone {
             peer.add_sender(MediaKind::Audio)?;
@@ -158,6 +163,24 @@ impl RtcPeer {
                     _ => {}
                 }
             }
+        }
+    }
+
+    fn pump_rtp(&mut self, sink: &mut dyn MediaSink) {
+        while let Some(tagged) = self.connection.poll_media_read() {
+            let RTCMessage::RtpPacket(_, packet) = tagged.message else {
+                continue;
+            };
+            sink.on_rtp(ReceivedRtp {
+                at: tagged.now,
+                ssrc: packet.header.ssrc,
+                csrc: packet.header.csrc.first().copied(),
+                payload_type: packet.header.payload_type,
+                sequence_number: packet.header.sequence_number,
+                timestamp: packet.header.timestamp,
+                marker: packet.header.marker,
+                payload: &packet.payload,
+            });
         }
     }
 
@@ -269,7 +292,7 @@ impl Peer for RtcPeer {
         self.senders.iter().map(|sender| sender.stream).collect()
     }
 
-    fn handle_datagram(&mut self, now: Instant, from: SocketAddr, data: &[u8]) {
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddr, data: &mut [u8], sink: &mut dyn MediaSink) {
         let Some(local_addr) = self.local_addr else { return };
         let transport = TransportContext {
             local_addr,
@@ -282,7 +305,7 @@ impl Peer for RtcPeer {
         let _ = self.connection.handle_read(TaggedBytesMut {
             now,
             transport,
-            message: BytesMut::from(data),
+            message: BytesMut::from(&*data),
         });
         if is_dtls {
             // The keys of SRTP are taken over with the event, and the next datagram may need them.
@@ -291,6 +314,7 @@ impl Peer for RtcPeer {
                 self.events.push_back(PeerEvent::Closed);
             }
         }
+        self.pump_rtp(sink);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -301,30 +325,13 @@ impl Peer for RtcPeer {
         self.connection.poll_timeout()
     }
 
-    fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.connection.poll_write().map(|message| Transmit {
-            to: message.transport.peer_addr,
-            data: message.message,
+    fn poll_transmit(&mut self) -> Option<Transmit<'_>> {
+        let tagged = self.connection.poll_write()?;
+        self.sending = tagged.message;
+        Some(Transmit {
+            to: tagged.transport.peer_addr,
+            data: &self.sending,
         })
-    }
-
-    fn poll_rtp(&mut self) -> Option<ReceivedRtp> {
-        while let Some(tagged) = self.connection.poll_media_read() {
-            let RTCMessage::RtpPacket(_, packet) = tagged.message else {
-                continue;
-            };
-            return Some(ReceivedRtp {
-                at: tagged.now,
-                ssrc: packet.header.ssrc,
-                csrc: packet.header.csrc.first().copied(),
-                payload_type: packet.header.payload_type,
-                sequence_number: packet.header.sequence_number,
-                timestamp: packet.header.timestamp,
-                marker: packet.header.marker,
-                payload: packet.payload,
-            });
-        }
-        None
     }
 
     fn poll_event(&mut self) -> Option<PeerEvent> {
@@ -336,7 +343,7 @@ impl Peer for RtcPeer {
         self.events.pop_front()
     }
 
-    fn send_rtp(&mut self, now: Instant, packet: OutgoingRtp) -> Result<()> {
+    fn send_rtp(&mut self, now: Instant, packet: OutgoingRtp<'_>) -> Result<()> {
         let level_id = self
             .senders
             .iter()
@@ -358,7 +365,7 @@ impl Peer for RtcPeer {
             String::new(),
             rtp::Packet {
                 header,
-                payload: packet.payload,
+                payload: Bytes::copy_from_slice(packet.payload),
             },
         );
         Ok(self.connection.handle_write(TaggedRTCMessage { now, message })?)

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tianqiao_protocol::MediaKind;
 
-use super::{Mark, MediaSource, STAMP_LEN, Stamp, TrackWindow, nanos_since_epoch};
+use super::{Mark, MediaSource, Stamp, TrackWindow, nanos_since_epoch};
 use crate::client::peer::{OutgoingRtp, SendStream};
 
 const PACKET: Duration = Duration::from_millis(20);
@@ -26,6 +25,7 @@ pub struct AudioSource {
     seq: u64,
     first_sequence_number: u16,
     first_timestamp: u32,
+    payload: [u8; PAYLOAD],
 }
 
 impl AudioSource {
@@ -38,21 +38,25 @@ impl AudioSource {
             seq: 0,
             first_sequence_number: rand::random(),
             first_timestamp: rand::random(),
+            payload: unstamped(),
         }
     }
 
-    fn payload(&self, now: Instant) -> Bytes {
-        let mut payload = Vec::with_capacity(PAYLOAD);
-        payload.push(TOC);
-        payload.resize(PAYLOAD - STAMP_LEN, 0x55);
-        Stamp {
+    fn stamp(&mut self, now: Instant) {
+        let stamp = Stamp {
             track: self.window.track,
             seq: self.seq,
             sent: nanos_since_epoch(now),
-        }
-        .write(&mut payload);
-        payload.into()
+        };
+        stamp.write(&mut self.payload);
     }
+}
+
+/// A packet but for its stamp.
+fn unstamped() -> [u8; PAYLOAD] {
+    let mut payload = [0x55; PAYLOAD];
+    payload[0] = TOC;
+    payload
 }
 
 impl MediaSource for AudioSource {
@@ -64,18 +68,19 @@ impl MediaSource for AudioSource {
         self.next_packet
     }
 
-    fn handle_timeout(&mut self, now: Instant, stream: SendStream, packets: &mut Vec<OutgoingRtp>) {
+    fn handle_timeout(&mut self, now: Instant, stream: SendStream, send: &mut dyn FnMut(OutgoingRtp<'_>)) {
         if now.saturating_duration_since(self.next_packet) > MAX_BACKLOG {
             self.next_packet = now;
         }
         while self.next_packet <= now {
-            packets.push(OutgoingRtp {
+            self.stamp(now);
+            send(OutgoingRtp {
                 stream,
                 sequence_number: self.first_sequence_number.wrapping_add(self.seq as u16),
                 timestamp: self.first_timestamp.wrapping_add((self.seq as u32).wrapping_mul(TICKS)),
                 marker: self.seq == 0,
                 audio_level: Some(self.level),
-                payload: self.payload(now),
+                payload: &self.payload,
             });
             self.seq += 1;
             self.next_packet += PACKET;
@@ -104,11 +109,13 @@ mod tests {
         };
         let mut packets = Vec::new();
         for due in 0..50 {
-            source.handle_timeout(start + PACKET * due, stream, &mut packets);
+            source.handle_timeout(start + PACKET * due, stream, &mut |packet| {
+                assert_eq!(packet.audio_level, Some(30));
+                packets.push((packet.timestamp, Stamp::read(packet.payload).unwrap().seq));
+            });
         }
         assert_eq!(packets.len(), 50);
-        assert_eq!(packets[49].timestamp.wrapping_sub(packets[0].timestamp), 49 * TICKS);
-        assert_eq!(Stamp::read(&packets[49].payload).unwrap().seq, 49);
-        assert!(packets.iter().all(|packet| packet.audio_level == Some(30)));
+        assert_eq!(packets[49].0.wrapping_sub(packets[0].0), 49 * TICKS);
+        assert_eq!(packets[49].1, 49);
     }
 }

@@ -21,8 +21,8 @@ pub trait MediaSource: Send {
     fn kind(&self) -> MediaKind;
     /// When the next packets are due.
     fn poll_timeout(&self) -> Instant;
-    /// Appends what is due at `now`.
-    fn handle_timeout(&mut self, now: Instant, stream: SendStream, packets: &mut Vec<OutgoingRtp>);
+    /// Gives what is due at `now` to `send`, packet by packet.
+    fn handle_timeout(&mut self, now: Instant, stream: SendStream, send: &mut dyn FnMut(OutgoingRtp<'_>));
     fn on_keyframe_request(&mut self);
     /// Begins or ends the measured window with the next packet.
     fn mark(&mut self, mark: Mark);

@@ -17,11 +17,15 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    pub fn write(self, payload: &mut Vec<u8>) {
-        payload.extend_from_slice(&MAGIC.to_be_bytes());
-        payload.extend_from_slice(&u32::from(self.track).to_be_bytes());
-        payload.extend_from_slice(&self.seq.to_be_bytes());
-        payload.extend_from_slice(&self.sent.to_be_bytes());
+    /// Overwrites the end of `payload`; does nothing where it is too short.
+    pub fn write(self, payload: &mut [u8]) {
+        let Some(stamp) = payload.last_chunk_mut::<STAMP_LEN>() else {
+            return;
+        };
+        stamp[..4].copy_from_slice(&MAGIC.to_be_bytes());
+        stamp[4..8].copy_from_slice(&u32::from(self.track).to_be_bytes());
+        stamp[8..16].copy_from_slice(&self.seq.to_be_bytes());
+        stamp[16..].copy_from_slice(&self.sent.to_be_bytes());
     }
 
     /// `None` for a payload that is not ours.
@@ -55,9 +59,9 @@ mod tests {
             seq: 1 << 40,
             sent: 123_456_789_012,
         };
-        let mut payload = vec![1, 2, 3];
+        let mut payload = vec![1; 3 + STAMP_LEN];
         stamp.write(&mut payload);
-        assert_eq!(payload.len(), 3 + STAMP_LEN);
+        assert_eq!(payload[..3], [1; 3]);
         assert_eq!(Stamp::read(&payload), Some(stamp));
         assert_eq!(Stamp::read(&payload[..STAMP_LEN]), None);
         assert_eq!(Stamp::read(&[0; 10]), None);

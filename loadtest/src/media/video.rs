@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tianqiao_protocol::MediaKind;
 
 use super::{Mark, MediaSource, STAMP_LEN, Stamp, TrackWindow, nanos_since_epoch};
@@ -14,6 +13,7 @@ const MAX_PAYLOAD: usize = 1100;
 /// Descriptor with a 15-bit picture id, TL0PICIDX and TID.
 const DESCRIPTOR_LEN: usize = 6;
 const KEYFRAME_HEADER_LEN: usize = 10;
+const FILLING: u8 = 0xaa;
 const MIN_PAYLOAD: usize = DESCRIPTOR_LEN + KEYFRAME_HEADER_LEN + STAMP_LEN;
 /// A source that is later than this begins anew instead of sending the backlog at once.
 const MAX_BACKLOG: Duration = Duration::from_millis(500);
@@ -56,6 +56,8 @@ pub struct VideoSource {
     tl0_pic_idx: u8,
     first_sequence_number: u16,
     first_timestamp: u32,
+    /// The packet that is being made; its filling stays.
+    payload: Vec<u8>,
 }
 
 impl VideoSource {
@@ -71,27 +73,25 @@ impl VideoSource {
             tl0_pic_idx: 0,
             first_sequence_number: rand::random(),
             first_timestamp: rand::random(),
+            payload: vec![FILLING; format.packets().1],
         }
     }
 
-    fn payload(&self, now: Instant, keyframe: bool, first: bool, size: usize) -> Bytes {
-        let picture_id = (self.frame as u16) & 0x7fff;
-        let mut payload = Vec::with_capacity(size);
-        payload.push(if first { 0x90 } else { 0x80 });
-        payload.push(0xe0);
-        payload.extend_from_slice(&(0x8000 | picture_id).to_be_bytes());
-        payload.extend_from_slice(&[self.tl0_pic_idx, 0]);
-        if first {
-            payload.extend_from_slice(&frame_header(keyframe, self.format.width, self.format.height));
-        }
-        payload.resize(size - STAMP_LEN, 0xaa);
-        Stamp {
+    fn write_payload(&mut self, now: Instant, keyframe: bool, first: bool) {
+        let [high, low] = (0x8000 | (self.frame as u16)).to_be_bytes();
+        let descriptor = [if first { 0x90 } else { 0x80 }, 0xe0, high, low, self.tl0_pic_idx, 0];
+        let header = match first {
+            true => frame_header(keyframe, self.format.width, self.format.height),
+            false => [FILLING; KEYFRAME_HEADER_LEN],
+        };
+        self.payload[..DESCRIPTOR_LEN].copy_from_slice(&descriptor);
+        self.payload[DESCRIPTOR_LEN..][..KEYFRAME_HEADER_LEN].copy_from_slice(&header);
+        let stamp = Stamp {
             track: self.window.track,
             seq: self.seq,
             sent: nanos_since_epoch(now),
-        }
-        .write(&mut payload);
-        payload.into()
+        };
+        stamp.write(&mut self.payload);
     }
 }
 
@@ -104,9 +104,9 @@ impl MediaSource for VideoSource {
         self.next_frame
     }
 
-    fn handle_timeout(&mut self, now: Instant, stream: SendStream, packets: &mut Vec<OutgoingRtp>) {
+    fn handle_timeout(&mut self, now: Instant, stream: SendStream, send: &mut dyn FnMut(OutgoingRtp<'_>)) {
         let interval = Duration::from_secs(1) / self.format.frames_per_second;
-        let (count, size) = self.format.packets();
+        let (count, _) = self.format.packets();
         if now.saturating_duration_since(self.next_frame) > MAX_BACKLOG {
             self.next_frame = now;
         }
@@ -115,13 +115,14 @@ impl MediaSource for VideoSource {
             self.tl0_pic_idx = self.tl0_pic_idx.wrapping_add(1);
             let ticks = self.frame * 90_000 / u64::from(self.format.frames_per_second);
             for index in 0..count {
-                packets.push(OutgoingRtp {
+                self.write_payload(now, keyframe, index == 0);
+                send(OutgoingRtp {
                     stream,
                     sequence_number: self.first_sequence_number.wrapping_add(self.seq as u16),
                     timestamp: self.first_timestamp.wrapping_add(ticks as u32),
                     marker: index + 1 == count,
                     audio_level: None,
-                    payload: self.payload(now, keyframe, index == 0, size),
+                    payload: &self.payload,
                 });
                 self.seq += 1;
             }
@@ -142,7 +143,7 @@ impl MediaSource for VideoSource {
 /// Frame tag and, in a key frame, start code and dimensions (RFC 6386, section 9.1); padded to one
 /// length so that all packets are of equal size.
 fn frame_header(keyframe: bool, width: u16, height: u16) -> [u8; KEYFRAME_HEADER_LEN] {
-    let mut header = [0xaa; KEYFRAME_HEADER_LEN];
+    let mut header = [FILLING; KEYFRAME_HEADER_LEN];
     header[0] = if keyframe { 0x10 } else { 0x11 };
     if keyframe {
         header[3..6].copy_from_slice(&[0x9d, 0x01, 0x2a]);
@@ -182,28 +183,29 @@ mod tests {
         }
     }
 
+    /// Timestamp, marker and payload of what is due.
+    fn due(source: &mut VideoSource, now: Instant) -> Vec<(u32, bool, Vec<u8>)> {
+        let mut packets = Vec::new();
+        source.handle_timeout(now, STREAM, &mut |packet| {
+            packets.push((packet.timestamp, packet.marker, packet.payload.to_vec()));
+        });
+        packets
+    }
+
     #[test]
     fn frames_come_by_the_clock_and_begin_with_a_key_frame() {
         let start = Instant::now();
         let window = TrackWindow::new(3, MediaKind::Video);
         let mut source = VideoSource::new(VideoFormat::default(), window, start);
-        let mut packets = Vec::new();
-        source.handle_timeout(start + Duration::from_millis(100), STREAM, &mut packets);
+        let packets = due(&mut source, start + Duration::from_millis(100));
         assert_eq!(packets.len(), 40);
-        let keys: Vec<_> = packets
-            .iter()
-            .map(|packet| is_keyframe_start(&packet.payload))
-            .collect();
+        let keys: Vec<_> = packets.iter().map(|(.., payload)| is_keyframe_start(payload)).collect();
         assert_eq!(keys.iter().position(|key| *key), Some(0));
         assert_eq!(keys.iter().filter(|key| **key).count(), 1);
-        assert_eq!(packets.iter().filter(|packet| packet.marker).count(), 4);
-        assert_eq!(packets[10].timestamp.wrapping_sub(packets[0].timestamp), 3000);
-        assert!(
-            packets
-                .iter()
-                .all(|packet| packet.payload.len() == packets[0].payload.len())
-        );
-        let last = Stamp::read(&packets[39].payload).unwrap();
+        assert_eq!(packets.iter().filter(|(_, marker, _)| *marker).count(), 4);
+        assert_eq!(packets[10].0.wrapping_sub(packets[0].0), 3000);
+        assert!(packets.iter().all(|(.., payload)| payload.len() == packets[0].2.len()));
+        let last = Stamp::read(&packets[39].2).unwrap();
         assert_eq!((last.track, last.seq), (3, 39));
         assert_eq!(source.poll_timeout(), start + Duration::from_secs(1) / 30 * 4);
     }
@@ -212,11 +214,9 @@ mod tests {
     fn a_keyframe_request_is_answered_by_the_next_frame() {
         let start = Instant::now();
         let mut source = VideoSource::new(VideoFormat::default(), TrackWindow::new(0, MediaKind::Video), start);
-        let mut packets = Vec::new();
-        source.handle_timeout(start, STREAM, &mut packets);
+        due(&mut source, start);
         source.on_keyframe_request();
-        packets.clear();
-        source.handle_timeout(source.poll_timeout(), STREAM, &mut packets);
-        assert!(is_keyframe_start(&packets[0].payload));
+        let next = source.poll_timeout();
+        assert!(is_keyframe_start(&due(&mut source, next)[0].2));
     }
 }

@@ -117,6 +117,7 @@ async fn cycle(meeting: &Meeting, resident: &Participant, index: usize) -> Resul
         peer,
         targets: vec![camera],
         height: 720,
+        ..Default::default()
     };
     let token = meeting.token(&format!("Passer-by {index}")).await?;
     let (sink, mut received) = first_packet();
@@ -159,7 +160,7 @@ fn first_packet() -> (Box<dyn MediaSink>, mpsc::UnboundedReceiver<()>) {
 }
 
 impl MediaSink for FirstPacket {
-    fn on_rtp(&mut self, _packet: ReceivedRtp) {
+    fn on_rtp(&mut self, _packet: ReceivedRtp<'_>) {
         if let Some(sender) = self.0.take() {
             let _ = sender.send(());
         }

@@ -10,7 +10,7 @@ use tianqiao_protocol::MediaKind;
 use crate::client::{MediaSink, NoSink, PeerConfig};
 use crate::cpus::CpuList;
 use crate::media::{AudioSource, Mark, MediaSource, TrackWindow, VideoFormat, VideoSource};
-use crate::meter::Meters;
+use crate::meter::{Meters, Subscription};
 use crate::process_stats::CpuSnapshot;
 use crate::report::{ForwardReport, KindCounts, Latency};
 use crate::target::{Member, MemberConfig, Room, Target};
@@ -46,13 +46,7 @@ pub async fn run(target: &Target, options: &ForwardOptions) -> Result<ForwardRep
     } else {
         vec![]
     };
-    let count_audio = options.publishers <= AUDIO_SLOTS;
-    let counted = video
-        .iter()
-        .chain(audio.iter().filter(|_| count_audio))
-        .cloned()
-        .collect();
-    let meters = Meters::new(counted);
+    let meters = Meters::new(video.iter().chain(&audio).cloned().collect());
 
     let room = target.room().await?;
     let publishers = join_publishers(&room, options).await?;
@@ -145,12 +139,26 @@ async fn join_subscribers(
         video_slots: publishers.len(),
         ..Default::default()
     };
+    let count = publishers.len() as u16;
+    let mut subscription = Subscription {
+        expected: (0..count).collect(),
+        unjudged: vec![],
+    };
+    match publishers.len() {
+        _ if !options.audio => {}
+        0..=AUDIO_SLOTS => subscription.expected.extend(count..2 * count),
+        _ => subscription.unjudged.extend(count..2 * count),
+    }
     let config = MemberConfig {
         peer,
         watch: publishers.iter().filter_map(Member::feed).cloned().collect(),
         height: VideoFormat::default().height,
+        ..Default::default()
     };
-    join_all(room, "Subscriber", options.subscribers, &config, || meters.sink()).await
+    join_all(room, "Subscriber", options.subscribers, &config, || {
+        meters.sink(&subscription)
+    })
+    .await
 }
 
 /// Joins `count` participants, some at a time, and waits for their media connections.

@@ -4,19 +4,20 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::client::participant::{connect_media, connect_offered};
-use crate::client::{MediaSession, MediaSink, Peer, PeerConfig, RtcPeer};
+use crate::client::{Clients, MediaSession, MediaSink, Peer, PeerConfig};
 
 /// A peer whose offer waits for its answer.
 pub struct Offering {
+    clients: Clients,
     peer: Box<dyn Peer>,
     offer: String,
 }
 
-pub fn offer(config: &PeerConfig) -> Result<Offering> {
-    let mut peer = new_peer(config)?;
+pub fn offer(clients: &Clients, config: &PeerConfig) -> Result<Offering> {
+    let mut peer = clients.peer(config)?;
     let offer = peer.offer(Instant::now())?;
-    Ok(Offering { peer, offer })
+    let clients = clients.clone();
+    Ok(Offering { clients, peer, offer })
 }
 
 impl Offering {
@@ -25,16 +26,12 @@ impl Offering {
     }
 
     /// Takes the answer and begins ICE.
-    pub async fn connect(self, answer: &str, sink: Box<dyn MediaSink>) -> Result<MediaSession> {
-        connect_media(self.peer, answer, sink).await
+    pub fn connect(self, answer: &str, sink: Box<dyn MediaSink>) -> Result<MediaSession> {
+        self.clients.connect(self.peer, answer, sink)
     }
 }
 
 /// Takes a server's offer and begins ICE; the answer is for the server.
-pub async fn accept(offer: &str, sink: Box<dyn MediaSink>) -> Result<(MediaSession, String)> {
-    connect_offered(new_peer(&PeerConfig::default())?, offer, sink).await
-}
-
-fn new_peer(config: &PeerConfig) -> Result<Box<dyn Peer>> {
-    Ok(Box::new(RtcPeer::new(config, Instant::now())?))
+pub fn accept(clients: &Clients, offer: &str, sink: Box<dyn MediaSink>) -> Result<(MediaSession, String)> {
+    clients.accept(clients.peer(&PeerConfig::default())?, offer, sink)
 }

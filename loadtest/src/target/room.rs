@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::janus::{JanusMember, JanusRoom};
 use super::tianqiao::{Meeting, MeetingMember};
 use super::whip::{WhipMember, WhipRoom};
-use crate::client::{MediaSession, MediaSink, PeerConfig};
+use crate::client::{Clients, MediaSession, MediaSink, PeerConfig};
 use crate::media::{Mark, MediaSource};
 
 /// What names a publisher to those who watch it, in the words of its server.
@@ -17,6 +17,7 @@ pub struct Feed(pub String);
 /// What a member sends and receives.
 #[derive(Clone, Debug, Default)]
 pub struct MemberConfig {
+    pub clients: Clients,
     /// Slots are for the servers that have them; elsewhere a member receives what it watches.
     pub peer: PeerConfig,
     /// Whom it receives from the start.

@@ -14,7 +14,7 @@ impl SharedSink {
 }
 
 impl MediaSink for SharedSink {
-    fn on_rtp(&mut self, packet: ReceivedRtp) {
+    fn on_rtp(&mut self, packet: ReceivedRtp<'_>) {
         self.0.lock().expect("no sink panics").on_rtp(packet);
     }
 

@@ -51,6 +51,7 @@ impl Meeting {
     pub async fn join(&self, name: &str, config: &MemberConfig, sink: Box<dyn MediaSink>) -> Result<MeetingMember> {
         let token = self.token(name).await?;
         let join = JoinConfig {
+            clients: config.clients.clone(),
             peer: config.peer.clone(),
             targets: cameras(&config.watch),
             height: config.height,

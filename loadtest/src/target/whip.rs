@@ -11,7 +11,7 @@ use url::Url;
 use super::media;
 use super::room::{Feed, MemberConfig};
 use super::shared_sink::SharedSink;
-use crate::client::{MediaSession, MediaSink, NoSink, PeerConfig, tls};
+use crate::client::{Clients, MediaSession, MediaSink, NoSink, PeerConfig, tls};
 
 #[derive(Args, Clone, Debug, Default)]
 pub struct WhipOptions {
@@ -86,6 +86,7 @@ impl WhipRoom {
         let begin = Instant::now();
         let mut member = WhipMember {
             endpoints: self.endpoints.clone(),
+            clients: config.clients.clone(),
             sink: SharedSink::new(sink),
             receives_audio: config.peer.audio_slots > 0,
             feed: None,
@@ -96,7 +97,10 @@ impl WhipRoom {
         if config.peer.camera || config.peer.microphone {
             let feed = Feed(self.publishers.fetch_add(1, Ordering::Relaxed).to_string());
             let url = fill(&self.endpoints.whip_url, self.endpoints.room, &feed)?;
-            let session = self.endpoints.open(url, &config.sending(), Box::new(NoSink)).await?;
+            let session = self
+                .endpoints
+                .open(url, &config.clients, &config.sending(), Box::new(NoSink))
+                .await?;
             member.publishing = Some(session);
             member.feed = Some(feed);
         }
@@ -108,6 +112,7 @@ impl WhipRoom {
 
 pub struct WhipMember {
     endpoints: Endpoints,
+    clients: Clients,
     sink: SharedSink,
     receives_audio: bool,
     feed: Option<Feed>,
@@ -134,7 +139,10 @@ impl WhipMember {
         };
         for feed in feeds {
             let url = fill(&self.endpoints.whep_url, self.endpoints.room, feed)?;
-            let session = self.endpoints.open(url, &peer, Box::new(self.sink.clone())).await?;
+            let session = self
+                .endpoints
+                .open(url, &self.clients, &peer, Box::new(self.sink.clone()))
+                .await?;
             self.watching.push(session);
         }
         Ok(())
@@ -161,8 +169,8 @@ struct Session {
 }
 
 impl Endpoints {
-    async fn open(&self, url: Url, peer: &PeerConfig, sink: Box<dyn MediaSink>) -> Result<Session> {
-        let offering = media::offer(peer)?;
+    async fn open(&self, url: Url, clients: &Clients, peer: &PeerConfig, sink: Box<dyn MediaSink>) -> Result<Session> {
+        let offering = media::offer(clients, peer)?;
         let mut request = self
             .http
             .post(url.clone())
@@ -178,7 +186,7 @@ impl Endpoints {
             bail!("{url} answers with {status}: {answer}");
         }
         let location = location.with_context(|| format!("{url} names no Location of the session"))?;
-        let media = offering.connect(&answer, sink).await?;
+        let media = offering.connect(&answer, sink)?;
         Ok(Session { media, location })
     }
 

@@ -14,6 +14,7 @@ fn both_ways(srtp: SrtpProfile) -> PeerConfig {
         video_slots: 2,
         repair: true,
         srtp,
+        ..Default::default()
     }
 }
 

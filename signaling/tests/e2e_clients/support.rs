@@ -70,6 +70,7 @@ impl Meeting {
             peer,
             targets,
             height: 720,
+            ..Default::default()
         };
         let participant = Participant::join(&self.server, &token, &config, sink)
             .await
@@ -106,8 +107,18 @@ pub struct Client {
 
 #[derive(Debug)]
 pub enum Received {
-    Rtp(ReceivedRtp),
+    Rtp(Packet),
     KeyframeRequest,
+}
+
+/// An RTP packet as the client's sink was shown it.
+#[derive(Debug)]
+pub struct Packet {
+    pub ssrc: u32,
+    pub csrc: Option<u32>,
+    pub sequence_number: u16,
+    pub timestamp: u32,
+    pub payload: Vec<u8>,
 }
 
 impl Client {
@@ -154,7 +165,7 @@ impl Client {
     }
 
     /// The next RTP packet that `wanted` takes, with its stamp.
-    pub async fn rtp(&mut self, mut wanted: impl FnMut(&ReceivedRtp, Stamp) -> bool) -> (ReceivedRtp, Stamp) {
+    pub async fn rtp(&mut self, mut wanted: impl FnMut(&Packet, Stamp) -> bool) -> (Packet, Stamp) {
         let find = async {
             loop {
                 let Received::Rtp(packet) = self.received.recv().await.expect("media goes on") else {
@@ -213,7 +224,14 @@ impl ChannelSink {
 }
 
 impl MediaSink for ChannelSink {
-    fn on_rtp(&mut self, packet: ReceivedRtp) {
+    fn on_rtp(&mut self, packet: ReceivedRtp<'_>) {
+        let packet = Packet {
+            ssrc: packet.ssrc,
+            csrc: packet.csrc,
+            sequence_number: packet.sequence_number,
+            timestamp: packet.timestamp,
+            payload: packet.payload.to_vec(),
+        };
         let _ = self.0.send(Received::Rtp(packet));
     }
 

@@ -175,8 +175,7 @@ async fn send_video(track: Arc<TrackLocalStaticRTP>, ssrc: u32) {
         if frame % 30 == 0 {
             source.on_keyframe_request();
         }
-        source.handle_timeout(Instant::now(), stream, &mut packets);
-        for packet in packets.drain(..) {
+        source.handle_timeout(Instant::now(), stream, &mut |packet| {
             let header = rtp::Header {
                 version: 2,
                 marker: packet.marker,
@@ -186,13 +185,11 @@ async fn send_video(track: Arc<TrackLocalStaticRTP>, ssrc: u32) {
                 ssrc,
                 ..Default::default()
             };
-            track
-                .write_rtp(rtp::Packet {
-                    header,
-                    payload: packet.payload,
-                })
-                .await
-                .unwrap();
+            let payload = packet.payload.to_vec().into();
+            packets.push(rtp::Packet { header, payload });
+        });
+        for packet in packets.drain(..) {
+            track.write_rtp(packet).await.unwrap();
         }
     }
 }

@@ -14,7 +14,7 @@ use self::message::{Jsep, JsepKind};
 use self::session::Session;
 use super::media;
 use super::room::{Feed, MemberConfig};
-use crate::client::{MediaSession, MediaSink, NoSink};
+use crate::client::{Clients, MediaSession, MediaSink, NoSink};
 
 pub use self::message::JanusError;
 pub use self::process::{BINARY, command, is_ready};
@@ -81,6 +81,7 @@ impl JanusRoom {
             feed: None,
             publishing: None,
             watching: None,
+            clients: config.clients.clone(),
             sink: Some(sink),
             answered: Duration::ZERO,
         };
@@ -109,6 +110,7 @@ pub struct JanusMember {
     feed: Option<Feed>,
     publishing: Option<Connection>,
     watching: Option<Connection>,
+    clients: Clients,
     /// Until there is a connection to watch on.
     sink: Option<Box<dyn MediaSink>>,
     pub answered: Duration,
@@ -135,7 +137,7 @@ impl JanusMember {
             "request": "joinandconfigure", "ptype": "publisher", "room": self.room, "display": name,
             "audio": config.peer.microphone, "video": config.peer.camera, "bitrate": 0,
         });
-        let offering = media::offer(&config.sending())?;
+        let offering = media::offer(&config.clients, &config.sending())?;
         let jsep = Jsep {
             kind: JsepKind::Offer,
             sdp: offering.offer().to_owned(),
@@ -144,7 +146,7 @@ impl JanusMember {
         let id = joined.data["id"].as_u64().context("Janus names no feed")?;
         let answer = joined.jsep.context("Janus does not answer the offer")?;
         self.session.trickle_completed(handle).await?;
-        let media = offering.connect(&answer.sdp, Box::new(NoSink)).await?;
+        let media = offering.connect(&answer.sdp, Box::new(NoSink))?;
         self.feed = Some(Feed(id.to_string()));
         self.publishing = Some(Connection { handle, media });
         Ok(())
@@ -162,7 +164,7 @@ impl JanusMember {
         let attached = self.session.message(handle, join, None).await?;
         let offer = attached.jsep.context("Janus makes a subscriber no offer")?;
         let sink = self.sink.take().context("a member of Janus watches once")?;
-        let (media, sdp) = media::accept(&offer.sdp, sink).await?;
+        let (media, sdp) = media::accept(&self.clients, &offer.sdp, sink)?;
         let answer = Jsep {
             kind: JsepKind::Answer,
             sdp,
