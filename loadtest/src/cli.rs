@@ -8,6 +8,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use serde::Serialize;
 
 use crate::bench::Bench;
+use crate::client::{ClientKind, Clients};
 use crate::cpus::CpuList;
 use crate::report::Table;
 use crate::scenario::churn::ChurnOptions;
@@ -112,12 +113,30 @@ struct Common {
     /// A further argument for the started server; repeatable.
     #[arg(long = "server-arg", conflicts_with = "running", allow_hyphen_values = true)]
     server_args: Vec<String>,
+    /// Kind of the synthetic clients.
+    #[arg(long, value_enum, default_value_t)]
+    client: ClientKind,
+    /// Threads that lean clients share.
+    #[arg(long, default_value_t = 1)]
+    generator_threads: usize,
+    /// CPUs of this tool's own threads: a list such as 0,2-3.
+    #[arg(long)]
+    generator_cpus: Option<CpuList>,
     /// Print the report as JSON and nothing else to standard output.
     #[arg(long)]
     json: bool,
 }
 
 impl Cli {
+    /// Keeps this thread, and those that it starts from now on, on the generator's CPUs.
+    pub fn pin_generator(&self) -> Result<()> {
+        let common = self.scenario.common();
+        match common.and_then(|common| common.generator_cpus.as_ref()) {
+            Some(cpus) => cpus.pin_this_thread(),
+            None => Ok(()),
+        }
+    }
+
     /// Runs the scenario and prints its report to standard output.
     pub async fn run(self) -> Result<()> {
         match self.scenario {
@@ -137,6 +156,9 @@ impl Cli {
                     video_kbps,
                     seconds,
                     audio: !no_audio,
+                    clients: common.clients()?,
+                    generator_cpus: common.generator_cpus.clone(),
+                    server_cpus: common.server_cpus.clone(),
                 };
                 common.run(async |target| forward::run(target, &options).await).await
             }
@@ -148,6 +170,7 @@ impl Cli {
                 let options = JoinOptions {
                     participants,
                     publishers,
+                    clients: common.clients()?,
                 };
                 common.run(async |target| join::run(target, &options).await).await
             }
@@ -156,15 +179,43 @@ impl Cli {
                 parallel,
                 common,
             } => {
-                let options = ChurnOptions { cycles, parallel };
+                let options = ChurnOptions {
+                    cycles,
+                    parallel,
+                    clients: common.clients()?,
+                };
                 common.run(async |target| churn::run(target, &options).await).await
             }
         }
     }
 }
 
+impl Scenario {
+    /// `None` for what chooses its places itself.
+    fn common(&self) -> Option<&Common> {
+        match self {
+            Self::Forward { common, .. } | Self::Join { common, .. } | Self::Churn { common, .. } => Some(common),
+            Self::Bench(_) => None,
+        }
+    }
+}
+
 impl Common {
+    fn clients(&self) -> Result<Clients> {
+        self.client.start(self.generator_threads)
+    }
+
+    /// Without CPUs of its own the server has the machine's, wherever the generator is kept.
+    fn server_cpus(&self) -> Result<Option<CpuList>> {
+        match (&self.server_cpus, &self.generator_cpus) {
+            (Some(cpus), _) => Ok(Some(cpus.clone())),
+            (None, Some(_)) => Ok(Some(CpuList::online()?)),
+            (None, None) => Ok(None),
+        }
+    }
+
     async fn run<R: Table + Serialize>(self, scenario: impl AsyncFnOnce(&Target) -> Result<R>) -> Result<()> {
+        let cpus = self.server_cpus()?;
         let options = TargetOptions {
             kind: self.target,
             whip: self.whip,
@@ -178,7 +229,7 @@ impl Common {
                 arguments: self.server_args,
                 addr: self.server_addr,
                 netns: self.server_netns,
-                cpus: self.server_cpus,
+                cpus,
             },
         };
         let target = Target::open(&options).await?;

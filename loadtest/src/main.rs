@@ -1,12 +1,13 @@
 use std::process::ExitCode;
 
+use anyhow::{Result, bail};
 use clap::Parser;
 use tianqiao_loadtest::cli::Cli;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_env_filter(
             EnvFilter::try_from_default_env()
@@ -15,17 +16,23 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let cli = Cli::parse();
-    // Told to stop, the run is dropped, and the server that it started is killed with it.
-    let result = tokio::select! {
-        result = cli.run() => result,
-        () = stop_signal() => Err(anyhow::anyhow!("interrupted")),
-    };
+    // Before the runtime starts its threads, which are to be kept where this one is.
+    let runtime = cli.pin_generator().and_then(|()| Ok(Runtime::new()?));
+    let result = runtime.and_then(|runtime| runtime.block_on(run(cli)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn run(cli: Cli) -> Result<()> {
+    // Told to stop, the run is dropped, and the server that it started is killed with it.
+    tokio::select! {
+        result = cli.run() => result,
+        () = stop_signal() => bail!("interrupted"),
     }
 }
 

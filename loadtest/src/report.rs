@@ -5,12 +5,19 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::cpus::CpuList;
+
 /// Result of `forward`. Packets are those published in the measured window.
 #[derive(Clone, Debug, Serialize)]
 pub struct ForwardReport {
+    /// Kind of the synthetic clients.
+    pub client: &'static str,
     pub publishers: usize,
     pub subscribers: usize,
     pub video_kbps: u32,
+    /// CPUs that this tool and the server were kept on.
+    pub generator_cpus: Option<CpuList>,
+    pub server_cpus: Option<CpuList>,
     /// Length of the measured window.
     pub seconds: f64,
     pub published: u64,
@@ -18,14 +25,23 @@ pub struct ForwardReport {
     pub expected: u64,
     pub received: u64,
     pub lost: u64,
+    /// All that subscribers received, with the audio of which the server forwards only the loudest: what
+    /// CPU times are divided by.
+    pub forwarded: u64,
     /// From the sending of a packet to the reading of its copy by a subscriber.
     pub latency_ms: Latency,
-    /// The server's CPU time by the packets that subscribers received; `None` without its process.
+    /// The server's CPU time by the packets forwarded; `None` without its process.
     pub server_cpu_us_per_packet: Option<f64>,
     pub server_rss_bytes: Option<u64>,
     /// CPU time as a share of all the machine's cores, 0 to 1.
     pub server_cpu_share: Option<f64>,
     pub generator_cpu_share: f64,
+    /// As a share of the CPUs that this tool was kept on, 0 to 1.
+    pub generator_core_share: f64,
+    /// This tool's CPU time by the packets that were received.
+    pub generator_cpu_us_per_packet: f64,
+    /// What a client that receives 300 packets a second takes of a core, in percent.
+    pub generator_core_percent_per_client: f64,
     pub video: KindCounts,
     pub audio: KindCounts,
     /// From the opening of the WebSocket to the answer, over all subscribers.
@@ -37,6 +53,8 @@ pub struct KindCounts {
     pub published: u64,
     pub expected: u64,
     pub received: u64,
+    /// Received beyond what was expected: audio, where the server forwards only the loudest.
+    pub unjudged: u64,
 }
 
 /// Milliseconds.
@@ -143,6 +161,7 @@ pub trait Table {
 
 impl Table for ForwardReport {
     fn rows(&self) -> Vec<(&'static str, String)> {
+        let pinned = |cpus: &Option<CpuList>| cpus.as_ref().map_or_else(|| "any".to_owned(), ToString::to_string);
         let lost = 100.0 * self.lost as f64 / self.expected.max(1) as f64;
         vec![
             (
@@ -153,9 +172,24 @@ impl Table for ForwardReport {
                 "video",
                 format!("{} kbit/s each, for {:.1} s", self.video_kbps, self.seconds),
             ),
+            ("clients", self.client.to_owned()),
+            (
+                "CPUs",
+                format!(
+                    "server on {}, generator on {}",
+                    pinned(&self.server_cpus),
+                    pinned(&self.generator_cpus)
+                ),
+            ),
             ("published", self.published.to_string()),
             ("expected", self.expected.to_string()),
-            ("received", self.received.to_string()),
+            (
+                "received",
+                match self.audio.unjudged {
+                    0 => self.received.to_string(),
+                    unjudged => format!("{} and {unjudged} of the loudest audio", self.received),
+                },
+            ),
             ("lost", format!("{} ({lost:.3} %)", self.lost)),
             ("latency", self.latency_ms.to_string()),
             (
@@ -164,9 +198,21 @@ impl Table for ForwardReport {
             ),
             ("server CPU", or_unknown(self.server_cpu_share, percent)),
             ("server memory", or_unknown(self.server_rss_bytes, mebibytes)),
-            ("generator CPU", percent(self.generator_cpu_share)),
+            ("generator CPU", self.generator()),
             ("join", self.join_ms.to_string()),
         ]
+    }
+}
+
+impl ForwardReport {
+    fn generator(&self) -> String {
+        format!(
+            "{:.2} µs per packet, {:.0} % of its CPUs, {}; {:.3} % of a core for a client at 300 packets/s",
+            self.generator_cpu_us_per_packet,
+            100.0 * self.generator_core_share,
+            percent(self.generator_cpu_share),
+            self.generator_core_percent_per_client
+        )
     }
 }
 

@@ -1,5 +1,6 @@
 //! Our clients in a real Janus, where Debian's package is installed.
 
+use tianqiao_loadtest::client::ClientKind;
 use tianqiao_loadtest::scenario::forward::{self, ForwardOptions};
 use tianqiao_loadtest::target::{Target, TargetKind, TargetOptions, janus};
 
@@ -14,19 +15,24 @@ async fn janus_forwards_sound_and_pictures_of_two_to_three() {
         ..Default::default()
     };
     let target = Target::open(&options).await.expect("Janus starts");
-    let load = ForwardOptions {
-        publishers: 2,
-        subscribers: 3,
-        video_kbps: 300,
-        seconds: 1,
-        audio: true,
-    };
-    let report = forward::run(&target, &load)
-        .await
-        .unwrap_or_else(|error| panic!("{error:#}\n{}", target.server_log().unwrap_or_default()));
-    // A packet in a thousand may be lost where the machine is busy.
-    assert!(report.lost * 1000 <= report.expected, "{report:?}");
-    assert!(report.video.received > 0 && report.audio.received > 0, "{report:?}");
-    assert!(report.server_cpu_us_per_packet.is_some_and(|us| us > 0.0), "{report:?}");
+    for clients in [ClientKind::Lean, ClientKind::Webrtc] {
+        let load = ForwardOptions {
+            clients: clients.start(1).expect("a thread"),
+            generator_cpus: None,
+            server_cpus: None,
+            publishers: 2,
+            subscribers: 3,
+            video_kbps: 300,
+            seconds: 1,
+            audio: true,
+        };
+        let report = forward::run(&target, &load)
+            .await
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", target.server_log().unwrap_or_default()));
+        // A packet in a thousand may be lost where the machine is busy.
+        assert!(report.lost * 1000 <= report.expected, "{report:?}");
+        assert!(report.video.received > 0 && report.audio.received > 0, "{report:?}");
+        assert!(report.server_cpu_us_per_packet.is_some_and(|us| us > 0.0), "{report:?}");
+    }
     target.close().await.expect("Janus stops");
 }

@@ -16,8 +16,7 @@ use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
-use tianqiao_loadtest::client::participant::connect_media;
-use tianqiao_loadtest::client::{NoSink, Peer, PeerConfig, RtcPeer, SrtpProfile};
+use tianqiao_loadtest::client::{Clients, Engine, NoSink, PeerConfig, SrtpProfile};
 use tianqiao_loadtest::media::is_keyframe_start;
 use tianqiao_loadtest::media::{AudioSource, MediaSource, Stamp, TrackWindow, VideoFormat, VideoSource};
 use tianqiao_protocol::MediaKind;
@@ -30,11 +29,18 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[tokio::test]
 async fn stamped_media_arrives_and_a_pli_brings_a_key_frame() {
     for srtp in [SrtpProfile::AeadAes128Gcm, SrtpProfile::Aes128CmHmacSha1_80] {
-        exchange(srtp).await;
+        exchange(Clients::Webrtc, srtp).await;
     }
 }
 
-async fn exchange(srtp: SrtpProfile) {
+#[tokio::test]
+async fn stamped_media_of_a_lean_client_arrives_and_a_pli_brings_a_key_frame() {
+    for srtp in [SrtpProfile::AeadAes128Gcm, SrtpProfile::Aes128CmHmacSha1_80] {
+        exchange(Clients::Lean(Engine::start(1).unwrap()), srtp).await;
+    }
+}
+
+async fn exchange(clients: Clients, srtp: SrtpProfile) {
     let config = PeerConfig {
         microphone: true,
         camera: true,
@@ -42,10 +48,10 @@ async fn exchange(srtp: SrtpProfile) {
         srtp,
         ..Default::default()
     };
-    let mut peer: Box<dyn Peer> = Box::new(RtcPeer::new(&config, Instant::now()).unwrap());
+    let mut peer = clients.peer(&config).unwrap();
     let offer = peer.offer(Instant::now()).unwrap();
     let (answer, mut received) = answerer(&offer).await;
-    let media = connect_media(peer, &answer, Box::new(NoSink)).await.unwrap();
+    let media = clients.connect(peer, &answer, Box::new(NoSink)).unwrap();
     media.connected(LIMIT).await.unwrap();
 
     let windows = [MediaKind::Video, MediaKind::Audio].map(|kind| TrackWindow::new(kind as u16, kind));

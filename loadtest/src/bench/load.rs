@@ -1,5 +1,9 @@
 //! The loads of the benchmarks, in the order in which they are run.
 
+use anyhow::Result;
+
+use super::place::Place;
+use crate::client::ClientKind;
 use crate::scenario::forward::ForwardOptions;
 
 /// One row of a table.
@@ -9,6 +13,7 @@ pub struct Load {
     subscribers: usize,
     video_kbps: u32,
     audio: bool,
+    clients: ClientKind,
     seconds: u64,
     /// How often it is run; the row is the run with the median cost.
     pub runs: usize,
@@ -20,6 +25,7 @@ const MAIN: Load = Load {
     subscribers: 50,
     video_kbps: 2_500,
     audio: false,
+    clients: ClientKind::Lean,
     seconds: 8,
     runs: 3,
 };
@@ -82,14 +88,18 @@ fn shortened(mut loads: Vec<Load>) -> Vec<Load> {
 }
 
 impl Load {
-    pub fn options(&self) -> ForwardOptions {
-        ForwardOptions {
+    /// To be called on the generator's side of `place`, where its threads then are.
+    pub fn start(&self, place: &Place) -> Result<ForwardOptions> {
+        Ok(ForwardOptions {
+            clients: self.clients.start(1)?,
+            generator_cpus: Some(place.generator.cpus.clone()),
+            server_cpus: Some(place.server.cpus.clone()),
             publishers: self.publishers,
             subscribers: self.subscribers,
             video_kbps: self.video_kbps,
             seconds: self.seconds,
             audio: self.audio,
-        }
+        })
     }
 
     /// `1 → 50`.
@@ -97,10 +107,14 @@ impl Load {
         format!("{} → {}", self.publishers, self.subscribers)
     }
 
-    /// `2,500 kbit/s`, with what else is sent.
+    /// `2,500 kbit/s`, with what else is sent and who receives it.
     pub fn media(&self) -> String {
         let audio = if self.audio { " + audio" } else { "" };
-        format!("{} kbit/s{audio}", thousands(self.video_kbps.into()))
+        let clients = match self.clients {
+            ClientKind::Lean => "",
+            ClientKind::Webrtc => ", webrtc clients",
+        };
+        format!("{} kbit/s{audio}{clients}", thousands(self.video_kbps.into()))
     }
 }
 

@@ -190,12 +190,9 @@ impl Runner {
             },
             ..Default::default()
         };
-        let options = load.options();
-        let report = self
-            .place
-            .generator
-            .run(async move || forward_on(&target, &options).await)
-            .await;
+        let (place, load_there) = (self.place.clone(), *load);
+        let run = async move || forward_on(&target, &load_there.start(&place)?).await;
+        let report = self.place.generator.run(run).await;
         let report = report.with_context(|| format!("{server:?} at {load:?}"))?;
         eprintln!(
             "{server:?}: {}, {}: {:.2} µs/packet, {} of {} lost",

@@ -22,9 +22,8 @@ pub struct Row {
     pub report: ForwardReport,
     /// Server CPU by packet of all runs in their order, µs.
     pub runs_us: Vec<f64>,
-    /// CPU time as a share of the cores that the server was given, and the generator.
+    /// CPU time as a share of the cores that the server was given.
     pub server_core_share: f64,
-    pub generator_core_share: f64,
     /// The generator was so busy that latencies and losses may be its own.
     pub generator_saturated: bool,
     /// Server CPU by packet as a multiple of the calibrated floor.
@@ -46,14 +45,11 @@ impl Row {
             .collect::<Option<Vec<_>>>()?;
         let report = reports.into_iter().nth(median(&runs_us)?)?;
         let cores = CpuList::online().ok()?.count() as f64;
-        let of_cores = |share: f64, cpus: &CpuList| share * cores / cpus.count() as f64;
-        let generator_core_share = of_cores(report.generator_cpu_share, &place.generator.cpus);
         Some(Self {
             server,
             scenario: format!("{} {}", load.shape(), load.media()),
-            server_core_share: of_cores(report.server_cpu_share?, &place.server.cpus),
-            generator_core_share,
-            generator_saturated: generator_core_share > SATURATED,
+            server_core_share: report.server_cpu_share? * cores / place.server.cpus.count() as f64,
+            generator_saturated: report.generator_core_share > SATURATED,
             floor_ratio: report.server_cpu_us_per_packet? / calibration.floor_us(),
             report,
             runs_us,
@@ -65,7 +61,7 @@ impl Row {
     }
 
     fn packets_per_second(&self) -> String {
-        thousands((self.report.received as f64 / self.report.seconds).round() as u64)
+        thousands((self.report.forwarded as f64 / self.report.seconds).round() as u64)
     }
 
     /// With least and most where there were several runs.
@@ -180,7 +176,7 @@ fn percent(share: f64) -> String {
 
 fn generator(row: &Row) -> String {
     let mark = if row.generator_saturated { " ¹" } else { "" };
-    format!("{}{mark}", percent(row.generator_core_share))
+    format!("{}{mark}", percent(row.report.generator_core_share))
 }
 
 fn footnote(rows: &[Row]) -> &'static str {
@@ -223,8 +219,15 @@ mod tests {
     use super::*;
     use crate::report::{KindCounts, Latency};
 
-    fn report(us: f64, generator_cpu_share: f64) -> ForwardReport {
+    fn report(us: f64, generator_core_share: f64) -> ForwardReport {
         ForwardReport {
+            client: "lean",
+            generator_cpus: None,
+            server_cpus: None,
+            forwarded: 119_880,
+            generator_core_share,
+            generator_cpu_us_per_packet: 1.0,
+            generator_core_percent_per_client: 0.03,
             publishers: 1,
             subscribers: 50,
             video_kbps: 2_500,
@@ -237,7 +240,7 @@ mod tests {
             server_cpu_us_per_packet: Some(us),
             server_rss_bytes: Some(30 << 20),
             server_cpu_share: Some(0.1),
-            generator_cpu_share,
+            generator_cpu_share: generator_core_share / 2.0,
             video: KindCounts::default(),
             audio: KindCounts::default(),
             join_ms: Latency::default(),
@@ -252,10 +255,8 @@ mod tests {
             plain_ns: 2_000.0,
             has_gso: true,
         };
-        let cores = CpuList::online().unwrap().count() as f64;
-        let reports = costs.iter().map(|us| report(*us, generator / cores)).collect();
-        let mut place = Place::loopback().unwrap();
-        place.generator.cpus = place.server.cpus.first();
+        let reports = costs.iter().map(|us| report(*us, generator)).collect();
+        let place = Place::loopback().unwrap();
         Row::of(server, &load, reports, &place, &calibration).unwrap()
     }
 

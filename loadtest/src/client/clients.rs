@@ -4,8 +4,11 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 
 use super::driver;
+use super::lean::LeanPeer;
+use super::lean::engine::Engine;
 use super::peer::{MediaSink, Peer, PeerConfig};
 use super::rtc_peer::RtcPeer;
 use super::sdp;
@@ -14,24 +17,48 @@ use super::session::MediaSession;
 /// Room for a second of video while a client waits for its turn; the kernel may grant less.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// A kind of client. Cheap to clone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ClientKind {
+    /// Over the server's own transport core, many to a thread: leaves the machine to the server.
+    #[default]
+    Lean,
+    /// Over the `rtc` crate, each with a task of its own: costs more, and nothing of it is ours.
+    Webrtc,
+}
+
+impl ClientKind {
+    /// # Errors
+    /// Where the system has no more of the threads that lean clients share.
+    pub fn start(self, threads: usize) -> Result<Clients> {
+        Ok(match self {
+            Self::Lean => Clients::Lean(Engine::start(threads)?),
+            Self::Webrtc => Clients::Webrtc,
+        })
+    }
+}
+
+/// A kind of client, and what runs it. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub enum Clients {
     /// Over the `rtc` crate, each with a tokio task of its own: behaves as a WebRTC stack does.
     #[default]
     Webrtc,
+    /// Over the server's own transport core, many to a thread: cost next to nothing.
+    Lean(Engine),
 }
 
 impl Clients {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Webrtc => "webrtc",
+            Self::Lean(_) => "lean",
         }
     }
 
     pub fn peer(&self, config: &PeerConfig) -> Result<Box<dyn Peer>> {
         Ok(match self {
             Self::Webrtc => Box::new(RtcPeer::new(config, Instant::now())?),
+            Self::Lean(_) => Box::new(LeanPeer::new(config)?),
         })
     }
 
@@ -60,6 +87,7 @@ impl Clients {
         peer.set_local_addr(socket.local_addr()?)?;
         match self {
             Self::Webrtc => Ok(driver::spawn(peer, tokio::net::UdpSocket::from_std(socket)?, sink)),
+            Self::Lean(engine) => Ok(engine.spawn(peer, socket, sink)),
         }
     }
 }

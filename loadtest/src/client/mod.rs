@@ -5,6 +5,7 @@ mod clients;
 mod connection;
 mod driver;
 mod keyframe_requests;
+pub mod lean;
 pub mod participant;
 pub mod peer;
 pub mod rtc_peer;
@@ -13,7 +14,9 @@ mod session;
 pub mod signaling;
 pub(crate) mod tls;
 
-pub use clients::Clients;
+pub use clients::{ClientKind, Clients};
+pub use lean::LeanPeer;
+pub use lean::engine::Engine;
 pub use participant::{JoinConfig, JoinCost, Participant};
 pub use peer::{MediaSink, NoSink, Peer, PeerConfig, ReceivedRtp, SrtpProfile};
 pub use rtc_peer::RtcPeer;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::clients::Clients;
-use super::peer::{MediaSink, Peer, PeerConfig};
+use super::peer::{MediaSink, PeerConfig};
 use super::sdp;
 use super::session::MediaSession;
 use super::signaling::{ByteCounts, Server, WebSocket};
@@ -213,11 +213,6 @@ fn views(mids: &[String], targets: &[SlotTarget], height: u16) -> Vec<SlotView> 
         }
     };
     mids.iter().zip(targets).map(view).collect()
-}
-
-/// Takes the answer and begins ICE towards its first UDP candidate, with a tokio task of its own.
-pub async fn connect_media(peer: Box<dyn Peer>, answer: &str, sink: Box<dyn MediaSink>) -> Result<MediaSession> {
-    Clients::Webrtc.connect(peer, answer, sink)
 }
 
 enum Outgoing {

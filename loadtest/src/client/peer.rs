@@ -19,6 +19,8 @@ pub struct PeerConfig {
     /// packet stays lost and the client costs less.
     pub repair: bool,
     pub srtp: SrtpProfile,
+    /// Simulcast layers of the camera, the smallest first; lean clients only.
+    pub rids: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -63,6 +63,9 @@ struct Sender {
 
 impl RtcPeer {
     pub fn new(config: &PeerConfig, now: Instant) -> Result<Self> {
+        if !config.rids.is_empty() {
+            bail!("only lean clients publish simulcast");
+        }
         let mut media_engine = media_engine()?;
         let requests = Requests::default();
         let mut registry = Registry::new();

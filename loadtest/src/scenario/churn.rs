@@ -10,7 +10,7 @@ use tianqiao_protocol::{MediaKind, SlotTarget, TrackSource};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::client::{JoinConfig, MediaSink, NoSink, Participant, PeerConfig, ReceivedRtp};
+use crate::client::{Clients, JoinConfig, MediaSink, NoSink, Participant, PeerConfig, ReceivedRtp};
 use crate::media::{MediaSource, TrackWindow, VideoFormat, VideoSource};
 use crate::report::{ChurnReport, Latency};
 use crate::target::{Meeting, Target};
@@ -20,8 +20,9 @@ const VIDEO_KBPS: u32 = 300;
 const AUDIO_SLOTS: usize = 4;
 const VIDEO_SLOTS: usize = 9;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ChurnOptions {
+    pub clients: Clients,
     pub cycles: usize,
     /// Cycles under way at once.
     pub parallel: usize,
@@ -33,13 +34,13 @@ pub async fn run(target: &Target, options: &ChurnOptions) -> Result<ChurnReport>
         bail!("cycles and parallel must be at least 1");
     }
     let meeting = &target.meeting().await?;
-    let mut resident = join_resident(meeting).await?;
+    let mut resident = join_resident(meeting, &options.clients).await?;
     let warm_up_cycles = (options.cycles / 5).max(4 * options.parallel);
-    run_cycles(meeting, &resident, options.parallel, warm_up_cycles).await?;
+    run_cycles(meeting, &resident, options, warm_up_cycles).await?;
     all_left(&mut resident, warm_up_cycles).await?;
     let before = target.resident_bytes()?;
     let begin = Instant::now();
-    let durations = run_cycles(meeting, &resident, options.parallel, options.cycles).await?;
+    let durations = run_cycles(meeting, &resident, options, options.cycles).await?;
     let seconds = begin.elapsed().as_secs_f64();
     all_left(&mut resident, options.cycles).await?;
     let after = target.resident_bytes()?;
@@ -58,8 +59,9 @@ pub async fn run(target: &Target, options: &ChurnOptions) -> Result<ChurnReport>
     })
 }
 
-async fn join_resident(meeting: &Meeting) -> Result<Participant> {
+async fn join_resident(meeting: &Meeting, clients: &Clients) -> Result<Participant> {
     let config = JoinConfig {
+        clients: clients.clone(),
         peer: PeerConfig {
             camera: true,
             ..Default::default()
@@ -82,7 +84,7 @@ async fn join_resident(meeting: &Meeting) -> Result<Participant> {
 async fn run_cycles(
     meeting: &Meeting,
     resident: &Participant,
-    parallel: usize,
+    options: &ChurnOptions,
     cycles: usize,
 ) -> Result<Vec<Duration>> {
     let next = AtomicUsize::new(0);
@@ -94,16 +96,16 @@ async fn run_cycles(
                 return anyhow::Ok(durations);
             }
             let begin = Instant::now();
-            cycle(meeting, resident, index)
+            cycle(meeting, &options.clients, resident, index)
                 .await
                 .with_context(|| format!("cycle {index}"))?;
             durations.push(begin.elapsed());
         }
     };
-    Ok(try_join_all((0..parallel).map(|_| lane())).await?.concat())
+    Ok(try_join_all((0..options.parallel).map(|_| lane())).await?.concat())
 }
 
-async fn cycle(meeting: &Meeting, resident: &Participant, index: usize) -> Result<()> {
+async fn cycle(meeting: &Meeting, clients: &Clients, resident: &Participant, index: usize) -> Result<()> {
     let camera = SlotTarget::Source {
         participant: resident.id().to_owned(),
         source: TrackSource::Camera,
@@ -114,10 +116,10 @@ async fn cycle(meeting: &Meeting, resident: &Participant, index: usize) -> Resul
         ..Default::default()
     };
     let config = JoinConfig {
+        clients: clients.clone(),
         peer,
         targets: vec![camera],
         height: 720,
-        ..Default::default()
     };
     let token = meeting.token(&format!("Passer-by {index}")).await?;
     let (sink, mut received) = first_packet();

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tianqiao_protocol::MediaKind;
 
-use crate::client::{MediaSink, NoSink, PeerConfig};
+use crate::client::{Clients, MediaSink, NoSink, PeerConfig};
 use crate::cpus::CpuList;
 use crate::media::{AudioSource, Mark, MediaSource, TrackWindow, VideoFormat, VideoSource};
 use crate::meter::{Meters, Subscription};
@@ -24,11 +24,17 @@ const WARM_UP_LIMIT: Duration = Duration::from_secs(60);
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// As many speakers as a server forwards at once; with more publishers audio is not counted.
 const AUDIO_SLOTS: usize = 3;
+/// Of video of 2,500 kbit/s: what a client's cost is told for.
+const PACKETS_PER_SECOND: f64 = 300.0;
 /// Well above silence, −dBov.
 const SPEECH: u8 = 30;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ForwardOptions {
+    pub clients: Clients,
+    /// Where the generator's threads are kept, and the server's.
+    pub generator_cpus: Option<CpuList>,
+    pub server_cpus: Option<CpuList>,
     pub publishers: usize,
     pub subscribers: usize,
     pub video_kbps: u32,
@@ -82,13 +88,24 @@ pub async fn run(target: &Target, options: &ForwardOptions) -> Result<ForwardRep
             published: counts.published,
             expected: counts.expected,
             received: counts.received,
+            unjudged: counts.unjudged,
         }
     };
     let (video, audio) = (counts(MediaKind::Video), counts(MediaKind::Audio));
     let received = video.received + audio.received;
     let expected = video.expected + audio.expected;
-    let machine = seconds * CpuList::online()?.count() as f64;
+    let forwarded = received + video.unjudged + audio.unjudged;
+    let machine = CpuList::online()?.count() as f64;
+    let generator_cpus = options
+        .generator_cpus
+        .as_ref()
+        .map_or(machine, |cpus| cpus.count() as f64);
+    let per_packet = |cpu: Duration| cpu.as_secs_f64() * 1e6 / forwarded.max(1) as f64;
+    let share = |cpu: Duration, cpus: f64| cpu.as_secs_f64() / (seconds * cpus);
     Ok(ForwardReport {
+        client: options.clients.name(),
+        generator_cpus: options.generator_cpus.clone(),
+        server_cpus: options.server_cpus.clone(),
         publishers: options.publishers,
         subscribers: options.subscribers,
         video_kbps: options.video_kbps,
@@ -97,11 +114,15 @@ pub async fn run(target: &Target, options: &ForwardOptions) -> Result<ForwardRep
         expected,
         received,
         lost: expected.saturating_sub(received),
+        forwarded,
         latency_ms: Latency::of(&meters.latency()),
-        server_cpu_us_per_packet: server_cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / received.max(1) as f64),
+        server_cpu_us_per_packet: server_cpu.map(per_packet),
         server_rss_bytes: resident,
-        server_cpu_share: server_cpu.map(|cpu| cpu.as_secs_f64() / machine),
-        generator_cpu_share: generator_cpu.as_secs_f64() / machine,
+        server_cpu_share: server_cpu.map(|cpu| share(cpu, machine)),
+        generator_cpu_share: share(generator_cpu, machine),
+        generator_core_share: share(generator_cpu, generator_cpus),
+        generator_cpu_us_per_packet: per_packet(generator_cpu),
+        generator_core_percent_per_client: per_packet(generator_cpu) * PACKETS_PER_SECOND * 1e-4,
         video,
         audio,
         join_ms: Latency::of_durations(&joins),
@@ -122,6 +143,7 @@ async fn join_publishers(room: &Room, options: &ForwardOptions) -> Result<Vec<Me
         ..Default::default()
     };
     let config = MemberConfig {
+        clients: options.clients.clone(),
         peer,
         ..Default::default()
     };
@@ -150,10 +172,10 @@ async fn join_subscribers(
         _ => subscription.unjudged.extend(count..2 * count),
     }
     let config = MemberConfig {
+        clients: options.clients.clone(),
         peer,
         watch: publishers.iter().filter_map(Member::feed).cloned().collect(),
         height: VideoFormat::default().height,
-        ..Default::default()
     };
     join_all(room, "Subscriber", options.subscribers, &config, || {
         meters.sink(&subscription)

@@ -10,7 +10,7 @@ use tianqiao_protocol::MediaKind;
 use tianqiao_protocol::ws::ServerMessage;
 use tokio::time::timeout;
 
-use crate::client::{JoinConfig, NoSink, Participant, PeerConfig};
+use crate::client::{Clients, JoinConfig, NoSink, Participant, PeerConfig};
 use crate::media::{AudioSource, MediaSource, TrackWindow, VideoFormat, VideoSource};
 use crate::report::{FurtherJoin, JoinReport, JoinSize, Latency};
 use crate::target::{Meeting, Target};
@@ -26,8 +26,9 @@ const SPEECH: u8 = 30;
 /// Video of those who publish; the listeners' slots are paused.
 const VIDEO_KBPS: u32 = 300;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct JoinOptions {
+    pub clients: Clients,
     pub participants: usize,
     /// How many of them publish a camera; the first of them also speaks, as in a lecture.
     pub publishers: usize,
@@ -40,7 +41,7 @@ pub async fn run(target: &Target, options: &JoinOptions) -> Result<JoinReport> {
     let meeting = &target.meeting().await?;
     let (begin, cpu) = (Instant::now(), target.cpu()?);
     let joined: Vec<(Participant, Duration)> = stream::iter(0..options.participants)
-        .map(|index| join(meeting, index, index < options.publishers))
+        .map(|index| join(meeting, &options.clients, index, index < options.publishers))
         .buffered(PARALLEL_JOINS)
         .try_collect()
         .await?;
@@ -85,7 +86,7 @@ pub async fn run(target: &Target, options: &JoinOptions) -> Result<JoinReport> {
     })
 }
 
-async fn join(meeting: &Meeting, index: usize, publishes: bool) -> Result<(Participant, Duration)> {
+async fn join(meeting: &Meeting, clients: &Clients, index: usize, publishes: bool) -> Result<(Participant, Duration)> {
     let peer = PeerConfig {
         microphone: publishes,
         camera: publishes,
@@ -94,6 +95,7 @@ async fn join(meeting: &Meeting, index: usize, publishes: bool) -> Result<(Parti
         ..Default::default()
     };
     let config = JoinConfig {
+        clients: clients.clone(),
         peer,
         ..Default::default()
     };
@@ -164,7 +166,7 @@ async fn join_further(
     options: &JoinOptions,
     participants: &mut [Participant],
 ) -> Result<(Participant, FurtherJoin)> {
-    let (further, _) = join(meeting, options.participants, false).await?;
+    let (further, _) = join(meeting, &options.clients, options.participants, false).await?;
     let wanted = HashSet::from([further.id().to_owned()]);
     let told = try_join_all(participants.iter_mut().map(|participant| told_of(participant, &wanted))).await?;
     let sum = told.into_iter().fold(FurtherJoin::default(), |sum, told| FurtherJoin {

@@ -1,6 +1,6 @@
 //! Two participants hear and see each other.
 
-use tianqiao_loadtest::client::{PeerConfig, SrtpProfile, participant, sdp};
+use tianqiao_loadtest::client::{Clients, Engine, PeerConfig, SrtpProfile, sdp};
 use tianqiao_protocol::ws::ServerMessage;
 use tianqiao_protocol::{SlotTarget, TrackSource};
 
@@ -41,8 +41,7 @@ async fn receives(client: &mut Client, stamp: u16, camera: u32, microphone: u32)
     }
 }
 
-async fn meet(profiles: [SrtpProfile; 2]) {
-    let meeting = Meeting::open().await;
+async fn meet(meeting: Meeting, profiles: [SrtpProfile; 2]) {
     let mut anna = meeting.join("Anna", both_ways(profiles[0]), vec![]).await;
     anna.publish(0);
     let mut bo = meeting.join("Bo", both_ways(profiles[1]), vec![anna.camera()]).await;
@@ -90,13 +89,42 @@ fn seen_id(client: &Client) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_clients_exchange_audio_and_video() {
-    meet([SrtpProfile::AeadAes128Gcm; 2]).await;
+    meet(Meeting::open().await, [SrtpProfile::AeadAes128Gcm; 2]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_lean_clients_exchange_audio_and_video() {
+    meet(Meeting::open_lean().await, [SrtpProfile::AeadAes128Gcm; 2]).await;
+}
+
+/// What one kind of client sends, the other receives.
+#[tokio::test(flavor = "multi_thread")]
+async fn lean_clients_and_those_of_the_crate_see_each_other() {
+    let mut meeting = Meeting::open().await;
+    let anna = meeting.join_publisher("Anna", 0).await;
+    meeting.clients = Clients::Lean(Engine::start(1).expect("a thread"));
+    let mut bo = meeting
+        .join("Bo", both_ways(SrtpProfile::AeadAes128Gcm), vec![anna.camera()])
+        .await;
+    bo.publish(2);
+    meeting.clients = Clients::Webrtc;
+    let mut carl = meeting.join("Carl", viewer(1, 1), vec![bo.camera()]).await;
+    receives(
+        &mut bo,
+        0,
+        anna.own_track(TrackSource::Camera),
+        anna.own_track(TrackSource::Microphone),
+    )
+    .await;
+    carl.rtp(|_, stamp| stamp.track == 2).await;
+    meeting.close().await;
 }
 
 /// What one client sends with the old profile another receives with the new one, and the other way round.
 #[tokio::test(flavor = "multi_thread")]
 async fn srtp_profiles_mix_in_one_room() {
-    meet([SrtpProfile::Aes128CmHmacSha1_80, SrtpProfile::AeadAes128Gcm]).await;
+    let profiles = [SrtpProfile::Aes128CmHmacSha1_80, SrtpProfile::AeadAes128Gcm];
+    meet(Meeting::open().await, profiles).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,11 +156,11 @@ async fn a_room_spans_workers() {
 async fn a_wrong_fingerprint_is_refused() {
     use std::time::Instant;
 
-    use tianqiao_loadtest::client::{NoSink, Peer, RtcPeer, WebSocket};
+    use tianqiao_loadtest::client::{NoSink, WebSocket};
     use tianqiao_protocol::ws::{ClientMessage, Join};
 
     let meeting = Meeting::open().await;
-    let mut peer = RtcPeer::new(&viewer(0, 1), Instant::now()).unwrap();
+    let mut peer = meeting.clients.peer(&viewer(0, 1)).unwrap();
     let offer = peer.offer(Instant::now()).unwrap();
     let mut websocket = WebSocket::connect(&meeting.server).await.unwrap();
     let join = Join {
@@ -144,9 +172,7 @@ async fn a_wrong_fingerprint_is_refused() {
     let ServerMessage::Joined(joined) = websocket.ask(&ClientMessage::Join(join)).await.unwrap() else {
         panic!("the fingerprint is only known to be wrong after the handshake");
     };
-    let media = participant::connect_media(Box::new(peer), &joined.sdp, Box::new(NoSink))
-        .await
-        .unwrap();
+    let media = meeting.clients.connect(peer, &joined.sdp, Box::new(NoSink)).unwrap();
     let ended = async {
         loop {
             match websocket.recv().await.unwrap() {

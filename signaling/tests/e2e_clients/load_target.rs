@@ -1,5 +1,6 @@
 //! The load test's adapter for WHIP and WHEP against our own endpoints.
 
+use tianqiao_loadtest::client::ClientKind;
 use tianqiao_loadtest::scenario::forward::{self, ForwardOptions};
 use tianqiao_loadtest::target::whip::WhipOptions;
 use tianqiao_loadtest::target::{Target, TargetKind, TargetOptions};
@@ -20,17 +21,22 @@ async fn a_load_over_whip_and_whep_arrives_and_its_sessions_are_deleted() {
         ..Default::default()
     };
     let target = Target::open(&options).await.expect("the endpoints are URLs");
-    let load = ForwardOptions {
-        publishers: 1,
-        subscribers: 3,
-        video_kbps: 300,
-        seconds: 1,
-        audio: true,
-    };
-    let report = forward::run(&target, &load).await.expect("a load over WHIP and WHEP");
-    // A packet in a thousand may be lost where the machine is busy.
-    assert!(report.lost * 1000 <= report.expected, "{report:?}");
-    assert!(report.video.received > 0 && report.audio.received > 0, "{report:?}");
+    for clients in [ClientKind::Lean, ClientKind::Webrtc] {
+        let load = ForwardOptions {
+            clients: clients.start(1).expect("a thread"),
+            generator_cpus: None,
+            server_cpus: None,
+            publishers: 1,
+            subscribers: 3,
+            video_kbps: 300,
+            seconds: 1,
+            audio: true,
+        };
+        let report = forward::run(&target, &load).await.expect("a load over WHIP and WHEP");
+        // A packet in a thousand may be lost where the machine is busy.
+        assert!(report.lost * 1000 <= report.expected, "{report:?}");
+        assert!(report.video.received > 0 && report.audio.received > 0, "{report:?}");
+    }
     let meeting = meeting.server.meeting(&meeting.created.id).await.expect("the meeting");
     assert_eq!(meeting.participants, 0);
 }

@@ -42,7 +42,15 @@ async fn receives_all(client: &mut Client) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_subscriber_loses_comes_again_over_rtx() {
-    let meeting = Meeting::open().await;
+    lose_at_the_subscriber(Meeting::open().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lean_subscriber_loses_comes_again_over_rtx() {
+    lose_at_the_subscriber(Meeting::open_lean().await).await;
+}
+
+async fn lose_at_the_subscriber(meeting: Meeting) {
     let anna = meeting.join_publisher("Anna", 0).await;
     let mut viewer = meeting.join("Viewer", viewer(0, 1), vec![anna.camera()]).await;
     viewer.rtp(|_, _| true).await;
@@ -61,7 +69,15 @@ async fn what_a_subscriber_loses_comes_again_over_rtx() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_server_loses_is_asked_for_at_the_publisher() {
-    let meeting = Meeting::open().await;
+    lose_at_the_server(Meeting::open().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_loses_is_asked_for_at_the_lean_publisher() {
+    lose_at_the_server(Meeting::open_lean().await).await;
+}
+
+async fn lose_at_the_server(meeting: Meeting) {
     let anna = meeting.join_publisher("Anna", 0).await;
     let mut viewer = meeting.join("Viewer", viewer(0, 1), vec![anna.camera()]).await;
     viewer.rtp(|_, _| true).await;
@@ -73,7 +89,15 @@ async fn what_the_server_loses_is_asked_for_at_the_publisher() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pli_reaches_the_publisher_and_brings_a_key_frame() {
-    let meeting = Meeting::open().await;
+    ask_for_a_key_frame(Meeting::open().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pli_of_a_lean_client_brings_a_key_frame_of_another() {
+    ask_for_a_key_frame(Meeting::open_lean().await).await;
+}
+
+async fn ask_for_a_key_frame(meeting: Meeting) {
     let mut anna = meeting.join_publisher("Anna", 0).await;
     let mut viewer = meeting.join("Viewer", viewer(0, 1), vec![anna.camera()]).await;
     let (first, _) = viewer.rtp(|_, _| true).await;

@@ -37,7 +37,15 @@ async fn a_session_is_resumed_without_touching_the_media() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ice_restarts_by_an_offer() {
-    let meeting = Meeting::open().await;
+    restart(Meeting::open().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ice_of_a_lean_client_restarts_by_an_offer() {
+    restart(Meeting::open_lean().await).await;
+}
+
+async fn restart(meeting: Meeting) {
     let anna = meeting.join_publisher("Anna", 0).await;
     let mut viewer = meeting.join("Viewer", viewer(0, 1), vec![anna.camera()]).await;
     let (first, _) = viewer.rtp(|_, _| true).await;

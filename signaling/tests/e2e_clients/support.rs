@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tianqiao_loadtest::client::{JoinConfig, MediaSink, Participant, PeerConfig, ReceivedRtp, Server};
+use tianqiao_loadtest::client::{Clients, Engine, JoinConfig, MediaSink, Participant, PeerConfig, ReceivedRtp, Server};
 use tianqiao_loadtest::media::{AudioSource, MediaSource, Stamp, TrackWindow, VideoFormat, VideoSource};
 use tianqiao_loadtest::server_process::{ServerOptions, ServerProcess};
 use tianqiao_protocol::rest::{CreateMeeting, CreateToken, CreatedMeeting};
@@ -18,6 +18,8 @@ pub const LOUD: u8 = 20;
 pub struct Meeting {
     pub server: Server,
     pub created: CreatedMeeting,
+    /// What further participants are.
+    pub clients: Clients,
     process: ServerProcess,
 }
 
@@ -42,6 +44,7 @@ impl Meeting {
         Self {
             server,
             created,
+            clients: Clients::default(),
             process,
         }
     }
@@ -49,6 +52,14 @@ impl Meeting {
     /// Base URL of the server.
     pub fn url(&self) -> &str {
         self.process.url.trim_end_matches('/')
+    }
+
+    /// A meeting of lean clients.
+    pub async fn open_lean() -> Self {
+        Self {
+            clients: Clients::Lean(Engine::start(1).expect("a thread")),
+            ..Self::open().await
+        }
     }
 
     pub async fn token(&self, name: &str) -> String {
@@ -67,10 +78,10 @@ impl Meeting {
         let token = self.token(name).await;
         let (sink, received) = ChannelSink::new();
         let config = JoinConfig {
+            clients: self.clients.clone(),
             peer,
             targets,
             height: 720,
-            ..Default::default()
         };
         let participant = Participant::join(&self.server, &token, &config, sink)
             .await

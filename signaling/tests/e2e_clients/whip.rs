@@ -3,8 +3,7 @@
 use std::time::Instant;
 
 use reqwest::{Method, StatusCode};
-use tianqiao_loadtest::client::participant::connect_media;
-use tianqiao_loadtest::client::{MediaSession, Peer, PeerConfig, RtcPeer};
+use tianqiao_loadtest::client::{MediaSession, Peer, PeerConfig};
 use tianqiao_loadtest::media::{AudioSource, MediaSource, Stamp, TrackWindow, VideoFormat, VideoSource};
 use tianqiao_protocol::MediaKind;
 use tokio::sync::mpsc;
@@ -21,7 +20,7 @@ struct HttpSession {
 }
 
 async fn open(meeting: &Meeting, path: &str, name: &str, config: &PeerConfig) -> HttpSession {
-    let mut peer = RtcPeer::new(config, Instant::now()).unwrap();
+    let mut peer = meeting.clients.peer(config).unwrap();
     let offer = peer.offer(Instant::now()).unwrap();
     let token = meeting.token(name).await;
     let answer = meeting
@@ -33,7 +32,7 @@ async fn open(meeting: &Meeting, path: &str, name: &str, config: &PeerConfig) ->
     assert_eq!(answer.headers["content-type"], "application/sdp");
     let location = answer.headers["location"].to_str().unwrap().to_owned();
     let (sink, received) = channel_sink();
-    let media = connect_media(Box::new(peer), &answer.body, sink).await.unwrap();
+    let media = meeting.clients.connect(peer, &answer.body, sink).unwrap();
     media.connected(LIMIT).await.unwrap();
     HttpSession {
         media,
@@ -85,7 +84,15 @@ fn sources() -> Vec<Box<dyn MediaSource>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whip_publishes_to_whep_and_to_participants() {
-    let meeting = Meeting::open().await;
+    publish_and_play(Meeting::open().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lean_whip_publishes_to_whep_and_to_participants() {
+    publish_and_play(Meeting::open_lean().await).await;
+}
+
+async fn publish_and_play(meeting: Meeting) {
     let (whip_path, whep_path) = (
         format!("/whip/{}", meeting.created.id),
         format!("/whep/{}", meeting.created.code),
