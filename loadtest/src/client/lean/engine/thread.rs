@@ -2,23 +2,19 @@
 
 use std::net::UdpSocket;
 use std::ops::ControlFlow;
-use std::os::fd::{AsRawFd, RawFd};
-use std::sync::mpsc;
-use std::time::Instant;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
-use mio::event::Event;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use slab::Slab;
 
 use super::timers::Timers;
-use super::udp::{Receiver, Sender};
+use super::udp::{Receiver, Sender, enable_timestamps};
+use super::{TICK, TICK_BY_SOCKET};
 use crate::client::connection::Connection;
 use crate::client::session::Command;
-
-const WAKER: Token = Token(usize::MAX);
-const EVENTS: usize = 1024;
 
 /// What other threads say to this one.
 pub(super) enum Input {
@@ -35,9 +31,10 @@ pub(super) enum Input {
 }
 
 pub(super) struct Thread {
-    poll: Poll,
     inputs: mpsc::Receiver<Input>,
     clients: Slab<Client>,
+    /// Only used while sockets are looked into.
+    ready: Vec<usize>,
     timers: Timers,
 }
 
@@ -60,16 +57,13 @@ struct Buffers {
 }
 
 impl Thread {
-    pub fn new(inputs: mpsc::Receiver<Input>) -> std::io::Result<(Self, Waker)> {
-        let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
-        let thread = Self {
-            poll,
+    pub fn new(inputs: mpsc::Receiver<Input>) -> Self {
+        Self {
             inputs,
             clients: Slab::new(),
+            ready: Vec::new(),
             timers: Timers::default(),
-        };
-        Ok((thread, waker))
+        }
     }
 
     pub fn run(mut self) {
@@ -77,54 +71,59 @@ impl Thread {
             receiver: Receiver::new(),
             sender: Sender::new(),
         };
-        let mut events = Events::with_capacity(EVENTS);
-        loop {
-            let timeout = self.timers.poll_timeout();
-            let timeout = timeout.map(|due| due.saturating_duration_since(Instant::now()));
-            match self.poll.poll(&mut events, timeout) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    tracing::error!(%error, "a generator thread ends");
-                    return;
-                }
-            }
-            let woken = events.iter().any(|event| event.token() == WAKER);
-            let keys = events.iter().map(Event::token).filter(|token| *token != WAKER);
-            for Token(key) in keys {
-                self.receive(key, &mut buffers);
-            }
-            if woken && self.handle_inputs(&mut buffers) == ControlFlow::Break(()) {
-                return;
+        let mut next_look = Instant::now();
+        while self.handle_inputs(next_look, &mut buffers) == ControlFlow::Continue(()) {
+            if next_look <= Instant::now() {
+                self.look(&mut buffers);
+                next_look = Instant::now() + TICK.max(TICK_BY_SOCKET * self.clients.len() as u32);
             }
             self.handle_timeouts(&mut buffers);
         }
     }
 
-    fn handle_inputs(&mut self, buffers: &mut Buffers) -> ControlFlow<()> {
-        while let Ok(input) = self.inputs.try_recv() {
-            match input {
-                Input::Add { id, connection, socket } => self.add(id, connection, socket, buffers),
-                Input::Command { id, command } => self.handle_command(id, command, buffers),
-                Input::Stop => return ControlFlow::Break(()),
+    /// Reads from the sockets in which something waits.
+    fn look(&mut self, buffers: &mut Buffers) {
+        let mut ready = std::mem::take(&mut self.ready);
+        let sockets = self.clients.iter().map(|(_, client)| client.socket.as_fd());
+        let mut fds: Vec<_> = sockets.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut fds, PollTimeout::ZERO) {
+            Ok(_) => {
+                let keys = self.clients.iter().map(|(key, _)| key).zip(&fds);
+                ready.extend(keys.filter(|(_, fd)| fd.any() != Some(false)).map(|(key, _)| key));
             }
+            Err(error) => tracing::debug!(%error, "sockets cannot be polled"),
         }
-        ControlFlow::Continue(())
+        ready.drain(..).for_each(|key| self.receive(key, buffers));
+        self.ready = ready;
+    }
+
+    /// Sleeps until `next_look` or the next timer, and for as long as nobody says anything where there are
+    /// no connections.
+    fn handle_inputs(&mut self, next_look: Instant, buffers: &mut Buffers) -> ControlFlow<()> {
+        let mut next = match self.timers.poll_timeout() {
+            _ if self.clients.is_empty() => self.inputs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            due => {
+                let until = due.map_or(next_look, |due| due.min(next_look));
+                self.inputs
+                    .recv_timeout(until.saturating_duration_since(Instant::now()))
+            }
+        };
+        loop {
+            match next {
+                Ok(Input::Add { id, connection, socket }) => self.add(id, connection, socket, buffers),
+                Ok(Input::Command { id, command }) => self.handle_command(id, command, buffers),
+                Ok(Input::Stop) | Err(RecvTimeoutError::Disconnected) => return ControlFlow::Break(()),
+                Err(RecvTimeoutError::Timeout) => return ControlFlow::Continue(()),
+            }
+            next = self.inputs.recv_timeout(Duration::ZERO);
+        }
     }
 
     fn add(&mut self, id: usize, connection: Box<Connection>, socket: UdpSocket, buffers: &mut Buffers) {
-        let fd = socket.as_raw_fd();
-        let key = self.clients.insert(Client { id, connection, socket });
-        let mut source = SourceFd(&fd);
-        if let Err(error) = self
-            .poll
-            .registry()
-            .register(&mut source, Token(key), Interest::READABLE)
-        {
-            tracing::error!(%error, "a client's socket cannot be polled");
-            self.clients.remove(key);
-            return;
+        if let Err(error) = enable_timestamps(&socket) {
+            tracing::debug!(%error, "no timestamps: packets count as received when they are read");
         }
+        let key = self.clients.insert(Client { id, connection, socket });
         self.after_input(key, buffers);
     }
 
@@ -146,9 +145,8 @@ impl Thread {
         };
         let fd = client.fd();
         loop {
-            let now = Instant::now();
-            let received = buffers.receiver.receive(fd, |from, data| {
-                client.connection.handle_datagram(now, from, data);
+            let received = buffers.receiver.receive(fd, |at, from, data| {
+                client.connection.handle_datagram(at, from, data);
             });
             match received {
                 Ok(true) => {}
@@ -191,9 +189,8 @@ impl Thread {
     }
 
     fn remove(&mut self, key: usize) {
-        if let Some(client) = self.clients.try_remove(key) {
+        if self.clients.try_remove(key).is_some() {
             self.timers.remove(key);
-            let _ = self.poll.registry().deregister(&mut SourceFd(&client.fd()));
         }
     }
 }

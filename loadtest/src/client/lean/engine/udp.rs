@@ -3,16 +3,27 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, RawFd};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayVec;
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrStorage, recvmmsg, sendmmsg};
+use nix::sys::socket::sockopt::ReceiveTimestampns;
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrStorage, recvmmsg, sendmmsg,
+    setsockopt,
+};
+use nix::sys::time::TimeSpec;
 
 /// Messages of one system call: several frames' packets.
 const BATCH: usize = 64;
 /// Larger than any packet on a path for media; what is longer is cut off, and fails to authenticate.
 const MAX_DATAGRAM: usize = 2048;
+
+/// Lets the kernel say when each datagram arrived.
+pub(super) fn enable_timestamps(socket: &impl AsFd) -> Result<(), Errno> {
+    setsockopt(socket, ReceiveTimestampns, &true)
+}
 
 pub(super) struct Receiver {
     headers: MultiHeaders<SockaddrStorage>,
@@ -22,28 +33,69 @@ pub(super) struct Receiver {
 impl Receiver {
     pub fn new() -> Self {
         Self {
-            headers: MultiHeaders::preallocate(BATCH, None),
+            headers: MultiHeaders::preallocate(BATCH, Some(nix::cmsg_space!(TimeSpec))),
             buffers: vec![0; BATCH * MAX_DATAGRAM],
         }
     }
 
-    /// Gives what waits in the socket to `handle`, datagram by datagram; whether there may be more.
-    pub fn receive(&mut self, fd: RawFd, mut handle: impl FnMut(SocketAddr, &mut [u8])) -> Result<bool, Errno> {
-        let mut received: ArrayVec<(Option<SocketAddr>, usize), BATCH> = ArrayVec::new();
+    /// Gives what waits in the socket to `handle`, datagram by datagram, with when it arrived and from where;
+    /// whether there may be more.
+    pub fn receive(
+        &mut self,
+        fd: RawFd,
+        mut handle: impl FnMut(Instant, SocketAddr, &mut [u8]),
+    ) -> Result<bool, Errno> {
+        let mut received: ArrayVec<(Instant, Option<SocketAddr>, usize), BATCH> = ArrayVec::new();
+        let clocks = Clocks::now();
         {
             let mut buffers = self.buffers.chunks_exact_mut(MAX_DATAGRAM);
             let mut slices: [[IoSliceMut<'_>; 1]; BATCH] =
                 std::array::from_fn(|_| [IoSliceMut::new(buffers.next().unwrap_or_default())]);
             let flags = MsgFlags::MSG_DONTWAIT;
             let messages = recvmmsg(fd, &mut self.headers, slices.iter_mut(), flags, None)?;
-            received.extend(messages.map(|message| (message.address.as_ref().and_then(to_std), message.bytes)));
+            received.extend(messages.map(|message| {
+                let at = message
+                    .cmsgs()
+                    .ok()
+                    .and_then(|mut messages| messages.find_map(timestamp));
+                let at = at.map_or(clocks.instant, |at| clocks.instant_of(at));
+                (at, message.address.as_ref().and_then(to_std), message.bytes)
+            }));
         }
-        for ((from, len), buffer) in received.iter().zip(self.buffers.chunks_exact_mut(MAX_DATAGRAM)) {
+        for ((at, from, len), buffer) in received.iter().zip(self.buffers.chunks_exact_mut(MAX_DATAGRAM)) {
             if let Some(from) = from {
-                handle(*from, &mut buffer[..*len]);
+                handle(*at, *from, &mut buffer[..*len]);
             }
         }
         Ok(received.is_full())
+    }
+}
+
+fn timestamp(message: ControlMessageOwned) -> Option<Duration> {
+    match message {
+        ControlMessageOwned::ScmTimestampns(at) => Some(at.into()),
+        _ => None,
+    }
+}
+
+/// One moment by both clocks: the kernel's timestamps are of the one, ours of the other.
+struct Clocks {
+    instant: Instant,
+    since_epoch: Duration,
+}
+
+impl Clocks {
+    fn now() -> Self {
+        Self {
+            instant: Instant::now(),
+            since_epoch: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+        }
+    }
+
+    /// Of a moment that has passed, in time since the Unix epoch; where the clock was set meanwhile, now.
+    fn instant_of(&self, at: Duration) -> Instant {
+        let ago = self.since_epoch.saturating_sub(at);
+        self.instant.checked_sub(ago).unwrap_or(self.instant)
     }
 }
 
@@ -137,6 +189,8 @@ mod tests {
                 continue;
             };
             let to = UdpSocket::bind(local).unwrap();
+            enable_timestamps(&to).unwrap();
+            let sent = Instant::now();
             let (mut sender, mut receiver) = (Sender::new(), Receiver::new());
             for number in 0..70u8 {
                 sender.push(
@@ -148,14 +202,15 @@ mod tests {
             sender.flush(from.as_raw_fd());
             let mut next = 0;
             while next < 70 {
-                let more = receiver.receive(to.as_raw_fd(), |source, data| {
+                let more = receiver.receive(to.as_raw_fd(), |at, source, data| {
+                    assert!(at + Duration::from_millis(100) > sent && at <= Instant::now());
                     assert_eq!(source, from.local_addr().unwrap());
                     assert_eq!((data.len(), data[0]), (1000 + usize::from(next), next));
                     next += 1;
                 });
                 assert_eq!(more.unwrap(), next == 64);
             }
-            assert_eq!(receiver.receive(to.as_raw_fd(), |_, _| {}), Err(Errno::EAGAIN));
+            assert_eq!(receiver.receive(to.as_raw_fd(), |_, _, _| {}), Err(Errno::EAGAIN));
         }
     }
 }
