@@ -12,7 +12,7 @@ use crate::client::{ClientKind, Clients};
 use crate::cpus::CpuList;
 use crate::report::Table;
 use crate::scenario::churn::ChurnOptions;
-use crate::scenario::forward::ForwardOptions;
+use crate::scenario::forward::{ForwardOptions, Shape};
 use crate::scenario::join::JoinOptions;
 use crate::scenario::{churn, forward, join};
 use crate::server_process::ServerOptions;
@@ -35,6 +35,12 @@ enum Scenario {
         publishers: usize,
         #[arg(long, default_value_t = 50)]
         subscribers: usize,
+        /// Instead: so many participants of whom everybody publishes and receives all others.
+        #[arg(long, conflicts_with_all = ["publishers", "subscribers"])]
+        mesh: Option<usize>,
+        /// Meetings of that kind. Audio is only judged where all of a meeting's fits into three slots.
+        #[arg(long, default_value_t = 1)]
+        rooms: usize,
         /// Video bit rate of each publisher, kbit/s.
         #[arg(long, default_value_t = 2500)]
         video_kbps: u32,
@@ -144,6 +150,8 @@ impl Cli {
             Scenario::Forward {
                 publishers,
                 subscribers,
+                mesh,
+                rooms,
                 video_kbps,
                 seconds,
                 no_audio,
@@ -151,8 +159,14 @@ impl Cli {
                 ..
             } => {
                 let options = ForwardOptions {
-                    publishers,
-                    subscribers,
+                    shape: match mesh {
+                        Some(participants) => Shape::Mesh { participants },
+                        None => Shape::Fan {
+                            publishers,
+                            subscribers,
+                        },
+                    },
+                    rooms,
                     video_kbps,
                     seconds,
                     audio: !no_audio,

@@ -6,14 +6,17 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::cpus::CpuList;
+use crate::scenario::forward::Shape;
 
 /// Result of `forward`. Packets are those published in the measured window.
 #[derive(Clone, Debug, Serialize)]
 pub struct ForwardReport {
     /// Kind of the synthetic clients.
     pub client: &'static str,
-    pub publishers: usize,
-    pub subscribers: usize,
+    /// Of each room.
+    #[serde(flatten)]
+    pub shape: Shape,
+    pub rooms: usize,
     pub video_kbps: u32,
     /// CPUs that this tool and the server were kept on.
     pub generator_cpus: Option<CpuList>,
@@ -166,7 +169,10 @@ impl Table for ForwardReport {
         vec![
             (
                 "publishers → subscribers",
-                format!("{} → {}", self.publishers, self.subscribers),
+                match self.rooms {
+                    1 => self.shape.to_string(),
+                    rooms => format!("{rooms} rooms of {}", self.shape),
+                },
             ),
             (
                 "video",

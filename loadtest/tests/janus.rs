@@ -1,11 +1,11 @@
 //! Our clients in a real Janus, where Debian's package is installed.
 
 use tianqiao_loadtest::client::ClientKind;
-use tianqiao_loadtest::scenario::forward::{self, ForwardOptions};
+use tianqiao_loadtest::scenario::forward::{self, ForwardOptions, Shape};
 use tianqiao_loadtest::target::{Target, TargetKind, TargetOptions, janus};
 
 #[tokio::test]
-async fn janus_forwards_sound_and_pictures_of_two_to_three() {
+async fn janus_forwards_sound_and_pictures() {
     if !std::path::Path::new(janus::BINARY).is_file() {
         eprintln!("skipped: {} is not there (Debian's package `janus`)", janus::BINARY);
         return;
@@ -15,13 +15,22 @@ async fn janus_forwards_sound_and_pictures_of_two_to_three() {
         ..Default::default()
     };
     let target = Target::open(&options).await.expect("Janus starts");
-    for clients in [ClientKind::Lean, ClientKind::Webrtc] {
+    let fan = Shape::Fan {
+        publishers: 2,
+        subscribers: 3,
+    };
+    let mesh = Shape::Mesh { participants: 3 };
+    for (clients, shape) in [
+        (ClientKind::Lean, fan),
+        (ClientKind::Lean, mesh),
+        (ClientKind::Webrtc, fan),
+    ] {
         let load = ForwardOptions {
             clients: clients.start(1).expect("a thread"),
             generator_cpus: None,
             server_cpus: None,
-            publishers: 2,
-            subscribers: 3,
+            shape,
+            rooms: 1,
             video_kbps: 300,
             seconds: 1,
             audio: true,

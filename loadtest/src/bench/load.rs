@@ -4,13 +4,13 @@ use anyhow::Result;
 
 use super::place::Place;
 use crate::client::ClientKind;
-use crate::scenario::forward::ForwardOptions;
+use crate::scenario::forward::{ForwardOptions, Shape};
 
 /// One row of a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    publishers: usize,
-    subscribers: usize,
+    shape: Shape,
+    rooms: usize,
     video_kbps: u32,
     audio: bool,
     clients: ClientKind,
@@ -21,8 +21,8 @@ pub struct Load {
 
 /// What the tables are about; its median is of three runs.
 const MAIN: Load = Load {
-    publishers: 1,
-    subscribers: 50,
+    shape: one_to(50),
+    rooms: 1,
     video_kbps: 2_500,
     audio: false,
     clients: ClientKind::Lean,
@@ -31,9 +31,26 @@ const MAIN: Load = Load {
 };
 const QUICK_SECONDS: u64 = 3;
 
+const fn one_to(subscribers: usize) -> Shape {
+    Shape::Fan {
+        publishers: 1,
+        subscribers,
+    }
+}
+
 fn fan(subscribers: usize, video_kbps: u32) -> Load {
     Load {
-        subscribers,
+        shape: one_to(subscribers),
+        video_kbps,
+        runs: 1,
+        ..MAIN
+    }
+}
+
+fn mesh(rooms: usize, participants: usize, video_kbps: u32) -> Load {
+    Load {
+        shape: Shape::Mesh { participants },
+        rooms,
         video_kbps,
         runs: 1,
         ..MAIN
@@ -62,13 +79,25 @@ pub fn forward(quick: bool) -> Vec<Load> {
         return shortened(vec![fan(10, 800), fan(50, 2_500)]);
     }
     let mut loads = Vec::new();
-    for subscribers in [10, 50, 200] {
+    for load in [
+        |kbps| fan(10, kbps),
+        |kbps| fan(50, kbps),
+        |kbps| fan(200, kbps),
+        |kbps| mesh(1, 10, kbps),
+        |kbps| mesh(25, 4, kbps),
+    ] {
         for video_kbps in [150, 800, 2_500] {
-            let is_main = (subscribers, video_kbps) == (MAIN.subscribers, MAIN.video_kbps);
-            loads.push(if is_main { MAIN } else { fan(subscribers, video_kbps) });
+            let load = load(video_kbps);
+            let is_main = (load.shape, load.video_kbps) == (MAIN.shape, MAIN.video_kbps);
+            loads.push(if is_main { MAIN } else { load });
         }
     }
     loads.push(with_audio());
+    loads.push(Load {
+        clients: ClientKind::Webrtc,
+        runs: 1,
+        ..MAIN
+    });
     loads
 }
 
@@ -77,7 +106,16 @@ pub fn peers(quick: bool) -> Vec<Load> {
     if quick {
         return shortened(vec![fan(10, 800)]);
     }
-    vec![fan(10, 800), fan(10, 2_500), fan(50, 800), MAIN, with_audio()]
+    vec![
+        fan(10, 800),
+        fan(10, 2_500),
+        fan(50, 150),
+        fan(50, 800),
+        MAIN,
+        with_audio(),
+        mesh(1, 10, 800),
+        mesh(25, 4, 800),
+    ]
 }
 
 fn shortened(mut loads: Vec<Load>) -> Vec<Load> {
@@ -94,17 +132,20 @@ impl Load {
             clients: self.clients.start(1)?,
             generator_cpus: Some(place.generator.cpus.clone()),
             server_cpus: Some(place.server.cpus.clone()),
-            publishers: self.publishers,
-            subscribers: self.subscribers,
+            shape: self.shape,
+            rooms: self.rooms,
             video_kbps: self.video_kbps,
             seconds: self.seconds,
             audio: self.audio,
         })
     }
 
-    /// `1 → 50`.
+    /// `1 → 50`, `10 ↔ 10` or `25 × 4 ↔ 4`.
     pub fn shape(&self) -> String {
-        format!("{} → {}", self.publishers, self.subscribers)
+        match self.rooms {
+            1 => self.shape.to_string(),
+            rooms => format!("{rooms} × {}", self.shape),
+        }
     }
 
     /// `2,500 kbit/s`, with what else is sent and who receives it.

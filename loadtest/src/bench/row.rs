@@ -17,6 +17,11 @@ const SATURATED: f64 = 0.85;
 pub struct Row {
     pub server: TargetKind,
     pub scenario: String,
+    /// The two parts of its name.
+    #[serde(skip)]
+    shape: String,
+    #[serde(skip)]
+    media: String,
     /// The run of the median cost.
     #[serde(flatten)]
     pub report: ForwardReport,
@@ -48,6 +53,8 @@ impl Row {
         Some(Self {
             server,
             scenario: format!("{} {}", load.shape(), load.media()),
+            shape: load.shape(),
+            media: load.media(),
             server_core_share: report.server_cpu_share? * cores / place.server.cpus.count() as f64,
             generator_saturated: report.generator_core_share > SATURATED,
             floor_ratio: report.server_cpu_us_per_packet? / calibration.floor_us(),
@@ -117,11 +124,9 @@ pub fn forward_table(rows: &[Row]) -> String {
         "Memory".to_owned(),
     ]];
     for row in rows {
-        let mut names = row.scenario.splitn(4, ' ').map(str::to_owned);
-        let shape = names.by_ref().take(3).collect::<Vec<_>>().join(" ");
         lines.push(vec![
-            shape,
-            names.collect(),
+            row.shape.clone(),
+            row.media.clone(),
             row.packets_per_second(),
             row.cost(),
             format!("{:.2}", row.floor_ratio),
@@ -181,7 +186,7 @@ fn generator(row: &Row) -> String {
 
 fn footnote(rows: &[Row]) -> &'static str {
     match rows.iter().any(|row| row.generator_saturated) {
-        true => "\n¹ the generator's core was more than 85 % busy: latency, and perhaps loss, are its own\n",
+        true => "\n¹ the generator's core was more than 85 % busy: loss, and perhaps latency, are its own\n",
         false => "",
     }
 }
@@ -218,6 +223,7 @@ fn markdown(lines: &[Vec<String>]) -> String {
 mod tests {
     use super::*;
     use crate::report::{KindCounts, Latency};
+    use crate::scenario::forward::Shape;
 
     fn report(us: f64, generator_core_share: f64) -> ForwardReport {
         ForwardReport {
@@ -228,8 +234,11 @@ mod tests {
             generator_core_share,
             generator_cpu_us_per_packet: 1.0,
             generator_core_percent_per_client: 0.03,
-            publishers: 1,
-            subscribers: 50,
+            shape: Shape::Fan {
+                publishers: 1,
+                subscribers: 50,
+            },
+            rooms: 1,
             video_kbps: 2_500,
             seconds: 8.0,
             published: 2_400,
@@ -248,7 +257,8 @@ mod tests {
     }
 
     fn row(server: TargetKind, costs: &[f64], generator: f64) -> Row {
-        let load = super::super::load::peers(false)[3];
+        let loads = super::super::load::peers(false);
+        let load = loads.iter().find(|load| load.runs > 1).unwrap();
         let calibration = Calibration {
             aes_ns: 500.0,
             gso8_ns: 500.0,
@@ -257,7 +267,7 @@ mod tests {
         };
         let reports = costs.iter().map(|us| report(*us, generator)).collect();
         let place = Place::loopback().unwrap();
-        Row::of(server, &load, reports, &place, &calibration).unwrap()
+        Row::of(server, load, reports, &place, &calibration).unwrap()
     }
 
     #[test]
@@ -301,6 +311,7 @@ mod tests {
         let json = serde_json::to_value(row(TargetKind::Janus, &[25.0], 0.1)).unwrap();
         assert_eq!(json["server"], "janus");
         assert_eq!(json["scenario"], "1 → 50 2,500 kbit/s");
+        assert_eq!((&json["publishers"], &json["subscribers"]), (&1.into(), &50.into()));
         assert_eq!(json["server_cpu_us_per_packet"], 25.0);
     }
 }

@@ -1,10 +1,12 @@
 //! `forward`: some publish, the others receive; packets, losses, one-way latency and the server's cost.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
 use tianqiao_protocol::MediaKind;
 
 use crate::client::{Clients, MediaSink, NoSink, PeerConfig};
@@ -13,7 +15,7 @@ use crate::media::{AudioSource, Mark, MediaSource, TrackWindow, VideoFormat, Vid
 use crate::meter::{Meters, Subscription};
 use crate::process_stats::CpuSnapshot;
 use crate::report::{ForwardReport, KindCounts, Latency};
-use crate::target::{Member, MemberConfig, Room, Target};
+use crate::target::{Feed, Member, MemberConfig, Room, Target};
 
 /// Joins that are under way at once.
 const PARALLEL_JOINS: usize = 8;
@@ -35,38 +37,86 @@ pub struct ForwardOptions {
     /// Where the generator's threads are kept, and the server's.
     pub generator_cpus: Option<CpuList>,
     pub server_cpus: Option<CpuList>,
-    pub publishers: usize,
-    pub subscribers: usize,
+    pub shape: Shape,
+    /// Meetings of that shape.
+    pub rooms: usize,
     pub video_kbps: u32,
     pub seconds: u64,
     pub audio: bool,
 }
 
-pub async fn run(target: &Target, options: &ForwardOptions) -> Result<ForwardReport> {
-    if options.publishers == 0 || options.subscribers == 0 || options.seconds == 0 {
-        bail!("publishers, subscribers and seconds must be at least 1");
-    }
-    let video: Vec<_> = windows(MediaKind::Video, 0, options.publishers);
-    let audio = if options.audio {
-        windows(MediaKind::Audio, options.publishers, options.publishers)
-    } else {
-        vec![]
-    };
-    let meters = Meters::new(video.iter().chain(&audio).cloned().collect());
+/// Who sends to whom in a meeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Shape {
+    /// Subscribers receive every publisher and send nothing.
+    Fan { publishers: usize, subscribers: usize },
+    /// Everybody publishes and receives all others.
+    Mesh { participants: usize },
+}
 
-    let room = target.room().await?;
-    let publishers = join_publishers(&room, options).await?;
-    publish(&publishers, options, &video, &audio)?;
-    let subscribers = join_subscribers(&room, options, &publishers, &meters).await?;
+impl Shape {
+    pub fn publishers(self) -> usize {
+        match self {
+            Self::Fan { publishers, .. } => publishers,
+            Self::Mesh { participants } => participants,
+        }
+    }
+
+    fn is_empty(self) -> bool {
+        match self {
+            Self::Fan {
+                publishers,
+                subscribers,
+            } => publishers == 0 || subscribers == 0,
+            Self::Mesh { participants } => participants < 2,
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fan {
+                publishers,
+                subscribers,
+            } => write!(f, "{publishers} → {subscribers}"),
+            Self::Mesh { participants } => write!(f, "{participants} ↔ {participants}"),
+        }
+    }
+}
+
+pub async fn run(target: &Target, options: &ForwardOptions) -> Result<ForwardReport> {
+    ensure!(
+        !options.shape.is_empty() && options.rooms > 0 && options.seconds > 0,
+        "there must be rooms, somebody who sends, somebody who receives, and time"
+    );
+    let publishers = options.rooms * options.shape.publishers();
+    ensure!(
+        2 * publishers <= usize::from(u16::MAX),
+        "tracks are told apart by 16 bits"
+    );
+    let tracks = Tracks {
+        video: windows(MediaKind::Video, 0, publishers),
+        audio: windows(MediaKind::Audio, publishers, if options.audio { publishers } else { 0 }),
+    };
+    let meters = Meters::new(tracks.video.iter().chain(&tracks.audio).cloned().collect());
+
+    let begin = Instant::now();
+    let mut parties = Vec::new();
+    for index in 0..options.rooms {
+        let party = Party::gather(target, options, index, &tracks, &meters, begin);
+        parties.push(party.await?);
+    }
     meters.all_hear(WARM_UP_LIMIT).await?;
 
     let generator = std::process::id();
-    mark(&publishers, Mark::Start).await?;
+    mark(&parties, Mark::Start).await?;
     let begin = (Instant::now(), target.cpu()?, CpuSnapshot::take(generator)?);
     tokio::time::sleep(Duration::from_secs(options.seconds)).await;
     let end = (Instant::now(), target.cpu()?, CpuSnapshot::take(generator)?);
     let resident = target.resident_bytes()?;
-    mark(&publishers, Mark::End).await?;
+    mark(&parties, Mark::End).await?;
     meters.drained(DRAIN_LIMIT).await;
 
     let seconds = (end.0 - begin.0).as_secs_f64();
@@ -76,11 +126,12 @@ pub async fn run(target: &Target, options: &ForwardOptions) -> Result<ForwardRep
         .zip(begin.1.as_ref())
         .map(|(end, begin)| end.since(begin));
     let generator_cpu = end.2.since(&begin.2);
-    let joins: Vec<_> = subscribers.iter().map(Member::answered).collect();
-    stream::iter(publishers.into_iter().chain(subscribers))
-        .for_each_concurrent(None, Member::leave)
-        .await;
-    room.close().await;
+    let joins: Vec<_> = parties
+        .iter()
+        .flat_map(Party::receivers)
+        .map(Member::answered)
+        .collect();
+    stream::iter(parties).for_each_concurrent(None, Party::leave).await;
 
     let counts = |kind| {
         let counts = meters.counts(kind);
@@ -106,8 +157,8 @@ pub async fn run(target: &Target, options: &ForwardOptions) -> Result<ForwardRep
         client: options.clients.name(),
         generator_cpus: options.generator_cpus.clone(),
         server_cpus: options.server_cpus.clone(),
-        publishers: options.publishers,
-        subscribers: options.subscribers,
+        shape: options.shape,
+        rooms: options.rooms,
         video_kbps: options.video_kbps,
         seconds,
         published: video.published + audio.published,
@@ -135,52 +186,125 @@ fn windows(kind: MediaKind, first: usize, count: usize) -> Vec<Arc<TrackWindow>>
         .collect()
 }
 
-async fn join_publishers(room: &Room, options: &ForwardOptions) -> Result<Vec<Member>> {
-    let peer = PeerConfig {
-        camera: true,
-        microphone: options.audio,
-        repair: true,
-        ..Default::default()
-    };
-    let config = MemberConfig {
-        clients: options.clients.clone(),
-        peer,
-        ..Default::default()
-    };
-    join_all(room, "Publisher", options.publishers, &config, || Box::new(NoSink)).await
+/// Windows of all rooms' tracks, room by room.
+struct Tracks {
+    video: Vec<Arc<TrackWindow>>,
+    audio: Vec<Arc<TrackWindow>>,
 }
 
-async fn join_subscribers(
-    room: &Room,
-    options: &ForwardOptions,
-    publishers: &[Member],
-    meters: &Arc<Meters>,
-) -> Result<Vec<Member>> {
-    let peer = PeerConfig {
-        audio_slots: if options.audio { AUDIO_SLOTS } else { 0 },
-        video_slots: publishers.len(),
-        ..Default::default()
-    };
-    let count = publishers.len() as u16;
-    let mut subscription = Subscription {
-        expected: (0..count).collect(),
-        unjudged: vec![],
-    };
-    match publishers.len() {
-        _ if !options.audio => {}
-        0..=AUDIO_SLOTS => subscription.expected.extend(count..2 * count),
-        _ => subscription.unjudged.extend(count..2 * count),
+impl Tracks {
+    /// Of the publishers `of`, as the subscribers of a room with `publishers` should get them.
+    fn subscription(&self, of: impl Iterator<Item = usize>, publishers: usize) -> Subscription {
+        let mut subscription = Subscription::default();
+        for publisher in of {
+            subscription.expected.push(self.video[publisher].track);
+            let audio = self.audio.get(publisher).map(|window| window.track);
+            match publishers <= AUDIO_SLOTS {
+                true => subscription.expected.extend(audio),
+                false => subscription.unjudged.extend(audio),
+            }
+        }
+        subscription
     }
-    let config = MemberConfig {
-        clients: options.clients.clone(),
-        peer,
-        watch: publishers.iter().filter_map(Member::feed).cloned().collect(),
-        height: VideoFormat::default().height,
-    };
-    join_all(room, "Subscriber", options.subscribers, &config, || {
-        meters.sink(&subscription)
-    })
-    .await
+}
+
+/// The members of one room.
+struct Party {
+    room: Room,
+    publishers: Vec<Member>,
+    /// Those who only subscribe; none in a mesh, where the publishers do.
+    subscribers: Vec<Member>,
+}
+
+impl Party {
+    /// Joins the members of room `index` and lets them send; `begin` is when the first frame of the run is due.
+    async fn gather(
+        target: &Target,
+        options: &ForwardOptions,
+        index: usize,
+        tracks: &Tracks,
+        meters: &Arc<Meters>,
+        begin: Instant,
+    ) -> Result<Self> {
+        let room = target.room().await?;
+        let count = options.shape.publishers();
+        let all = index * count..(index + 1) * count;
+        let sending = MemberConfig {
+            clients: options.clients.clone(),
+            peer: PeerConfig {
+                camera: true,
+                microphone: options.audio,
+                repair: true,
+                ..Default::default()
+            },
+            height: VideoFormat::default().height,
+            ..Default::default()
+        };
+        let receiving = |config: MemberConfig, slots| MemberConfig {
+            peer: PeerConfig {
+                audio_slots: if options.audio { AUDIO_SLOTS } else { 0 },
+                video_slots: slots,
+                ..config.peer
+            },
+            ..config
+        };
+        let config = match options.shape {
+            Shape::Fan { .. } => sending,
+            Shape::Mesh { participants } => receiving(sending, participants - 1),
+        };
+        let mut publishers = join_all(&room, "Publisher", count, &config, |publisher| match options.shape {
+            Shape::Fan { .. } => Box::new(NoSink) as Box<dyn MediaSink>,
+            Shape::Mesh { .. } => {
+                let others = all.clone().filter(|other| *other != all.start + publisher);
+                meters.sink(&tracks.subscription(others, count))
+            }
+        })
+        .await?;
+        publish(&publishers, options, tracks, all.start, begin)?;
+        let feeds: Vec<Feed> = publishers.iter().filter_map(Member::feed).cloned().collect();
+        let subscribers = match options.shape {
+            Shape::Mesh { .. } => {
+                for (own, publisher) in publishers.iter_mut().enumerate() {
+                    let mut others = feeds.clone();
+                    others.remove(own);
+                    publisher.watch(&others).await?;
+                    publisher.connected(CONNECT_LIMIT).await?;
+                }
+                vec![]
+            }
+            Shape::Fan { subscribers, .. } => {
+                let config = MemberConfig {
+                    peer: PeerConfig::default(),
+                    watch: feeds,
+                    ..config
+                };
+                let subscription = tracks.subscription(all, count);
+                join_all(&room, "Subscriber", subscribers, &receiving(config, count), |_| {
+                    meters.sink(&subscription)
+                })
+                .await?
+            }
+        };
+        Ok(Self {
+            room,
+            publishers,
+            subscribers,
+        })
+    }
+
+    fn receivers(&self) -> &[Member] {
+        match self.subscribers.as_slice() {
+            [] => &self.publishers,
+            subscribers => subscribers,
+        }
+    }
+
+    async fn leave(self) {
+        stream::iter(self.publishers.into_iter().chain(self.subscribers))
+            .for_each_concurrent(None, Member::leave)
+            .await;
+        self.room.close().await;
+    }
 }
 
 /// Joins `count` participants, some at a time, and waits for their media connections.
@@ -189,11 +313,11 @@ async fn join_all(
     name: &str,
     count: usize,
     config: &MemberConfig,
-    sink: impl Fn() -> Box<dyn MediaSink>,
+    sink: impl Fn(usize) -> Box<dyn MediaSink>,
 ) -> Result<Vec<Member>> {
     stream::iter(0..count)
         .map(|index| {
-            let sink = sink();
+            let sink = sink(index);
             async move {
                 let name = format!("{name} {index}");
                 let member = room.join(&name, config, sink).await?;
@@ -207,33 +331,37 @@ async fn join_all(
         .with_context(|| format!("a {} could not join", name.to_lowercase()))
 }
 
-/// Starts the sources, the publishers' frames spread over a frame's time as they are in life.
+/// Starts the sources of a room's publishers, of whom the first is number `first` of the run. The frames of
+/// all publishers are spread over a frame's time as they are in life.
 fn publish(
     publishers: &[Member],
     options: &ForwardOptions,
-    video: &[Arc<TrackWindow>],
-    audio: &[Arc<TrackWindow>],
+    tracks: &Tracks,
+    first: usize,
+    begin: Instant,
 ) -> Result<()> {
     let format = VideoFormat {
         kbps: options.video_kbps,
         ..Default::default()
     };
-    let step = Duration::from_secs(1) / format.frames_per_second / publishers.len() as u32;
-    let begin = Instant::now();
-    for (index, publisher) in publishers.iter().enumerate() {
+    let frame = Duration::from_secs(1) / format.frames_per_second;
+    let step = frame / tracks.video.len() as u32;
+    // At a whole number of frames after the first room's.
+    let begin = begin + frame * begin.elapsed().div_duration_f64(frame).ceil() as u32;
+    for (index, publisher) in (first..).zip(publishers) {
         let start = begin + step * index as u32;
         let mut sources: Vec<Box<dyn MediaSource>> = Vec::new();
-        if let Some(window) = audio.get(index) {
+        if let Some(window) = tracks.audio.get(index) {
             sources.push(Box::new(AudioSource::new(SPEECH, window.clone(), start)));
         }
-        sources.push(Box::new(VideoSource::new(format, video[index].clone(), start)));
+        sources.push(Box::new(VideoSource::new(format, tracks.video[index].clone(), start)));
         publisher.publish(sources)?;
     }
     Ok(())
 }
 
-async fn mark(publishers: &[Member], mark: Mark) -> Result<()> {
-    for publisher in publishers {
+async fn mark(parties: &[Party], mark: Mark) -> Result<()> {
+    for publisher in parties.iter().flat_map(|party| &party.publishers) {
         publisher.mark(mark).await.context("a publisher was lost")?;
     }
     Ok(())

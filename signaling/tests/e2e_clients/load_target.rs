@@ -1,7 +1,7 @@
 //! The load test's adapter for WHIP and WHEP against our own endpoints.
 
 use tianqiao_loadtest::client::ClientKind;
-use tianqiao_loadtest::scenario::forward::{self, ForwardOptions};
+use tianqiao_loadtest::scenario::forward::{self, ForwardOptions, Shape};
 use tianqiao_loadtest::target::whip::WhipOptions;
 use tianqiao_loadtest::target::{Target, TargetKind, TargetOptions};
 
@@ -26,8 +26,11 @@ async fn a_load_over_whip_and_whep_arrives_and_its_sessions_are_deleted() {
             clients: clients.start(1).expect("a thread"),
             generator_cpus: None,
             server_cpus: None,
-            publishers: 1,
-            subscribers: 3,
+            shape: Shape::Fan {
+                publishers: 1,
+                subscribers: 3,
+            },
+            rooms: 1,
             video_kbps: 300,
             seconds: 1,
             audio: true,
@@ -39,4 +42,29 @@ async fn a_load_over_whip_and_whep_arrives_and_its_sessions_are_deleted() {
     }
     let meeting = meeting.server.meeting(&meeting.created.id).await.expect("the meeting");
     assert_eq!(meeting.participants, 0);
+}
+
+#[tokio::test]
+async fn a_load_of_several_meetings_arrives_where_it_should() {
+    let meeting = Meeting::open().await;
+    let options = TargetOptions {
+        url: Some(meeting.url().to_owned()),
+        ..Default::default()
+    };
+    let target = Target::open(&options).await.expect("a running server");
+    let load = ForwardOptions {
+        clients: ClientKind::Lean.start(1).expect("a thread"),
+        generator_cpus: None,
+        server_cpus: None,
+        shape: Shape::Mesh { participants: 3 },
+        rooms: 4,
+        video_kbps: 300,
+        seconds: 1,
+        audio: true,
+    };
+    let report = forward::run(&target, &load).await.expect("a load");
+    assert!(report.lost * 1000 <= report.expected, "{report:?}");
+    // Each of three who publish is received by two.
+    assert_eq!(report.expected, 2 * report.published, "{report:?}");
+    assert!(report.video.received > 0 && report.audio.received > 0, "{report:?}");
 }
