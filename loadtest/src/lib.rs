@@ -4,6 +4,7 @@ pub mod bench;
 pub mod cli;
 pub mod client;
 pub mod cpus;
+pub mod file_limit;
 pub mod media;
 pub mod meter;
 pub mod process_stats;

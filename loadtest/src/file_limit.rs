@@ -1,0 +1,34 @@
+//! How many files this process, and the servers that it starts, may have open (RLIMIT_NOFILE).
+
+use anyhow::{Context, Result, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// Raises the limit where it is below `files`.
+///
+/// # Errors
+/// Where the system's hard limit is below that too.
+pub fn raise(files: u64) -> Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit of open files is unknown")?;
+    if soft >= files {
+        return Ok(());
+    }
+    if hard < files {
+        bail!("{files} open files are needed, but the hard limit is {hard} (ulimit -Hn)");
+    }
+    setrlimit(Resource::RLIMIT_NOFILE, files, hard).context("the limit of open files cannot be raised")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_is_never_lowered_and_the_hard_one_is_kept() {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        raise(1).unwrap();
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (soft, hard));
+        if let Some(more) = hard.checked_add(1) {
+            assert!(raise(more).is_err());
+        }
+    }
+}
