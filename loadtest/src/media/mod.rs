@@ -1,6 +1,8 @@
 //! Synthetic media whose packets carry their own sequence number and sending time.
 
 mod audio;
+mod counted;
+mod simulcast;
 mod stamp;
 mod video;
 
@@ -13,6 +15,8 @@ use tianqiao_protocol::MediaKind;
 use crate::client::peer::{OutgoingRtp, SendStream};
 
 pub use audio::AudioSource;
+pub use counted::CountedSource;
+pub use simulcast::{SIMULCAST_720P, SimulcastLayer};
 pub use stamp::{STAMP_LEN, Stamp, nanos_since_epoch};
 pub use video::{VideoFormat, VideoSource, is_keyframe_start};
 
