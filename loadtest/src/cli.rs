@@ -14,7 +14,8 @@ use crate::report::Table;
 use crate::scenario::churn::ChurnOptions;
 use crate::scenario::forward::{ForwardOptions, Shape};
 use crate::scenario::join::JoinOptions;
-use crate::scenario::{churn, forward, join};
+use crate::scenario::memory::MemoryOptions;
+use crate::scenario::{churn, forward, join, memory};
 use crate::server_process::ServerOptions;
 use crate::target::whip::WhipOptions;
 use crate::target::{Target, TargetKind, TargetOptions};
@@ -78,12 +79,36 @@ enum Scenario {
         #[command(flatten)]
         common: Common,
     },
+    /// Idle sessions, subscribers and simulcast publishers: what each costs the server in memory.
+    Memory {
+        /// Idle sessions; 0 leaves the part out, as in the next two.
+        #[arg(long, default_value_t = 2000)]
+        sessions: usize,
+        /// Subscribers that receive nine cameras and three microphones.
+        #[arg(long, default_value_t = 200)]
+        subscribers: usize,
+        /// Publishers of three simulcast layers.
+        #[arg(long, default_value_t = 5)]
+        publishers: usize,
+        /// Idle sessions of one meeting.
+        #[arg(long, default_value_t = 100)]
+        meeting_size: usize,
+        /// How long the server's CPU time is looked at while all sessions idle.
+        #[arg(long, default_value_t = 10)]
+        idle_seconds: u64,
+        /// Packets that each video stream sends before memory is looked at; the default fills what the
+        /// server keeps of a stream.
+        #[arg(long, default_value_t = 512)]
+        settle_packets: u64,
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("running").args(["url", "whip_url"])))]
 struct Common {
-    /// The kind of server; join and churn know only tianqiao.
+    /// The kind of server; join, churn and memory know only tianqiao.
     #[arg(long, value_enum, default_value_t)]
     target: TargetKind,
     /// Base URL of a running server, of Janus' WebSocket with --target janus; without it a server is
@@ -200,6 +225,27 @@ impl Cli {
                 };
                 common.run(async |target| churn::run(target, &options).await).await
             }
+            Scenario::Memory {
+                sessions,
+                subscribers,
+                publishers,
+                meeting_size,
+                idle_seconds,
+                settle_packets,
+                common,
+            } => {
+                let options = MemoryOptions {
+                    clients: common.clients()?,
+                    sessions,
+                    meeting_size,
+                    idle_seconds,
+                    subscribers,
+                    publishers,
+                    settle_packets,
+                };
+                let json = common.json;
+                print_report(&memory::run(&common.target()?, &options).await?, json)
+            }
         }
     }
 }
@@ -208,7 +254,10 @@ impl Scenario {
     /// `None` for what chooses its places itself.
     fn common(&self) -> Option<&Common> {
         match self {
-            Self::Forward { common, .. } | Self::Join { common, .. } | Self::Churn { common, .. } => Some(common),
+            Self::Forward { common, .. }
+            | Self::Join { common, .. }
+            | Self::Churn { common, .. }
+            | Self::Memory { common, .. } => Some(common),
             Self::Bench(_) => None,
         }
     }
@@ -228,9 +277,9 @@ impl Common {
         }
     }
 
-    async fn run<R: Table + Serialize>(self, scenario: impl AsyncFnOnce(&Target) -> Result<R>) -> Result<()> {
+    fn target(self) -> Result<TargetOptions> {
         let cpus = self.server_cpus()?;
-        let options = TargetOptions {
+        Ok(TargetOptions {
             kind: self.target,
             whip: self.whip,
             url: self.url,
@@ -245,21 +294,28 @@ impl Common {
                 netns: self.server_netns,
                 cpus,
             },
-        };
-        let target = Target::open(&options).await?;
+        })
+    }
+
+    async fn run<R: Table + Serialize>(self, scenario: impl AsyncFnOnce(&Target) -> Result<R>) -> Result<()> {
+        let json = self.json;
+        let target = Target::open(&self.target()?).await?;
         let result = scenario(&target).await;
         if let (Err(_), Some(log)) = (&result, target.server_log()) {
             eprintln!("the server's last words:\n{log}");
         }
         target.close().await?;
-        let report = result?;
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&report)?);
-        } else {
-            print!("{}", report.table());
-        }
-        Ok(())
+        print_report(&result?, json)
     }
+}
+
+fn print_report<R: Table + Serialize>(report: &R, json: bool) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        print!("{}", report.table());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What the scenarios find, as JSON or as a table for people.
 
+mod memory;
+
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -7,6 +9,8 @@ use serde::Serialize;
 
 use crate::cpus::CpuList;
 use crate::scenario::forward::Shape;
+
+pub use memory::{IdleMemory, IdleStage, MemoryReport, PublisherMemory, SubscriberMemory};
 
 /// Result of `forward`. Packets are those published in the measured window.
 #[derive(Clone, Debug, Serialize)]

@@ -3,3 +3,4 @@
 pub mod churn;
 pub mod forward;
 pub mod join;
+pub mod memory;

@@ -4,6 +4,7 @@ mod exchange;
 mod goodbye;
 mod load_target;
 mod loss;
+mod memory;
 mod restart;
 mod slots;
 mod support;
