@@ -1,4 +1,5 @@
-//! What a downtrack has sent lately: enough to send the same packet again, in four bytes a packet.
+//! What a downtrack has sent lately: enough to send the same packet again, in four bytes a packet, for as
+//! long as the track's ring has the packet, and no more packets than that takes.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,11 @@ const RESEND_INTERVAL: Duration = Duration::from_millis(25);
 /// In which the time of a retransmission is kept; it wraps after [`TICKS`] of them, 1.3 s.
 const TICK: Duration = Duration::from_millis(5);
 const TICKS: u16 = 255;
+
+/// As long as the rings keep a packet.
+const RETENTION: Duration = Duration::from_millis(1_500);
+/// Of a slot that has just begun, or shows little: 30 packets a second for two seconds.
+const MIN_CAPACITY: usize = 64;
 
 /// Stretches that are remembered: changes of layer or source within the time that packets are.
 const STRETCHES: usize = 8;
@@ -53,11 +59,14 @@ struct Numbered {
     stretch: Stretch,
 }
 
-/// A ring by outgoing sequence number; allocated with the first packet.
+/// A ring by outgoing sequence number; allocated with the first packet, and doubled up to `max_capacity` when
+/// its packets are overwritten within [`RETENTION`].
 #[derive(Debug)]
 pub struct History {
     entries: Box<[Entry]>,
-    capacity: usize,
+    max_capacity: usize,
+    /// The first packet of this lap of the ring and when it went out.
+    lap: Option<(ExtendedSeq, Instant)>,
     highest: ExtendedSeq,
     /// Of the stretch that packets now belong to; 0: the next packet begins one.
     current: u8,
@@ -68,10 +77,11 @@ pub struct History {
 }
 
 impl History {
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(max_capacity: usize) -> Self {
         Self {
             entries: Box::default(),
-            capacity: capacity.next_power_of_two(),
+            max_capacity: max_capacity.next_power_of_two(),
+            lap: None,
             highest: ExtendedSeq(0),
             current: 0,
             last_number: 0,
@@ -85,18 +95,19 @@ impl History {
         self.current = 0;
     }
 
-    /// The packet `source` went out as `out`; `stretch` tells of the stretch that it may begin.
-    pub fn insert(&mut self, out: ExtendedSeq, source: ExtendedSeq, stretch: impl FnOnce() -> Stretch) {
+    /// The packet `source` goes out as `out` at `now`; `stretch` tells of the stretch that it may begin.
+    pub fn insert(&mut self, now: Instant, out: ExtendedSeq, source: ExtendedSeq, stretch: impl FnOnce() -> Stretch) {
         if self.entries.is_empty() {
-            self.entries = vec![Entry::default(); self.capacity].into();
+            self.entries = vec![Entry::default(); self.max_capacity.min(MIN_CAPACITY)].into();
             self.stretches = vec![Numbered::default(); STRETCHES].into();
             self.highest = out;
         }
         if self.current == 0 {
             self.begin(out, source, stretch());
         }
+        self.begin_lap(now, out);
         self.advance(out);
-        if self.highest.0 - out.0 < self.capacity as u64 {
+        if self.highest.0 - out.0 < self.entries.len() as u64 {
             let index = self.index(out);
             self.entries[index] = Entry {
                 source: source.truncate(),
@@ -118,10 +129,28 @@ impl History {
         };
     }
 
+    /// Makes room where the ring has gone round too soon.
+    fn begin_lap(&mut self, now: Instant, out: ExtendedSeq) {
+        let capacity = self.entries.len();
+        let (first, began) = *self.lap.get_or_insert((out, now));
+        if out.0 < first.0 + capacity as u64 {
+            return;
+        }
+        if capacity == self.max_capacity || now.saturating_duration_since(began) >= RETENTION {
+            self.lap = Some((out, now));
+        } else {
+            let old = std::mem::replace(&mut self.entries, vec![Entry::default(); 2 * capacity].into());
+            for kept in (self.highest.0 + 1).saturating_sub(capacity as u64)..=self.highest.0 {
+                let index = self.index(ExtendedSeq(kept));
+                self.entries[index] = old[kept as usize & (capacity - 1)];
+            }
+        }
+    }
+
     /// Numbers up to `out` are taken or left out; their places hold packets of a lap ago.
     fn advance(&mut self, out: ExtendedSeq) {
         let ahead = out.0.saturating_sub(self.highest.0);
-        if ahead >= self.capacity as u64 {
+        if ahead >= self.entries.len() as u64 {
             self.entries.fill(Entry::default());
         } else {
             for left_out in self.highest.0 + 1..out.0 {
@@ -136,11 +165,11 @@ impl History {
     pub fn resend(&mut self, now: Instant, seq: u16) -> Option<Sent> {
         let out = self.highest.nearest(seq);
         let age = self.highest.0.checked_sub(out.0)?;
+        if age >= self.entries.len() as u64 {
+            return None;
+        }
         let index = self.index(out);
-        let entry = self
-            .entries
-            .get_mut(index)
-            .filter(|entry| entry.stretch != 0 && age < self.capacity as u64)?;
+        let entry = self.entries.get_mut(index).filter(|entry| entry.stretch != 0)?;
         let found = self.stretches.get(usize::from(entry.stretch) % STRETCHES)?;
         if found.number != entry.stretch {
             return None;
@@ -164,11 +193,12 @@ impl History {
     pub fn clear(&mut self) {
         self.entries = Box::default();
         self.stretches = Box::default();
+        self.lap = None;
         self.end_stretch();
     }
 
     fn index(&self, out: ExtendedSeq) -> usize {
-        out.0 as usize & (self.capacity - 1)
+        out.0 as usize & (self.entries.len() - 1)
     }
 }
 
@@ -178,8 +208,9 @@ mod tests {
 
     fn history(capacity: usize, packets: impl IntoIterator<Item = (u64, u64)>) -> History {
         let mut history = History::new(capacity);
+        let now = Instant::now();
         for (out, source) in packets {
-            history.insert(ExtendedSeq(out), ExtendedSeq(source), Stretch::default);
+            history.insert(now, ExtendedSeq(out), ExtendedSeq(source), Stretch::default);
         }
         history
     }
@@ -218,7 +249,7 @@ mod tests {
             assert_eq!(source(&mut history, now, seq), found.then_some(u64::from(seq)), "{seq}");
         }
         // A gap of more than the ring forgets everything before it.
-        history.insert(ExtendedSeq(500), ExtendedSeq(500), Stretch::default);
+        history.insert(now, ExtendedSeq(500), ExtendedSeq(500), Stretch::default);
         assert_eq!(source(&mut history, now, 119), None);
         assert_eq!(source(&mut history, now, 490), None);
         assert_eq!(source(&mut history, now, 500), Some(500));
@@ -233,7 +264,7 @@ mod tests {
             for packet in 0..2 {
                 let out = ExtendedSeq(1_000 + 2 * u64::from(layer) + packet);
                 let source = ExtendedSeq(70_000 * (20 - u64::from(layer)) + packet);
-                history.insert(out, source, || Stretch {
+                history.insert(now, out, source, || Stretch {
                     layer,
                     timestamp_offset: u32::from(layer) * 10,
                     ..Stretch::default()
@@ -254,5 +285,26 @@ mod tests {
         let mut history = history(512, (0..400).map(|out| (5_000 + out, 100_000 + 50 * out)));
         assert_eq!(source(&mut history, now, 5_399), Some(100_000 + 50 * 399));
         assert_eq!(source(&mut history, now, 5_001), Some(100_050));
+    }
+
+    #[test]
+    fn it_grows_until_packets_are_kept_for_long_enough() {
+        for (per_second, kept) in [(30, 64), (100, 256), (300, 512), (3_000, 512)] {
+            let start = Instant::now();
+            let mut history = History::new(512);
+            for packet in 0..10_000u64 {
+                let now = start + Duration::from_secs(packet) / per_second;
+                history.insert(now, ExtendedSeq(packet), ExtendedSeq(packet), Stretch::default);
+                // Nothing is lost where the ring grows.
+                if let Some(old) = packet.checked_sub(60) {
+                    assert_eq!(source(&mut history, now, old as u16), Some(old));
+                }
+            }
+            let now = start + Duration::from_secs(10_000);
+            assert_eq!(history.entries.len(), kept, "{per_second} packets a second");
+            let oldest = 10_000 - kept as u64;
+            assert_eq!(source(&mut history, now, oldest as u16), Some(oldest));
+            assert_eq!(source(&mut history, now, (oldest - 1) as u16), None);
+        }
     }
 }

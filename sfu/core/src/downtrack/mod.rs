@@ -283,7 +283,7 @@ impl Downtrack {
         let starts = seq > self.latest;
         self.latest = self.latest.max(seq);
         let vp8 = packet.frame.vp8.map(|fields| self.vp8.map(&fields, starts));
-        self.history.insert(seq, packet.seq, || Stretch {
+        self.history.insert(packet.arrival, seq, packet.seq, || Stretch {
             layer: packet.layer,
             generation: self.generation,
             timestamp_offset: self.timeline.offset(),

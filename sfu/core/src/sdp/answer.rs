@@ -99,13 +99,16 @@ pub fn answer(offer: &Offer, params: &AnswerParams<'_>, previous: Option<&Negoti
         sections.push(AnsweredSection::new(offered, send, slot, params.preferences));
     }
     let sdp = write::answer(offer, params, dtls_role, &sections);
+    let mut media: Vec<_> = sections.into_iter().map(|section| section.media).collect();
+    // It lies where the larger sections did, and is kept for as long as the session lives.
+    media.shrink_to_fit();
     Ok(Answered {
         sdp,
         negotiated: Negotiated {
             remote_ice: offer.transport.ice.clone(),
             remote_fingerprint: offer.transport.fingerprint.clone(),
             dtls_role,
-            media: sections.into_iter().map(|section| section.media).collect(),
+            media,
         },
     })
 }

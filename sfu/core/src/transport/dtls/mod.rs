@@ -148,7 +148,10 @@ impl Endpoint {
     pub fn poll_output(&mut self) -> Option<DtlsOutput> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let output = self.poll_into(&mut buffer);
-        self.buffer = buffer;
+        // After the handshake next to nothing is said, for as long as the session lives.
+        if output.is_some() || !self.has_keys {
+            self.buffer = buffer;
+        }
         if matches!(output, Some(DtlsOutput::Failed | DtlsOutput::Closed)) {
             self.state = State::Ended;
             self.buffer = Vec::new();
