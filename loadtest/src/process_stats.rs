@@ -32,10 +32,18 @@ impl CpuSnapshot {
 
     /// CPU time spent since `earlier`; threads that ended in between are not in it.
     pub fn since(&self, earlier: &Self) -> Duration {
-        let spent = |(thread, nanos): (&String, &u64)| {
-            nanos.saturating_sub(earlier.threads.get(thread).copied().unwrap_or_default())
-        };
-        Duration::from_nanos(self.threads.iter().map(spent).sum())
+        Duration::from_nanos(self.spent(earlier).sum())
+    }
+
+    /// The same of the thread that spent most.
+    pub fn busiest_since(&self, earlier: &Self) -> Duration {
+        Duration::from_nanos(self.spent(earlier).max().unwrap_or_default())
+    }
+
+    fn spent(&self, earlier: &Self) -> impl Iterator<Item = u64> {
+        self.threads
+            .iter()
+            .map(|(thread, nanos)| nanos.saturating_sub(earlier.threads.get(thread).copied().unwrap_or_default()))
     }
 }
 
@@ -79,6 +87,7 @@ mod tests {
         };
         let (before, after) = (snapshot(&[("1", 100), ("2", 50)]), snapshot(&[("1", 130), ("3", 7)]));
         assert_eq!(after.since(&before), Duration::from_nanos(37));
+        assert_eq!(after.busiest_since(&before), Duration::from_nanos(30));
     }
 
     #[test]

@@ -39,6 +39,9 @@ pub struct ForwardReport {
     pub latency_ms: Latency,
     /// The server's CPU time by the packets forwarded; `None` without its process.
     pub server_cpu_us_per_packet: Option<f64>,
+    /// The CPU time of the server's busiest thread by all packets forwarded: with a million divided by it, in
+    /// packets a second, that thread is out of time.
+    pub server_busiest_thread_us_per_packet: Option<f64>,
     pub server_rss_bytes: Option<u64>,
     /// CPU time as a share of all the machine's cores, 0 to 1.
     pub server_cpu_share: Option<f64>,

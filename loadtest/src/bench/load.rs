@@ -14,6 +14,8 @@ pub struct Load {
     video_kbps: u32,
     audio: bool,
     clients: ClientKind,
+    /// Media workers, on all CPUs; `None`: as many as the server has CPUs of its own.
+    pub workers: Option<usize>,
     seconds: u64,
     /// How often it is run; the row is the run with the median cost.
     pub runs: usize,
@@ -26,10 +28,12 @@ const MAIN: Load = Load {
     video_kbps: 2_500,
     audio: false,
     clients: ClientKind::Lean,
+    workers: None,
     seconds: 8,
     runs: 3,
 };
 const QUICK_SECONDS: u64 = 3;
+const QUICK_RUNS: usize = 1;
 
 const fn one_to(subscribers: usize) -> Shape {
     Shape::Fan {
@@ -118,9 +122,21 @@ pub fn peers(quick: bool) -> Vec<Load> {
     ]
 }
 
+/// One large room over one worker and over two.
+pub fn scaling(quick: bool) -> Vec<Load> {
+    let load = |workers| Load {
+        workers: Some(workers),
+        runs: MAIN.runs,
+        ..fan(200, 2_500)
+    };
+    let loads = vec![load(1), load(2)];
+    if quick { shortened(loads) } else { loads }
+}
+
 fn shortened(mut loads: Vec<Load>) -> Vec<Load> {
     for load in &mut loads {
         load.seconds = QUICK_SECONDS;
+        load.runs = load.runs.min(QUICK_RUNS);
     }
     loads
 }
@@ -155,7 +171,12 @@ impl Load {
             ClientKind::Lean => "",
             ClientKind::Webrtc => ", webrtc clients",
         };
-        format!("{} kbit/s{audio}{clients}", thousands(self.video_kbps.into()))
+        let workers = match self.workers {
+            None => String::new(),
+            Some(1) => ", 1 worker".to_owned(),
+            Some(workers) => format!(", {workers} workers"),
+        };
+        format!("{} kbit/s{audio}{clients}{workers}", thousands(self.video_kbps.into()))
     }
 }
 
@@ -190,7 +211,7 @@ mod tests {
 
     #[test]
     fn names_tell_loads_apart() {
-        for loads in [forward(false), peers(false), forward(true), peers(true)] {
+        for loads in [forward(false), peers(false), forward(true), peers(true), scaling(false)] {
             let names: std::collections::HashSet<_> = loads.iter().map(|l| (l.shape(), l.media())).collect();
             assert_eq!(names.len(), loads.len());
         }

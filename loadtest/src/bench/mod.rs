@@ -20,6 +20,7 @@ use self::machine::Machine;
 use self::netns::Veth;
 use self::place::Place;
 use self::row::Row;
+use crate::cpus::CpuList;
 use crate::report::ForwardReport;
 use crate::scenario::forward::{self, ForwardOptions};
 use crate::server_process::{ServerOptions, default_binary};
@@ -80,6 +81,12 @@ async fn run_forward(options: &BenchOptions) -> Result<()> {
         rows.push(runner.row(TargetKind::Tianqiao, &load, reports, &calibration)?);
     }
     println!("\n{}", row::forward_table(&rows));
+    let scaling = runner.scaling(options.quick, &calibration).await?;
+    println!(
+        "one room over workers on all CPUs, which the generator shares\n\n{}",
+        row::scaling_table(&scaling)
+    );
+    rows.extend(scaling);
     runner.write(options, "forward.json", &machine, &calibration, rows.iter().collect())
 }
 
@@ -178,7 +185,11 @@ impl Runner {
 
     /// One run with a fresh server.
     async fn run(&self, server: TargetKind, load: &Load) -> Result<ForwardReport> {
-        let side = &self.place.server;
+        let mut place = self.place.clone();
+        if load.workers.is_some() {
+            place.server.cpus = CpuList::usable()?;
+        }
+        let side = &place.server;
         let target = TargetOptions {
             kind: server,
             server: ServerOptions {
@@ -186,11 +197,12 @@ impl Runner {
                 addr: Some(side.addr),
                 netns: side.netns.clone(),
                 cpus: Some(side.cpus.clone()),
+                workers: load.workers,
                 ..Default::default()
             },
             ..Default::default()
         };
-        let (place, load_there) = (self.place.clone(), *load);
+        let load_there = *load;
         let run = async move || forward_on(&target, &load_there.start(&place)?).await;
         let report = self.place.generator.run(run).await;
         let report = report.with_context(|| format!("{server:?} at {load:?}"))?;
@@ -203,6 +215,21 @@ impl Runner {
             report.expected
         );
         Ok(report)
+    }
+
+    /// One room over one worker and over two, in turns.
+    async fn scaling(&self, quick: bool, calibration: &Calibration) -> Result<Vec<Row>> {
+        let loads = load::scaling(quick);
+        let mut reports = vec![Vec::new(); loads.len()];
+        for turn in 0..loads[0].runs * loads.len() {
+            let index = turn % loads.len();
+            reports[index].push(self.run(TargetKind::Tianqiao, &loads[index]).await?);
+        }
+        loads
+            .iter()
+            .zip(reports)
+            .map(|(load, reports)| self.row(TargetKind::Tianqiao, load, reports, calibration))
+            .collect()
     }
 
     fn row(

@@ -49,13 +49,14 @@ impl Row {
             .map(|report| report.server_cpu_us_per_packet)
             .collect::<Option<Vec<_>>>()?;
         let report = reports.into_iter().nth(median(&runs_us)?)?;
+        let server_cores = report.server_cpus.as_ref().unwrap_or(&place.server.cpus).count() as f64;
         let cores = CpuList::online().ok()?.count() as f64;
         Some(Self {
             server,
             scenario: format!("{} {}", load.shape(), load.media()),
             shape: load.shape(),
             media: load.media(),
-            server_core_share: report.server_cpu_share? * cores / place.server.cpus.count() as f64,
+            server_core_share: report.server_cpu_share? * cores / server_cores,
             generator_saturated: report.generator_core_share > SATURATED,
             floor_ratio: report.server_cpu_us_per_packet? / calibration.floor_us(),
             report,
@@ -138,6 +139,36 @@ pub fn forward_table(rows: &[Row]) -> String {
         ]);
     }
     markdown(&lines) + footnote(rows)
+}
+
+/// The table of one room over one worker, and over more.
+pub fn scaling_table(rows: &[Row]) -> String {
+    let mut lines = vec![
+        [
+            "Publishers → subscribers",
+            "Each sends",
+            "CPU µs/packet",
+            "Busiest worker µs/packet",
+            "Packets/s with that worker's core full",
+            "× one worker",
+            "Lost",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+    ];
+    let busiest = |row: &Row| row.report.server_busiest_thread_us_per_packet.unwrap_or_default();
+    for row in rows {
+        lines.push(vec![
+            row.shape.clone(),
+            row.media.clone(),
+            format!("{:.2}", row.us()),
+            format!("{:.2}", busiest(row)),
+            thousands((1e6 / busiest(row)) as u64),
+            format!("{:.2}", busiest(&rows[0]) / busiest(row)),
+            row.lost(),
+        ]);
+    }
+    markdown(&lines)
 }
 
 /// The table of `bench peers`: two rows, ours first, make one line.
@@ -247,6 +278,7 @@ mod tests {
             lost: 120,
             latency_ms: Latency::default(),
             server_cpu_us_per_packet: Some(us),
+            server_busiest_thread_us_per_packet: Some(us * 0.9),
             server_rss_bytes: Some(30 << 20),
             server_cpu_share: Some(0.1),
             generator_cpu_share: generator_core_share / 2.0,
@@ -292,6 +324,17 @@ mod tests {
             table.contains(" 2,500 kbit/s ") && table.contains("14,985") && table.contains("\n¹ "),
             "{table}"
         );
+    }
+
+    #[test]
+    fn workers_are_told_by_the_busiest_of_them() {
+        let rows = [2.0, 1.0].map(|us| row(TargetKind::Tianqiao, &[us], 0.1));
+        let table = scaling_table(&rows);
+        assert!(
+            table.contains("| 555,555 ") && table.contains("| 1,111,111 "),
+            "{table}"
+        );
+        assert!(table.contains("| 2.00         |"), "{table}");
     }
 
     #[test]

@@ -120,11 +120,9 @@ pub async fn run(target: &Target, options: &ForwardOptions) -> Result<ForwardRep
     meters.drained(DRAIN_LIMIT).await;
 
     let seconds = (end.0 - begin.0).as_secs_f64();
-    let server_cpu = end
-        .1
-        .as_ref()
-        .zip(begin.1.as_ref())
-        .map(|(end, begin)| end.since(begin));
+    let server = end.1.as_ref().zip(begin.1.as_ref());
+    let server_cpu = server.map(|(end, begin)| end.since(begin));
+    let busiest = server.map(|(end, begin)| end.busiest_since(begin));
     let generator_cpu = end.2.since(&begin.2);
     let joins: Vec<_> = parties
         .iter()
@@ -168,6 +166,7 @@ pub async fn run(target: &Target, options: &ForwardOptions) -> Result<ForwardRep
         forwarded,
         latency_ms: Latency::of(&meters.latency()),
         server_cpu_us_per_packet: server_cpu.map(per_packet),
+        server_busiest_thread_us_per_packet: busiest.map(per_packet),
         server_rss_bytes: resident,
         server_cpu_share: server_cpu.map(|cpu| share(cpu, machine)),
         generator_cpu_share: share(generator_cpu, machine),
