@@ -52,7 +52,8 @@ impl WorkerConfig {
             certificate,
             ntp,
             pool_packets: 32_768,
-            batch_bytes: 256 * 1024,
+            // Of a few subscribers' frames: what is written must still be in the cache when the kernel copies it.
+            batch_bytes: 64 * 1024,
         }
     }
 }
