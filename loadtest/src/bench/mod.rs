@@ -19,7 +19,7 @@ use self::load::Load;
 use self::machine::Machine;
 use self::netns::Veth;
 use self::place::Place;
-use self::row::Row;
+use self::row::{Row, Run};
 use crate::cpus::CpuList;
 use crate::report::ForwardReport;
 use crate::scenario::forward::{self, ForwardOptions};
@@ -74,14 +74,14 @@ async fn run_forward(options: &BenchOptions) -> Result<()> {
     let (machine, calibration) = runner.begin(&[TargetKind::Tianqiao], "loopback").await?;
     let mut rows = Vec::new();
     for load in load::forward(options.quick) {
-        let mut reports = Vec::new();
+        let mut runs = Vec::new();
         for _ in 0..load.runs {
-            reports.push(runner.run(TargetKind::Tianqiao, &load).await?);
+            runs.push(runner.run(TargetKind::Tianqiao, &load).await?);
         }
-        rows.push(runner.row(TargetKind::Tianqiao, &load, reports, &calibration)?);
+        rows.push(runner.row(TargetKind::Tianqiao, &load, runs)?);
     }
     println!("\n{}", row::forward_table(&rows));
-    let scaling = runner.scaling(options.quick, &calibration).await?;
+    let scaling = runner.scaling(options.quick).await?;
     println!(
         "one room over workers on all CPUs, which the generator shares\n\n{}",
         row::scaling_table(&scaling)
@@ -102,15 +102,12 @@ async fn run_peers(options: &BenchOptions) -> Result<()> {
     let (machine, calibration) = runner.begin(&peers, "a veth pair").await?;
     let mut pairs = Vec::new();
     for load in load::peers(options.quick) {
-        let mut reports = [Vec::new(), Vec::new()];
+        let mut runs = [Vec::new(), Vec::new()];
         for turn in alternation(load.runs) {
-            reports[turn].push(runner.run(peers[turn], &load).await?);
+            runs[turn].push(runner.run(peers[turn], &load).await?);
         }
-        let [ours, theirs] = reports;
-        pairs.push((
-            runner.row(peers[0], &load, ours, &calibration)?,
-            runner.row(peers[1], &load, theirs, &calibration)?,
-        ));
+        let [ours, theirs] = runs;
+        pairs.push((runner.row(peers[0], &load, ours)?, runner.row(peers[1], &load, theirs)?));
     }
     println!("\n{}", row::peers_table(&pairs));
     let rows = pairs.iter().flat_map(|(ours, theirs)| [ours, theirs]).collect();
@@ -153,8 +150,7 @@ impl Runner {
         let binaries: Vec<_> = servers.iter().map(|server| self.binary(*server)).collect();
         let machine = Machine::describe(&binaries)?;
         println!("{}", machine.line());
-        let place = self.place.clone();
-        let calibration = tokio::task::spawn_blocking(move || Calibration::measure(&place)).await??;
+        let calibration = self.calibrate().await?;
         let apart = if self.place.is_apart() {
             ""
         } else {
@@ -183,8 +179,15 @@ impl Runner {
         Ok((machine, calibration))
     }
 
-    /// One run with a fresh server.
-    async fn run(&self, server: TargetKind, load: &Load) -> Result<ForwardReport> {
+    async fn calibrate(&self) -> Result<Calibration> {
+        let place = self.place.clone();
+        tokio::task::spawn_blocking(move || Calibration::measure(&place)).await?
+    }
+
+    /// One run with a fresh server, and what the machine can do just before it: on shared hardware that is another
+    /// figure a minute later.
+    async fn run(&self, server: TargetKind, load: &Load) -> Result<Run> {
+        let floor_us = self.calibrate().await?.floor_us();
         let mut place = self.place.clone();
         if load.workers.is_some() {
             place.server.cpus = CpuList::usable()?;
@@ -207,39 +210,33 @@ impl Runner {
         let report = self.place.generator.run(run).await;
         let report = report.with_context(|| format!("{server:?} at {load:?}"))?;
         eprintln!(
-            "{server:?}: {}, {}: {:.2} µs/packet, {} of {} lost",
+            "{server:?}: {}, {}: {:.2} µs/packet at a floor of {floor_us:.2}, {} of {} lost",
             load.shape(),
             load.media(),
             report.server_cpu_us_per_packet.unwrap_or_default(),
             report.lost,
             report.expected
         );
-        Ok(report)
+        Ok(Run { report, floor_us })
     }
 
     /// One room over one worker and over two, in turns.
-    async fn scaling(&self, quick: bool, calibration: &Calibration) -> Result<Vec<Row>> {
+    async fn scaling(&self, quick: bool) -> Result<Vec<Row>> {
         let loads = load::scaling(quick);
-        let mut reports = vec![Vec::new(); loads.len()];
+        let mut runs = vec![Vec::new(); loads.len()];
         for turn in 0..loads[0].runs * loads.len() {
             let index = turn % loads.len();
-            reports[index].push(self.run(TargetKind::Tianqiao, &loads[index]).await?);
+            runs[index].push(self.run(TargetKind::Tianqiao, &loads[index]).await?);
         }
         loads
             .iter()
-            .zip(reports)
-            .map(|(load, reports)| self.row(TargetKind::Tianqiao, load, reports, calibration))
+            .zip(runs)
+            .map(|(load, runs)| self.row(TargetKind::Tianqiao, load, runs))
             .collect()
     }
 
-    fn row(
-        &self,
-        server: TargetKind,
-        load: &Load,
-        reports: Vec<ForwardReport>,
-        calibration: &Calibration,
-    ) -> Result<Row> {
-        Row::of(server, load, reports, &self.place, calibration).context("a run has no CPU time of its server")
+    fn row(&self, server: TargetKind, load: &Load, runs: Vec<Run>) -> Result<Row> {
+        Row::of(server, load, runs, &self.place).context("a run has no CPU time of its server")
     }
 
     fn write(

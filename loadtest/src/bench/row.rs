@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::calibration::Calibration;
 use super::load::{Load, thousands};
 use super::place::Place;
 use crate::cpus::CpuList;
@@ -11,6 +10,13 @@ use crate::target::TargetKind;
 
 /// From this share of its cores on the generator may be what is measured.
 const SATURATED: f64 = 0.85;
+
+/// One run of a load.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub report: ForwardReport,
+    pub floor_us: f64,
+}
 
 /// A load on a server.
 #[derive(Clone, Debug, Serialize)]
@@ -31,24 +37,22 @@ pub struct Row {
     pub server_core_share: f64,
     /// The generator was so busy that latencies and losses may be its own.
     pub generator_saturated: bool,
-    /// Server CPU by packet as a multiple of the calibrated floor.
+    /// The calibrated floor just before each of them, µs.
+    pub floors_us: Vec<f64>,
+    /// Server CPU by packet as a multiple of the floor: the median of the runs, each by its own.
     pub floor_ratio: f64,
 }
 
 impl Row {
     /// `None` without runs, or without the server's CPU time.
-    pub fn of(
-        server: TargetKind,
-        load: &Load,
-        reports: Vec<ForwardReport>,
-        place: &Place,
-        calibration: &Calibration,
-    ) -> Option<Self> {
-        let runs_us = reports
+    pub fn of(server: TargetKind, load: &Load, runs: Vec<Run>, place: &Place) -> Option<Self> {
+        let runs_us = runs
             .iter()
-            .map(|report| report.server_cpu_us_per_packet)
+            .map(|run| run.report.server_cpu_us_per_packet)
             .collect::<Option<Vec<_>>>()?;
-        let report = reports.into_iter().nth(median(&runs_us)?)?;
+        let floors_us: Vec<_> = runs.iter().map(|run| run.floor_us).collect();
+        let ratios: Vec<_> = runs_us.iter().zip(&floors_us).map(|(us, floor)| us / floor).collect();
+        let report = runs.into_iter().nth(median(&runs_us)?)?.report;
         let server_cores = report.server_cpus.as_ref().unwrap_or(&place.server.cpus).count() as f64;
         let cores = CpuList::online().ok()?.count() as f64;
         Some(Self {
@@ -58,7 +62,8 @@ impl Row {
             media: load.media(),
             server_core_share: report.server_cpu_share? * cores / server_cores,
             generator_saturated: report.generator_core_share > SATURATED,
-            floor_ratio: report.server_cpu_us_per_packet? / calibration.floor_us(),
+            floor_ratio: ratios[median(&ratios)?],
+            floors_us,
             report,
             runs_us,
         })
@@ -82,6 +87,11 @@ impl Row {
             1 => format!("{:.2}", self.us()),
             _ => format!("**{:.2}** ({least:.2}–{most:.2})", self.us()),
         }
+    }
+
+    fn floor(&self) -> String {
+        let floors: Vec<_> = self.floors_us.iter().map(|floor| format!("{floor:.2}")).collect();
+        floors.join(" ")
     }
 
     pub fn lost(&self) -> String {
@@ -117,6 +127,7 @@ pub fn forward_table(rows: &[Row]) -> String {
         "Each sends".to_owned(),
         "Packets/s".to_owned(),
         "CPU µs/packet".to_owned(),
+        "Floor µs".to_owned(),
         "× floor".to_owned(),
         "Server core".to_owned(),
         "Generator core".to_owned(),
@@ -130,6 +141,7 @@ pub fn forward_table(rows: &[Row]) -> String {
             row.media.clone(),
             row.packets_per_second(),
             row.cost(),
+            row.floor(),
             format!("{:.2}", row.floor_ratio),
             percent(row.server_core_share),
             generator(row),
@@ -291,15 +303,13 @@ mod tests {
     fn row(server: TargetKind, costs: &[f64], generator: f64) -> Row {
         let loads = super::super::load::peers(false);
         let load = loads.iter().find(|load| load.runs > 1).unwrap();
-        let calibration = Calibration {
-            aes_ns: 500.0,
-            gso8_ns: 500.0,
-            plain_ns: 2_000.0,
-            has_gso: true,
+        let run = |us: &f64| Run {
+            report: report(*us, generator),
+            floor_us: 1.0,
         };
-        let reports = costs.iter().map(|us| report(*us, generator)).collect();
+        let runs = costs.iter().map(run).collect();
         let place = Place::loopback().unwrap();
-        Row::of(server, load, reports, &place, &calibration).unwrap()
+        Row::of(server, load, runs, &place).unwrap()
     }
 
     #[test]
