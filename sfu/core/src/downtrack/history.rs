@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::units::ExtendedSeq;
+use crate::uptrack::retransmission_ring::RingLimits;
 
 use super::vp8_continuity::Vp8Offsets;
 
@@ -13,8 +14,6 @@ const RESEND_INTERVAL: Duration = Duration::from_millis(25);
 const TICK: Duration = Duration::from_millis(5);
 const TICKS: u16 = 255;
 
-/// As long as the rings keep a packet.
-const RETENTION: Duration = Duration::from_millis(1_500);
 /// Of a slot that has just begun, or shows little: 30 packets a second for two seconds.
 const MIN_CAPACITY: usize = 64;
 
@@ -59,12 +58,12 @@ struct Numbered {
     stretch: Stretch,
 }
 
-/// A ring by outgoing sequence number; allocated with the first packet, and doubled up to `max_capacity` when
-/// its packets are overwritten within [`RETENTION`].
+/// A ring by outgoing sequence number; allocated with the first packet, and doubled when its packets are
+/// overwritten while the track's ring, which has `limits`, may still keep them.
 #[derive(Debug)]
 pub struct History {
     entries: Box<[Entry]>,
-    max_capacity: usize,
+    limits: RingLimits,
     /// The first packet of this lap of the ring and when it went out.
     lap: Option<(ExtendedSeq, Instant)>,
     highest: ExtendedSeq,
@@ -77,10 +76,10 @@ pub struct History {
 }
 
 impl History {
-    pub fn new(max_capacity: usize) -> Self {
+    pub fn new(limits: RingLimits) -> Self {
         Self {
             entries: Box::default(),
-            max_capacity: max_capacity.next_power_of_two(),
+            limits,
             lap: None,
             highest: ExtendedSeq(0),
             current: 0,
@@ -98,7 +97,7 @@ impl History {
     /// The packet `source` goes out as `out` at `now`; `stretch` tells of the stretch that it may begin.
     pub fn insert(&mut self, now: Instant, out: ExtendedSeq, source: ExtendedSeq, stretch: impl FnOnce() -> Stretch) {
         if self.entries.is_empty() {
-            self.entries = vec![Entry::default(); self.max_capacity.min(MIN_CAPACITY)].into();
+            self.entries = vec![Entry::default(); self.limits.packets.min(MIN_CAPACITY)].into();
             self.stretches = vec![Numbered::default(); STRETCHES].into();
             self.highest = out;
         }
@@ -136,7 +135,7 @@ impl History {
         if out.0 < first.0 + capacity as u64 {
             return;
         }
-        if capacity == self.max_capacity || now.saturating_duration_since(began) >= RETENTION {
+        if capacity == self.limits.packets || now.saturating_duration_since(began) >= self.limits.age {
             self.lap = Some((out, now));
         } else {
             let old = std::mem::replace(&mut self.entries, vec![Entry::default(); 2 * capacity].into());
@@ -206,8 +205,15 @@ impl History {
 mod tests {
     use super::*;
 
+    fn limits(packets: usize) -> RingLimits {
+        RingLimits {
+            packets,
+            ..RingLimits::VIDEO
+        }
+    }
+
     fn history(capacity: usize, packets: impl IntoIterator<Item = (u64, u64)>) -> History {
-        let mut history = History::new(capacity);
+        let mut history = History::new(limits(capacity));
         let now = Instant::now();
         for (out, source) in packets {
             history.insert(now, ExtendedSeq(out), ExtendedSeq(source), Stretch::default);
@@ -258,7 +264,7 @@ mod tests {
     #[test]
     fn each_packet_has_the_offsets_of_its_stretch_as_long_as_that_is_remembered() {
         let now = Instant::now();
-        let mut history = History::new(64);
+        let mut history = History::new(limits(64));
         for layer in 0..20u8 {
             history.end_stretch();
             for packet in 0..2 {
@@ -291,7 +297,7 @@ mod tests {
     fn it_grows_until_packets_are_kept_for_long_enough() {
         for (per_second, kept) in [(30, 64), (100, 256), (300, 512), (3_000, 512)] {
             let start = Instant::now();
-            let mut history = History::new(512);
+            let mut history = History::new(limits(512));
             for packet in 0..10_000u64 {
                 let now = start + Duration::from_secs(packet) / per_second;
                 history.insert(now, ExtendedSeq(packet), ExtendedSeq(packet), Stretch::default);

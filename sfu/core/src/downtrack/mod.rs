@@ -16,16 +16,13 @@ use crate::packet::rtcp::SenderInfo;
 use crate::pool::Packet;
 use crate::track::Track;
 use crate::units::{ExtendedSeq, Mid, PayloadType, Ssrc, TrackId};
+use crate::uptrack::retransmission_ring::RingLimits;
 
 use history::{History, Sent, Stretch};
 use seq_map::SeqMap;
 use timeline::Timeline;
 use vp8_continuity::Vp8Continuity;
 use write::{Outgoing, Red, Written, write};
-
-/// Packets that can be asked for again: as many as the tracks' rings hold.
-const VIDEO_HISTORY: usize = 512;
-const AUDIO_HISTORY: usize = 64;
 
 /// RFC 3550 section 6.2 asks for five seconds on the whole; browsers send about every second, and
 /// lip-sync starts with the first.
@@ -144,10 +141,6 @@ impl Downtrack {
     /// `first_seq` should be random (RFC 3550, section 5.1); it is taken below 2^15, so that a
     /// subscriber that misses the first packets guesses SRTP's rollover counter right.
     pub fn new(media: &NegotiatedMedia, send: SendMedia, format: Arc<SlotFormat>, first_seq: u16) -> Self {
-        let history = match media.kind {
-            MediaKind::Audio => AUDIO_HISTORY,
-            MediaKind::Video => VIDEO_HISTORY,
-        };
         Self {
             mid: media.mid,
             kind: media.kind,
@@ -163,7 +156,7 @@ impl Downtrack {
             rtx_seq: ExtendedSeq(u64::from(first_seq & 0x7fff)),
             timeline: Timeline::new(media.kind.clock_rate()),
             vp8: Vp8Continuity::default(),
-            history: History::new(history),
+            history: History::new(RingLimits::of(media.kind)),
             packets: 0,
             octets: 0,
             next_report: None,
