@@ -3,7 +3,6 @@
 
 mod client;
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,11 +10,9 @@ use prometheus::Registry;
 use tianqiao_bus::in_process::InProcessBus;
 use tianqiao_bus::{Bus, NodeEvent};
 use tianqiao_protocol::control::{CloseReason, SfuEvent};
-use tianqiao_sfu::config::SfuConfig;
-use tianqiao_sfu::node::Node;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use client::{Client, PATIENCE, PAYLOAD};
+use client::{PATIENCE, PAYLOAD, two_workers};
 
 async fn event(events: &mut UnboundedReceiver<NodeEvent>) -> SfuEvent {
     let event = tokio::time::timeout(PATIENCE, events.recv()).await;
@@ -26,35 +23,13 @@ async fn event(events: &mut UnboundedReceiver<NodeEvent>) -> SfuEvent {
 async fn what_one_client_says_reaches_another_on_another_worker() {
     let bus = Arc::new(InProcessBus::new());
     let mut events = bus.events();
-    let config = SfuConfig {
-        workers: 2,
-        media_port: 0,
-        media_bind: Ipv4Addr::LOCALHOST.into(),
-        ..SfuConfig::default()
-    };
-    let name = config.node.clone();
-    let registry = Registry::new();
-    let node = Node::start(config, bus.clone(), &registry).await.expect("a node");
-
-    let sends = "a=sendonly\r\na=ssrc:1111 cname:x\r\n";
-    let mut alice = Client::join(&bus, &name, "alice", sends).await;
-    // The first eight of a room share a worker.
-    for filler in 0..7 {
-        Client::join(&bus, &name, &format!("filler {filler}"), "a=recvonly\r\n").await;
-    }
-    let mut bob = Client::join(&bus, &name, "bob", "a=recvonly\r\n").await;
-    assert_ne!(alice.server, bob.server, "two workers");
-    let begun = Instant::now();
-    while !(alice.connected && bob.connected) {
-        assert!(begun.elapsed() < PATIENCE, "no DTLS");
-        alice.turn();
-        bob.turn();
-    }
+    let (node, mut alice, mut bob) = two_workers(&bus, &Registry::new()).await;
     for _ in 0..2 {
         let event = event(&mut events).await;
         assert!(matches!(event, SfuEvent::Connected { .. }), "{event:?}");
     }
 
+    let begun = Instant::now();
     let heard = loop {
         assert!(begun.elapsed() < PATIENCE, "nothing was forwarded");
         alice.speak();

@@ -3,17 +3,14 @@
 mod client;
 
 use std::alloc::System;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::Registry;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use tianqiao_bus::in_process::InProcessBus;
-use tianqiao_sfu::config::SfuConfig;
-use tianqiao_sfu::node::Node;
 
-use client::{Client, PATIENCE};
+use client::{Client, PATIENCE, two_workers};
 
 /// Counts what all threads of the process allocate.
 #[global_allocator]
@@ -26,29 +23,7 @@ const MAX_ALLOCATIONS: usize = PACKETS / 10;
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_node_allocates_nothing_per_packet() {
     let bus = Arc::new(InProcessBus::new());
-    let config = SfuConfig {
-        workers: 2,
-        media_port: 0,
-        media_bind: Ipv4Addr::LOCALHOST.into(),
-        ..SfuConfig::default()
-    };
-    let name = config.node.clone();
-    let node = Node::start(config, bus.clone(), &Registry::new())
-        .await
-        .expect("a node");
-    let sends = "a=sendonly\r\na=ssrc:1111 cname:x\r\n";
-    let mut alice = Client::join(&bus, &name, "alice", sends).await;
-    for filler in 0..7 {
-        Client::join(&bus, &name, &format!("filler {filler}"), "a=recvonly\r\n").await;
-    }
-    let mut bob = Client::join(&bus, &name, "bob", "a=recvonly\r\n").await;
-    assert_ne!(alice.server, bob.server, "two workers");
-    let begun = Instant::now();
-    while !(alice.connected && bob.connected) {
-        assert!(begun.elapsed() < PATIENCE, "no DTLS");
-        alice.turn();
-        bob.turn();
-    }
+    let (node, mut alice, mut bob) = two_workers(&bus, &Registry::new()).await;
     // Until alice is chosen as a speaker, and rings, pools and queues have grown to what they need.
     exchange(&mut alice, &mut bob, PACKETS / 4);
     let region = Region::new(ALLOCATOR);

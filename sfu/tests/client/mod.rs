@@ -1,12 +1,16 @@
 //! A client over real UDP, made of the project's own transport.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use prometheus::Registry;
 use tianqiao_bus::Bus;
 use tianqiao_bus::in_process::InProcessBus;
 use tianqiao_protocol::TrackInfo;
 use tianqiao_protocol::control::{AudioPolicy, OpenSession, SfuReply, SfuRequest};
+use tianqiao_sfu::config::SfuConfig;
+use tianqiao_sfu::node::Node;
 use tianqiao_sfu_core::negotiated::{DtlsRole, Fingerprint, FingerprintAlgorithm, IceCredentials};
 use tianqiao_sfu_core::path::Path;
 use tianqiao_sfu_core::transport::demux::{PacketKind, classify};
@@ -173,4 +177,31 @@ fn fingerprint(text: &str) -> Fingerprint {
         algorithm: FingerprintAlgorithm::Sha256,
         digest: text.split(':').map(byte).collect(),
     }
+}
+
+/// A node with alice, who sends, on one worker and bob, who receives, on the other; both are connected.
+pub async fn two_workers(bus: &Arc<InProcessBus>, registry: &Registry) -> (Node, Client, Client) {
+    let config = SfuConfig {
+        workers: 2,
+        media_port: 0,
+        media_bind: Ipv4Addr::LOCALHOST.into(),
+        ..SfuConfig::default()
+    };
+    let name = config.node.clone();
+    let node = Node::start(config, bus.clone(), registry).await.expect("a node");
+    let sends = "a=sendonly\r\na=ssrc:1111 cname:x\r\n";
+    let mut alice = Client::join(bus, &name, "alice", sends).await;
+    // The first eight of a room share a worker.
+    for filler in 0..7 {
+        Client::join(bus, &name, &format!("filler {filler}"), "a=recvonly\r\n").await;
+    }
+    let mut bob = Client::join(bus, &name, "bob", "a=recvonly\r\n").await;
+    assert_ne!(alice.server, bob.server, "two workers");
+    let begun = Instant::now();
+    while !(alice.connected && bob.connected) {
+        assert!(begun.elapsed() < PATIENCE, "no DTLS");
+        alice.turn();
+        bob.turn();
+    }
+    (node, alice, bob)
 }
