@@ -1,6 +1,6 @@
 //! AEAD_AES_128_GCM and AEAD_AES_256_GCM (RFC 7714), one direction of a session, in place.
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use super::key_derivation::{Label, derive};
 use super::{MasterKey, RTCP_HEADER_LEN, RTCP_INDEX_LEN, SRTCP_ENCRYPTED};
