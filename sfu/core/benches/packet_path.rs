@@ -155,7 +155,7 @@ struct VirtualSocket(usize);
 
 impl PacketSink for VirtualSocket {
     fn send(&mut self, batch: &SendBatch) {
-        self.0 += batch.runs().iter().map(|run| run.segments()).sum::<usize>();
+        self.0 += batch.runs().iter().map(|run| run.segments).sum::<usize>();
         black_box(batch.slab());
     }
 }

@@ -15,12 +15,7 @@ pub struct Run {
     pub start: usize,
     pub len: usize,
     pub segment: usize,
-}
-
-impl Run {
-    pub fn segments(&self) -> usize {
-        self.len.div_ceil(self.segment)
-    }
+    pub segments: usize,
 }
 
 #[derive(Debug, Default)]
@@ -54,11 +49,12 @@ impl SendBatch {
         if let Some(run) = self.runs.last_mut()
             && run.path == path
             && len <= run.segment
-            && run.len % run.segment == 0
+            && run.len == run.segments * run.segment
             && run.len + len <= MAX_RUN_BYTES
-            && run.segments() < MAX_RUN_SEGMENTS
+            && run.segments < MAX_RUN_SEGMENTS
         {
             run.len += len;
+            run.segments += 1;
             return;
         }
         self.runs.push(Run {
@@ -66,6 +62,7 @@ impl SendBatch {
             start,
             len,
             segment: len,
+            segments: 1,
         });
     }
 
@@ -93,6 +90,11 @@ impl SendBatch {
     /// The whole slab, of which [`Run::start`] and [`Run::len`] are ranges.
     pub fn slab(&self) -> &[u8] {
         &self.slab[..self.used]
+    }
+
+    /// Bytes of the whole slab.
+    pub fn capacity(&self) -> usize {
+        self.slab.len()
     }
 
     pub fn remaining(&self) -> usize {
@@ -127,7 +129,7 @@ mod tests {
         let shape: Vec<_> = batch
             .runs()
             .iter()
-            .map(|run| (run.path, run.len, run.segment, run.segments()))
+            .map(|run| (run.path, run.len, run.segment, run.segments))
             .collect();
         assert_eq!(
             shape,

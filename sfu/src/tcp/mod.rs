@@ -179,7 +179,7 @@ impl TcpStreams {
                 continue;
             };
             let Some(stream) = self.streams.get_mut(&id) else {
-                counters.drop_packets(DropReason::SendFailed, run.segments());
+                counters.drop_packets(DropReason::SendFailed, run.segments);
                 continue;
             };
             for packet in batch.bytes(run).chunks(run.segment) {

@@ -218,7 +218,7 @@ impl Sender {
                 continue;
             };
             let Some((name, name_len)) = RawAddr::new(remote, self.ipv6) else {
-                report.failed += run.segments();
+                report.failed += run.segments;
                 cursor = cursor.next_run();
                 continue;
             };
@@ -336,7 +336,7 @@ fn step(run: &Run, cursor: Cursor, gso: bool) -> (Planned, Cursor) {
             run: cursor.run,
             offset: 0,
             len: run.len,
-            segments: run.segments(),
+            segments: run.segments,
         };
         return (planned, cursor.next_run());
     }
@@ -365,7 +365,7 @@ fn remaining_datagrams(batch: &SendBatch, first: Planned) -> usize {
     let all: usize = runs
         .iter()
         .filter(|run| matches!(run.path, Path::Udp { .. }))
-        .map(Run::segments)
+        .map(|run| run.segments)
         .sum();
     all - first.offset.div_ceil(runs[0].segment)
 }

@@ -190,6 +190,13 @@ impl Transport {
         self.ice.is_valid(path)
     }
 
+    /// Fetches what [`Self::protect_rtp`] needs.
+    pub fn prefetch(&self) {
+        if let Some(srtp) = &self.srtp {
+            srtp.outbound.prefetch();
+        }
+    }
+
     pub fn is_connected(&self) -> bool {
         self.srtp.is_some() && !self.has_ended
     }

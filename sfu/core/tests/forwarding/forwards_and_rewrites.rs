@@ -62,6 +62,29 @@ fn a_subscriber_on_another_worker() {
 }
 
 #[test]
+fn frames_that_fill_the_slab_more_than_once_make_one_run_for_each_subscriber() {
+    const SUBSCRIBERS: usize = 16;
+    const PACKETS: usize = 10;
+    let mut world = World::new(1);
+    let publisher = world.join(0, vec![camera("0", 1000, &[])], &[("0", 71)]);
+    let subscribers: Vec<_> = (0..SUBSCRIBERS)
+        .map(|_| {
+            let subscriber = world.join(0, vec![video_slot("5", 50)], &[]);
+            world.show(subscriber, "5", Some((71, 0)), 360);
+            subscriber
+        })
+        .collect();
+    let mut video = Video::new(1000, 360);
+    let frame = video.frame(true, PACKETS);
+    let bytes: usize = frame.iter().map(|(packet, ..)| packet.len()).sum();
+    assert!(bytes * SUBSCRIBERS > 2 * 65_536, "the slab is filled more than twice");
+    world.send_rtp(publisher, &frame);
+    for subscriber in subscribers {
+        assert_eq!(world.peers[subscriber].runs, [PACKETS]);
+    }
+}
+
+#[test]
 fn audio_flows_from_any_packet_with_its_level() {
     let (mut world, publisher, subscriber) = publisher_and_subscriber(2, 1);
     for seq in 30..40 {

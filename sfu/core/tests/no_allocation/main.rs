@@ -23,7 +23,7 @@ struct Count(usize);
 
 impl PacketSink for Count {
     fn send(&mut self, batch: &SendBatch) {
-        self.0 += batch.runs().iter().map(|run| run.segments()).sum::<usize>();
+        self.0 += batch.runs().iter().map(|run| run.segments).sum::<usize>();
     }
 }
 

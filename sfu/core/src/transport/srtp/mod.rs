@@ -16,6 +16,7 @@ use self::cm::Cm;
 use self::gcm::Gcm;
 use self::streams::StreamTable;
 use crate::drop_reason::DropReason;
+use crate::prefetch::prefetch;
 use crate::units::{ExtendedSeq, Ssrc};
 
 /// Most bytes by which protection lengthens a packet: an SRTCP packet of the AEAD profiles grows by tag and index.
@@ -232,6 +233,14 @@ impl Outbound {
             cipher: Cipher::new(master),
             tag_len: master.profile.tag_len(),
             rtcp_index: 0,
+        }
+    }
+
+    /// Fetches what [`Self::protect_rtp`] needs.
+    pub fn prefetch(&self) {
+        match &self.cipher {
+            Cipher::Gcm(gcm) => gcm.prefetch_rtp(),
+            Cipher::Cm(cm) => prefetch(cm),
         }
     }
 
