@@ -1,4 +1,4 @@
-//! What a worker waits for: its UDP socket, its TCP listener and streams, and other threads.
+//! What a worker waits for: its UDP sockets, its TCP listener and streams, and other threads.
 //! Edge-triggered: whoever is told that something is ready must use it until it would block.
 
 use std::io;
@@ -12,7 +12,8 @@ use tianqiao_sfu_core::path::TcpStreamId;
 const UDP: Token = Token(0);
 pub const LISTENER: Token = Token(1);
 const WAKER: Token = Token(2);
-const FIRST_STREAM: usize = 3;
+const FEEDBACK: Token = Token(3);
+const FIRST_STREAM: usize = 4;
 
 /// Ready descriptors told of at a time; the others are told of the next time.
 const EVENTS: usize = 1024;
@@ -25,6 +26,7 @@ pub fn stream_token(stream: TcpStreamId) -> Token {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ready {
     Udp,
+    Feedback,
     Listener,
     Stream {
         stream: TcpStreamId,
@@ -61,6 +63,18 @@ impl Poller {
             .register(&mut SourceFd(&socket), UDP, Interest::READABLE)
     }
 
+    /// Wakes for `socket` too; what is in it already counts.
+    pub fn add_feedback(&self, socket: RawFd) -> io::Result<()> {
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&socket), FEEDBACK, Interest::READABLE)
+    }
+
+    /// Undoes [`Self::add_feedback`].
+    pub fn remove_feedback(&self, socket: RawFd) -> io::Result<()> {
+        self.poll.registry().deregister(&mut SourceFd(&socket))
+    }
+
     /// Blocks until something is ready, the waker is used or `timeout` is over; rounded up to
     /// milliseconds. A signal may end it early.
     pub fn wait(&mut self, timeout: Duration, mut on_ready: impl FnMut(Ready)) -> io::Result<()> {
@@ -71,6 +85,7 @@ impl Poller {
         for event in &self.events {
             match event.token() {
                 UDP => on_ready(Ready::Udp),
+                FEEDBACK => on_ready(Ready::Feedback),
                 LISTENER => on_ready(Ready::Listener),
                 WAKER => {}
                 Token(token) => {

@@ -50,7 +50,7 @@ impl Server {
             let tcp = &mut self.tcp;
             self.poller
                 .wait(timeout, |ready| match ready {
-                    Ready::Udp => {}
+                    Ready::Udp | Ready::Feedback => {}
                     Ready::Listener => tcp.on_listener_ready(),
                     Ready::Stream {
                         stream,

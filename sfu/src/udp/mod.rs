@@ -1,10 +1,14 @@
 //! The UDP socket of a worker: `recvmmsg` with GRO in, `sendmmsg` with GSO out. Linux only, and the
-//! only unsafe code of the project: system calls that the standard library does not have.
+//! only unsafe code of the project beside a prefetch: system calls that the standard library does not have.
+//!
+//! Beside it lies a second socket on the same port, into which the kernel sorts the feedback that can
+//! wait for the next turn of the worker (see [`feedback`]).
 //!
 //! A socket that is bound to the wildcard notes which of the machine's addresses a datagram came to
 //! (`IP_PKTINFO`) and answers from it: a peer knows an answer from elsewhere as no answer.
 
 mod address;
+mod feedback;
 mod local_addrs;
 mod receive;
 mod send;
@@ -16,6 +20,7 @@ use std::io;
 use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
 
 use libc::{c_int, c_void};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -38,6 +43,8 @@ pub struct UdpSettings {
     pub buffer_bytes: usize,
     /// Use `UDP_SEGMENT` and `UDP_GRO` where the kernel has them.
     pub offload: bool,
+    /// Sort feedback that can wait into a socket of its own, where the kernel can.
+    pub sort_feedback: bool,
 }
 
 impl Default for UdpSettings {
@@ -46,6 +53,7 @@ impl Default for UdpSettings {
             // A quarter of a second at 128 Mbit/s.
             buffer_bytes: 4 << 20,
             offload: true,
+            sort_feedback: true,
         }
     }
 }
@@ -53,16 +61,25 @@ impl Default for UdpSettings {
 /// Non-blocking; received packets and packets to send share no state, so a handler may fill a
 /// [`SendBatch`] while a batch is being received.
 pub struct UdpSocket {
-    socket: Socket,
+    inlet: Inlet,
+    feedback: Option<Inlet>,
     local: SocketAddr,
     local_addrs: LocalAddrs,
-    receiver: receive::Receiver,
     sender: send::Sender,
 }
 
-impl UdpSocket {
-    /// Binds to `addr`. The IPv6 wildcard takes IPv4 too.
-    pub fn bind(addr: SocketAddr, settings: UdpSettings) -> io::Result<Self> {
+/// A socket and the buffers that it is read into.
+struct Inlet {
+    socket: Socket,
+    receiver: receive::Receiver,
+}
+
+impl Inlet {
+    fn bind(
+        addr: SocketAddr,
+        settings: UdpSettings,
+        prepare: impl FnOnce(&Socket) -> io::Result<()>,
+    ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
         if addr.is_ipv6() {
             socket.set_only_v6(!addr.ip().is_unspecified())?;
@@ -77,23 +94,46 @@ impl UdpSocket {
                 SocketAddr::V6(_) => set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?,
             }
         }
+        prepare(&socket)?;
         socket.bind(&addr.into())?;
-        let local = socket
-            .local_addr()?
-            .as_socket()
-            .ok_or_else(|| io::Error::other("the socket has no internet address"))?;
         // Without it lost packets are only uncounted.
         let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
         let gro = settings.offload && set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
-        // 0 leaves segmentation to the control message of each send, and fails where it is unknown.
-        let gso = settings.offload && set_option(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
         Ok(Self {
             receiver: receive::Receiver::new(gro),
-            sender: send::Sender::new(addr.is_ipv6(), gso),
             socket,
+        })
+    }
+}
+
+impl UdpSocket {
+    /// Binds to `addr`. The IPv6 wildcard takes IPv4 too.
+    pub fn bind(addr: SocketAddr, settings: UdpSettings) -> io::Result<Self> {
+        let inlet = Inlet::bind(addr, settings, |_| Ok(()))?;
+        let local = inlet
+            .socket
+            .local_addr()?
+            .as_socket()
+            .ok_or_else(|| io::Error::other("the socket has no internet address"))?;
+        // 0 leaves segmentation to the control message of each send, and fails where it is unknown.
+        let fd = inlet.socket.as_raw_fd();
+        let gso = settings.offload && set_option(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
+        let mut socket = Self {
+            inlet,
+            feedback: None,
+            sender: send::Sender::new(addr.is_ipv6(), gso),
             local,
             local_addrs: LocalAddrs::default(),
-        })
+        };
+        if settings.sort_feedback {
+            match feedback::bind_beside(&socket.inlet.socket, local, settings) {
+                Ok(feedback) => socket.feedback = Some(feedback),
+                Err(error) => {
+                    tracing::info!(%error, "the kernel does not sort feedback: each packet of it wakes a worker")
+                }
+            }
+        }
+        Ok(socket)
     }
 
     pub fn local_addr(&self) -> SocketAddr {
@@ -104,7 +144,8 @@ impl UdpSocket {
     /// [`UdpSettings::buffer_bytes`].
     pub fn buffer_sizes(&self) -> io::Result<(usize, usize)> {
         // The kernel reserves as much again for its own structures and reports both.
-        Ok((self.socket.recv_buffer_size()? / 2, self.socket.send_buffer_size()? / 2))
+        let socket = &self.inlet.socket;
+        Ok((socket.recv_buffer_size()? / 2, socket.send_buffer_size()? / 2))
     }
 
     /// Segmentation offload is in use; a run-time refusal by kernel or network card ends it.
@@ -112,23 +153,37 @@ impl UdpSocket {
         self.sender.is_offloading()
     }
 
-    /// One `recvmmsg` of up to [`BATCH`] messages, each datagram given to `handle` with its path,
+    /// `recvmmsg` of up to [`BATCH`] messages, each datagram given to `handle` with its path,
     /// to be changed in place. `WouldBlock` where there was none.
     pub fn recv_batch(&mut self, handle: impl FnMut(Path, &mut [u8])) -> io::Result<ReceiveReport> {
-        let fd = self.socket.as_raw_fd();
-        self.receiver.receive(fd, &mut self.local_addrs, handle)
+        let fd = self.inlet.socket.as_raw_fd();
+        self.inlet.receiver.receive(fd, &mut self.local_addrs, handle)
+    }
+
+    /// As [`Self::recv_batch`], of the feedback that was sorted out. Where nothing sorts it, there is none.
+    pub fn recv_feedback(&mut self, handle: impl FnMut(Path, &mut [u8])) -> io::Result<ReceiveReport> {
+        let Some(feedback) = &mut self.feedback else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        let fd = feedback.socket.as_raw_fd();
+        feedback.receiver.receive(fd, &mut self.local_addrs, handle)
+    }
+
+    /// The socket that [`Self::recv_feedback`] reads, where feedback is sorted out.
+    pub fn feedback_fd(&self) -> Option<RawFd> {
+        Some(self.feedback.as_ref()?.socket.as_raw_fd())
     }
 
     /// Hands all UDP runs of `batch` to the kernel; other runs are skipped. Never blocks: what does
     /// not fit into the send buffer is dropped and counted in the report.
     pub fn send_batch(&mut self, batch: &SendBatch) -> SendReport {
-        self.sender.send(self.socket.as_raw_fd(), &self.local_addrs, batch)
+        self.sender.send(self.as_raw_fd(), &self.local_addrs, batch)
     }
 }
 
 impl AsRawFd for UdpSocket {
     fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
+        self.inlet.socket.as_raw_fd()
     }
 }
 
@@ -151,16 +206,16 @@ fn set_buffer_size(fd: RawFd, forced: c_int, limited: c_int, bytes: usize) -> io
 }
 
 fn set_option(fd: RawFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
-    // SAFETY: the pointer and length are those of a live c_int, and the kernel only reads it.
-    let result = unsafe {
-        libc::setsockopt(
-            fd,
-            level,
-            name,
-            (&raw const value).cast::<c_void>(),
-            size_of::<c_int>() as libc::socklen_t,
-        )
-    };
+    // SAFETY: an option of a c_int is plain bytes.
+    unsafe { set_raw_option(fd, level, name, &value) }
+}
+
+/// # Safety
+/// `T` is what the option takes, and pointers in it are to memory that the kernel may read meanwhile.
+unsafe fn set_raw_option<T>(fd: RawFd, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    let (value, len) = (ptr::from_ref(value).cast::<c_void>(), size_of::<T>() as libc::socklen_t);
+    // SAFETY: the pointer and length are those of a live value, which the kernel only reads.
+    let result = unsafe { libc::setsockopt(fd, level, name, value, len) };
     if result == 0 {
         Ok(())
     } else {

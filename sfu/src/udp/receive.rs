@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::AddAssign;
 use std::os::fd::RawFd;
 use std::ptr;
 
@@ -18,6 +19,9 @@ use super::local_addrs::LocalAddrs;
 const GRO_BUFFER: usize = 65_536;
 /// Larger than any path's MTU that a browser uses; what is longer is cut off and refused.
 const PLAIN_BUFFER: usize = 2_048;
+/// Messages asked for first: mostly one or a video frame's, and the headers of [`BATCH`] messages are 12 kB
+/// that have left the cache since.
+const FEW: usize = 16;
 /// Added to each buffer's size so that their first lines, of which nearly all packets consist, do
 /// not all fall into the same sets of the cache.
 const SKEW: usize = 2_048;
@@ -40,14 +44,27 @@ struct Control([u8; CONTROL_BYTES]);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReceiveReport {
     /// Messages of the kernel; each is one datagram or several of one sender that GRO joined.
-    /// [`BATCH`] of them mean that more may be waiting.
     pub messages: usize,
+    /// As many messages as were asked for: others may be waiting.
+    pub is_full: bool,
     pub datagrams: usize,
     pub bytes: usize,
     /// Datagrams refused because they are larger than any packet that we take.
     pub too_large: usize,
     /// Datagrams that the kernel dropped since the last report because the receive buffer was full.
     pub overflowed: u32,
+}
+
+impl AddAssign for ReceiveReport {
+    /// Goes on with `rest`.
+    fn add_assign(&mut self, rest: Self) {
+        self.messages += rest.messages;
+        self.is_full = rest.is_full;
+        self.datagrams += rest.datagrams;
+        self.bytes += rest.bytes;
+        self.too_large += rest.too_large;
+        self.overflowed += rest.overflowed;
+    }
 }
 
 pub(super) struct Receiver {
@@ -88,9 +105,28 @@ impl Receiver {
         locals: &mut LocalAddrs,
         mut handle: impl FnMut(Path, &mut [u8]),
     ) -> io::Result<ReceiveReport> {
-        let messages = self.fill(fd)?;
+        let mut report = self.receive_up_to(FEW, fd, locals, &mut handle)?;
+        if report.is_full {
+            match self.receive_up_to(BATCH - FEW, fd, locals, &mut handle) {
+                Ok(rest) => report += rest,
+                // Any other error is that of the next call.
+                Err(error) => report.is_full = error.kind() != io::ErrorKind::WouldBlock,
+            }
+        }
+        Ok(report)
+    }
+
+    fn receive_up_to(
+        &mut self,
+        wanted: usize,
+        fd: RawFd,
+        locals: &mut LocalAddrs,
+        mut handle: impl FnMut(Path, &mut [u8]),
+    ) -> io::Result<ReceiveReport> {
+        let messages = self.fill(fd, wanted)?;
         let mut report = ReceiveReport {
             messages,
+            is_full: messages == wanted,
             ..Default::default()
         };
         for (index, buffer) in self
@@ -123,10 +159,12 @@ impl Receiver {
         Ok(report)
     }
 
-    /// The number of messages that were received; their lengths are in `headers`.
-    fn fill(&mut self, fd: RawFd) -> io::Result<usize> {
+    /// The number of messages that were received, at most `wanted`; their lengths are in `headers`.
+    fn fill(&mut self, fd: RawFd, wanted: usize) -> io::Result<usize> {
         let stride = self.buffer_len + SKEW;
-        for (index, buffer) in self.buffers.chunks_exact_mut(stride).enumerate() {
+        let buffers = self.buffers.chunks_exact_mut(stride).take(wanted);
+        let asked = buffers.len();
+        for (index, buffer) in buffers.enumerate() {
             self.iovecs[index] = iovec {
                 iov_base: buffer.as_mut_ptr().cast::<c_void>(),
                 iov_len: self.buffer_len,
@@ -141,13 +179,13 @@ impl Receiver {
             header.msg_flags = 0;
         }
         loop {
-            // SAFETY: every header points to memory of the lengths it states, owned by `self` and
-            // exclusively borrowed for the call.
+            // SAFETY: each of the first `asked` headers points to memory of the lengths it states, owned
+            // by `self` and exclusively borrowed for the call.
             let received = unsafe {
                 libc::recvmmsg(
                     fd,
                     self.headers.as_mut_ptr(),
-                    BATCH as u32,
+                    asked as u32,
                     libc::MSG_DONTWAIT as _,
                     ptr::null_mut(),
                 )

@@ -181,6 +181,7 @@ fn overflows_of_the_receive_buffer_are_reported() {
     let settings = UdpSettings {
         buffer_bytes: 1,
         offload: false,
+        ..Default::default()
     };
     let mut socket = UdpSocket::bind("127.0.0.1:0".parse().expect("an address"), settings).expect("binds");
     let peer = peer();
@@ -228,5 +229,94 @@ fn answers_leave_from_the_address_that_was_asked() {
                 }
             }
         }
+    }
+}
+
+/// First two bytes of what a client sends, and whether it can wait.
+const SORTED: &[([u8; 2], bool)] = &[
+    ([0x80, 96], false),      // RTP
+    ([0x81, 201], true),      // receiver report with one block
+    ([0x80, 200], false),     // sender report
+    ([0x80 | 1, 205], false), // NACK
+    ([0x80 | 15, 205], true), // transport-wide feedback
+    ([0x80 | 1, 206], false), // PLI
+    ([0x80 | 4, 206], false), // FIR
+    ([0x80 | 15, 206], true), // REMB
+    ([0x80, 203], false),     // BYE
+    ([0x00, 201], false),     // a STUN method that happens to have this number
+    ([0x16, 0xfe], false),    // DTLS
+];
+
+#[test]
+fn feedback_that_can_wait_is_sorted_out() {
+    for bind in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
+        let (mut socket, peer) = (socket(bind, true), peer());
+        assert!(socket.feedback_fd().is_some(), "this kernel can sort");
+        for (head, _) in SORTED {
+            peer.send_to(&[&head[..], &[7; 30]].concat(), addr_of(&socket))
+                .expect("sent");
+        }
+        peer.send_to(&[0x80], addr_of(&socket)).expect("sent");
+        // Loopback delivers at once.
+        let (mut prompt, mut late) = (Vec::new(), Vec::new());
+        let from = peer.local_addr().expect("bound");
+        let head = |path: Path, datagram: &[u8]| {
+            assert_eq!(path.remote(), from);
+            [datagram[0], datagram.get(1).copied().unwrap_or_default()]
+        };
+        while socket
+            .recv_batch(|path, datagram| prompt.push(head(path, datagram)))
+            .is_ok()
+        {}
+        while socket
+            .recv_feedback(|path, datagram| late.push(head(path, datagram)))
+            .is_ok()
+        {}
+        let of = |can_wait| {
+            SORTED
+                .iter()
+                .filter(move |(_, waits)| *waits == can_wait)
+                .map(|(head, _)| *head)
+        };
+        assert_eq!(prompt, of(false).chain([[0x80, 0]]).collect::<Vec<_>>(), "{bind}");
+        assert_eq!(late, of(true).collect::<Vec<_>>(), "{bind}");
+    }
+}
+
+#[test]
+fn a_second_server_on_the_port_is_refused() {
+    let first = socket("127.0.0.1:0", true);
+    let second = UdpSocket::bind(first.local_addr(), UdpSettings::default());
+    let refused = second.err().expect("refused").kind();
+    assert_eq!(refused, io::ErrorKind::AddrInUse);
+}
+
+#[test]
+fn without_sorting_feedback_comes_with_the_rest() {
+    let settings = UdpSettings {
+        sort_feedback: false,
+        ..Default::default()
+    };
+    let mut socket = UdpSocket::bind("127.0.0.1:0".parse().expect("an address"), settings).expect("binds");
+    assert_eq!(socket.feedback_fd(), None);
+    let none = socket.recv_feedback(|_, _| ()).expect_err("nothing is sorted out");
+    assert_eq!(none.kind(), io::ErrorKind::WouldBlock);
+    let peer = peer();
+    peer.send_to(&[0x81, 201, 0, 1], addr_of(&socket)).expect("sent");
+    assert_eq!(receive(&mut socket, 1).0.len(), 1);
+}
+
+#[test]
+fn one_batch_takes_more_messages_than_are_asked_for_first() {
+    let mut socket = socket("127.0.0.1:0", false);
+    let peer = peer();
+    for (sent, is_full) in [(1, false), (16, false), (17, false), (BATCH - 1, false), (BATCH, true)] {
+        for _ in 0..sent {
+            peer.send_to(&[3; 50], addr_of(&socket)).expect("sent");
+        }
+        let mut received = 0;
+        let report = socket.recv_batch(|_, _| received += 1).expect("some came");
+        assert_eq!((report.messages, report.datagrams, received), (sent, sent, sent));
+        assert_eq!((report.bytes, report.is_full), (50 * sent, is_full));
     }
 }

@@ -2,6 +2,7 @@
 //! and turns in a loop: wait, commands, mail, datagrams, streams, timeouts, send what came of it.
 
 mod core_api;
+mod feedback;
 mod handle;
 mod turn;
 

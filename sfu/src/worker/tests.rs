@@ -14,6 +14,7 @@ use tianqiao_sfu_core::units::{ConnectionId, TrackId};
 use tianqiao_sfu_core::worker_api::{CloseReason, WorkerCommand};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::feedback::QUIET_AFTER;
 use super::*;
 
 /// How long a test waits for what must come; only a failure takes that long.
@@ -174,6 +175,26 @@ fn more_datagrams_than_one_turn_takes_all_come_back() {
         for _ in 0..100 {
             assert_eq!(receive(&client).0, [round; 100]);
         }
+    }
+}
+
+#[test]
+fn feedback_comes_back_while_media_flows_and_while_none_does() {
+    let (workers, _events) = start(1);
+    let client = client();
+    let media = [0x80, 96, 1];
+    // Long enough for the worker to have itself woken by feedback; what comes back then ends that.
+    let pauses = [Duration::ZERO, Duration::ZERO, QUIET_AFTER * 3 / 2, Duration::ZERO];
+    for (number, pause) in (0..).zip(pauses) {
+        std::thread::sleep(pause);
+        let report = [0x81, 201, number];
+        client.send_to(&report, addr(&workers[0])).expect("sent");
+        assert_eq!(receive(&client).0, report, "though nothing else comes");
+        client.send_to(&report, addr(&workers[0])).expect("sent");
+        client.send_to(&media, addr(&workers[0])).expect("sent");
+        let mut came = [receive(&client).0, receive(&client).0];
+        came.sort();
+        assert_eq!(came, [media, report]);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The loop of a worker's thread.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,14 +11,15 @@ use tianqiao_sfu_core::worker_api::WorkerEvent;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::core_api::{Core, PacketSink};
+use super::feedback::FeedbackSchedule;
 use crate::mailbox::{Commands, Exchange, Wake};
 use crate::metrics::{ShellCounters, WorkerStats};
 use crate::poller::{Poller, Ready};
 use crate::tcp::{TcpInput, TcpStreams};
-use crate::udp::{self, UdpSocket};
+use crate::udp::{ReceiveReport, UdpSocket};
 
 /// Batches of datagrams received in one turn, so that commands and timers wait for at most
-/// [`udp::BATCH`] times as many messages.
+/// [`crate::udp::BATCH`] times as many messages.
 const BATCHES_PER_TURN: usize = 8;
 /// How often counters are published by a worker that is busy.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
@@ -46,6 +48,7 @@ pub struct Worker<C: Core> {
     stats: Arc<WorkerStats>,
     /// Datagrams may be waiting.
     udp_ready: bool,
+    feedback: FeedbackSchedule,
     published_at: Instant,
     published_busy_ns: u64,
 }
@@ -66,6 +69,7 @@ impl<C: Core> Worker<C> {
             counters: ShellCounters::default(),
             stats,
             udp_ready: true,
+            feedback: FeedbackSchedule::new(Instant::now()),
             published_at: Instant::now(),
             published_busy_ns: 0,
         }
@@ -98,6 +102,7 @@ impl<C: Core> Worker<C> {
             .receive(|from, mail| core.handle_mail(now, from, mail));
         self.handle_datagrams(now);
         let now = Instant::now();
+        self.handle_feedback(now);
         self.handle_streams(now);
         if self.core.poll_timeout().is_some_and(|at| at <= now) {
             self.core.handle_timeout(now);
@@ -109,15 +114,17 @@ impl<C: Core> Worker<C> {
         let timeout = if self.udp_ready || self.sockets.tcp.is_ready() {
             Duration::ZERO
         } else {
-            let timers = [self.core.poll_timeout(), self.sockets.tcp.poll_timeout()];
+            let feedback = self.sockets.udp.feedback_fd().and(self.feedback.poll_timeout());
+            let timers = [self.core.poll_timeout(), self.sockets.tcp.poll_timeout(), feedback];
             let next = timers.into_iter().flatten().min();
             next.map_or(MAX_WAIT, |at| at.saturating_duration_since(now).min(MAX_WAIT))
         };
-        let (tcp, udp_ready) = (&mut self.sockets.tcp, &mut self.udp_ready);
+        let (tcp, udp_ready, feedback) = (&mut self.sockets.tcp, &mut self.udp_ready, &mut self.feedback);
         self.sockets
             .poller
             .wait(timeout, |ready| match ready {
                 Ready::Udp => *udp_ready = true,
+                Ready::Feedback => feedback.on_ready(),
                 Ready::Listener => tcp.on_listener_ready(),
                 Ready::Stream {
                     stream,
@@ -145,22 +152,66 @@ impl<C: Core> Worker<C> {
         let received = self.sockets.udp.recv_batch(|path, packet| {
             core.handle_packet(now, path, packet);
         });
-        let report = match received {
-            Ok(report) => report,
+        match received {
+            Ok(report) => {
+                // Fewer than asked for: the next one will be announced.
+                self.udp_ready = report.is_full;
+                self.count_received(report);
+                true
+            }
             Err(error) => {
                 // Other errors are those that ICMP brought for something we sent; reading one
                 // clears it, and there may be datagrams behind it.
-                self.udp_ready = error.kind() != std::io::ErrorKind::WouldBlock;
-                return self.udp_ready;
+                self.udp_ready = error.kind() != io::ErrorKind::WouldBlock;
+                self.udp_ready
             }
-        };
-        // Fewer than asked for: the next one will be announced.
-        self.udp_ready = report.messages == udp::BATCH;
+        }
+    }
+
+    fn count_received(&mut self, report: ReceiveReport) {
         self.counters.packets_in += report.datagrams as u64;
         self.counters.bytes_in += report.bytes as u64;
         self.counters.receive_overflows += u64::from(report.overflowed);
         self.counters.drop_packets(DropReason::TooLarge, report.too_large);
-        true
+    }
+
+    /// Reads the feedback that the kernel sorted out; what comes of it is sent at the end of the turn.
+    fn handle_feedback(&mut self, now: Instant) {
+        let Some(fd) = self.sockets.udp.feedback_fd() else {
+            return;
+        };
+        if !self.feedback.is_due(now) {
+            return;
+        }
+        let mut more = true;
+        for _ in 0..BATCHES_PER_TURN {
+            let core = &mut self.core;
+            let received = self.sockets.udp.recv_feedback(|path, packet| {
+                core.handle_packet(now, path, packet);
+            });
+            match received {
+                Ok(report) => {
+                    more = report.is_full;
+                    self.count_received(report);
+                }
+                Err(error) => more = error.kind() != io::ErrorKind::WouldBlock,
+            }
+            if !more {
+                break;
+            }
+        }
+        if let Some(awaited) = self.feedback.on_looked(now, more, self.counters.packets_out) {
+            let poller = &self.sockets.poller;
+            let changed = match awaited {
+                true => poller.add_feedback(fd),
+                false => poller.remove_feedback(fd),
+            };
+            match changed {
+                Ok(()) => self.feedback.set_awaited(awaited),
+                // As before then: by the clock, or woken for each.
+                Err(error) => tracing::debug!(%error, "epoll and the feedback socket"),
+            }
+        }
     }
 
     fn handle_streams(&mut self, now: Instant) {

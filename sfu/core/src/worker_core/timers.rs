@@ -11,6 +11,8 @@ use crate::worker_api::{AUDIO_LEVEL_INTERVAL, AudioLevel, WorkerEvent};
 
 /// How often layers are chosen anew and due sender reports are looked for.
 const REPORT_TICK: Duration = Duration::from_millis(100);
+/// So long that is put off until packets come, with which it costs no wake-up of its own.
+const REPORT_SLACK: Duration = Duration::from_millis(45);
 
 /// Everything that has its own time is looked through at least so often.
 const MAX_DEADLINE: Duration = Duration::from_secs(1);
@@ -49,7 +51,8 @@ impl WorkerCore {
             self.next_feedback.max(self.next_tick)
         };
         let levels = (!self.heard.is_empty()).then_some(self.next_levels);
-        let others = [self.next_deadline, self.next_reports].into_iter().chain(levels);
+        let reports = self.next_reports + REPORT_SLACK;
+        let others = [self.next_deadline, reports].into_iter().chain(levels);
         Some(others.fold(feedback, Instant::min))
     }
 
