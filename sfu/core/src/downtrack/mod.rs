@@ -246,6 +246,8 @@ impl Downtrack {
     }
 
     /// Decides about one packet of the source. `None`: it is not for this subscriber.
+    // Inlined, the decision stays in registers.
+    #[inline]
     pub fn rewrite(&mut self, packet: &Packet, track: &Track, padding: u8) -> Option<Decision> {
         if self.starts_at(packet) {
             self.switch_to(packet, track);

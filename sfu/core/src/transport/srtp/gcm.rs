@@ -4,7 +4,6 @@ use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use super::key_derivation::{Label, derive};
 use super::{MasterKey, RTCP_HEADER_LEN, RTCP_INDEX_LEN, SRTCP_ENCRYPTED};
-use crate::prefetch::prefetch;
 use crate::units::Ssrc;
 
 pub(super) const TAG_LEN: usize = 16;
@@ -27,11 +26,6 @@ impl Gcm {
             rtp: key(Label::RtpEncryption, Label::RtpSalt),
             rtcp: key(Label::RtcpEncryption, Label::RtcpSalt),
         }
-    }
-
-    /// Fetches what [`Self::seal_rtp`] needs.
-    pub fn prefetch_rtp(&self) {
-        prefetch(&self.rtp);
     }
 
     /// Encrypts `packet[header_len..len]` and puts the tag behind it. `packet` has room for it.

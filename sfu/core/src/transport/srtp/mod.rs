@@ -16,7 +16,7 @@ use self::cm::Cm;
 use self::gcm::Gcm;
 use self::streams::StreamTable;
 use crate::drop_reason::DropReason;
-use crate::prefetch::prefetch;
+use crate::prefetch::prefetch_start;
 use crate::units::{ExtendedSeq, Ssrc};
 
 /// Most bytes by which protection lengthens a packet: an SRTCP packet of the AEAD profiles grows by tag and index.
@@ -236,12 +236,10 @@ impl Outbound {
         }
     }
 
-    /// Fetches what [`Self::protect_rtp`] needs.
+    /// Fetches what [`Self::protect_rtp`] needs: the keys of RTP come before those of RTCP. To look which
+    /// cipher it is would be to wait.
     pub fn prefetch(&self) {
-        match &self.cipher {
-            Cipher::Gcm(gcm) => gcm.prefetch_rtp(),
-            Cipher::Cm(cm) => prefetch(cm),
-        }
+        prefetch_start(self, size_of::<Self>() / 2);
     }
 
     /// Protects the RTP packet `packet[..len]` in place and returns its new length. `header_len` is
