@@ -170,6 +170,17 @@ impl Router {
         track.on_packet(packet);
     }
 
+    /// Gives the queued packets that were not given before, track by track.
+    pub fn take_unmailed(&mut self, mut give: impl FnMut(&Track, &[PacketRef])) {
+        for &index in &self.dirty {
+            let Some(track) = self.tracks.get_mut(index) else {
+                continue;
+            };
+            give(track, track.pending.get(track.mailed..).unwrap_or_default());
+            track.mailed = track.pending.len();
+        }
+    }
+
     /// The next track with queued packets; the caller takes its `pending`.
     pub fn next_dirty(&mut self) -> Option<usize> {
         self.dirty.pop()

@@ -73,6 +73,8 @@ pub struct Track {
     pub interested: u64,
     /// Arrived in this batch and not routed yet.
     pub pending: Vec<PacketRef>,
+    /// How many of them, the first, have been mailed to other workers.
+    pub mailed: usize,
     /// A layer came up or changed its size: subscribers choose anew.
     pub layers_changed: bool,
     /// The loudest level in −dBov and the voice bit since the last report to the control side.
@@ -96,6 +98,7 @@ impl Track {
             subscribers: Vec::new(),
             interested: 0,
             pending: Vec::new(),
+            mailed: 0,
             layers_changed: false,
             heard: None,
         }

@@ -25,6 +25,8 @@ pub trait Core {
     fn handle_path_closed(&mut self, now: Instant, path: Path);
     fn handle_timeout(&mut self, now: Instant);
     fn poll_timeout(&self) -> Option<Instant>;
+    /// Makes the mail of what came in ready for [`Self::poll_mail`] before [`Self::flush`], which would do it too.
+    fn write_mail(&mut self);
     fn flush(&mut self, now: Instant, sink: &mut dyn PacketSink);
     fn poll_event(&mut self) -> Option<WorkerEvent>;
     fn poll_mail(&mut self) -> Option<(WorkerIndex, Self::Mail)>;
@@ -61,6 +63,10 @@ impl Core for WorkerCore {
 
     fn poll_timeout(&self) -> Option<Instant> {
         self.poll_timeout()
+    }
+
+    fn write_mail(&mut self) {
+        self.write_mail();
     }
 
     fn flush(&mut self, now: Instant, sink: &mut dyn PacketSink) {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use tianqiao_sfu_core::counters::Counters;
@@ -17,14 +18,20 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::feedback::QUIET_AFTER;
 use super::*;
 
+/// Mail that begins with `&` has come to its worker.
+static ARRIVED: (Mutex<bool>, Condvar) = (Mutex::new(false), Condvar::new());
 /// How long a test waits for what must come; only a failure takes that long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sends every packet back. Packets that begin with `>` go to the worker that the next byte names
-/// and are sent from there. Commands come back as events, `SetMuted` by way of a timer.
+/// and are sent from there; with `&`, this worker sends nothing before that one has them. Commands come back as
+/// events, `SetMuted` by way of a timer.
 struct EchoCore {
     batch: SendBatch,
+    /// Of packets that came in, to be made mail.
+    leaving: Vec<(WorkerIndex, (Path, Vec<u8>))>,
     mail: Vec<(WorkerIndex, (Path, Vec<u8>))>,
+    waits_for_arrival: bool,
     events: VecDeque<WorkerEvent>,
     timer: Option<Instant>,
     counters: Counters,
@@ -35,7 +42,9 @@ impl EchoCore {
     fn new(_: WorkerIndex, _: Instant) -> Self {
         Self {
             batch: SendBatch::with_capacity(1 << 20),
+            leaving: Vec::new(),
             mail: Vec::new(),
+            waits_for_arrival: false,
             events: VecDeque::new(),
             timer: None,
             counters: Counters::default(),
@@ -65,12 +74,19 @@ impl Core for EchoCore {
         self.last_path = Some(path);
         self.counters.rtp_packets_in += 1;
         match *packet {
-            [b'>', to, ..] => self.mail.push((WorkerIndex(to), (path, packet.to_vec()))),
+            [kind @ (b'>' | b'&'), to, ..] => {
+                self.leaving.push((WorkerIndex(to), (path, packet.to_vec())));
+                self.waits_for_arrival |= kind == b'&';
+            }
             _ => assert!(self.batch.push(path, packet)),
         }
     }
 
     fn handle_mail(&mut self, _: Instant, from: WorkerIndex, (path, mut packet): Self::Mail) {
+        if packet[0] == b'&' {
+            *ARRIVED.0.lock().expect("no panic before") = true;
+            ARRIVED.1.notify_all();
+        }
         packet.push(b'0' + from.0);
         assert!(self.batch.push(path, &packet));
     }
@@ -88,7 +104,20 @@ impl Core for EchoCore {
         self.timer
     }
 
+    fn write_mail(&mut self) {
+        self.mail.append(&mut self.leaving);
+    }
+
     fn flush(&mut self, _: Instant, sink: &mut dyn PacketSink) {
+        self.write_mail();
+        if std::mem::take(&mut self.waits_for_arrival) {
+            let arrived = ARRIVED.0.lock().expect("no panic before");
+            let waited = ARRIVED.1.wait_timeout_while(arrived, PATIENCE, |arrived| !*arrived);
+            assert!(
+                !waited.expect("no panic before").1.timed_out(),
+                "mail waits for sending"
+            );
+        }
         sink.send(&self.batch);
         self.batch.clear();
     }
@@ -207,6 +236,14 @@ fn mail_reaches_the_other_worker_and_leaves_from_there() {
         let expected = vec![b'>', to, b'0' + from as u8];
         assert_eq!(receive(&client), (expected, workers[usize::from(to)].port()));
     }
+}
+
+#[test]
+fn the_other_worker_has_its_mail_before_this_one_sends() {
+    let (workers, _events) = start(2);
+    let client = client();
+    client.send_to(b"&\x01", addr(&workers[0])).expect("sent");
+    assert_eq!(receive(&client), (b"&\x010".to_vec(), workers[1].port()));
 }
 
 #[test]

@@ -226,6 +226,9 @@ impl<C: Core> Worker<C> {
 
     /// Sends what came of the inputs since the last flush; `received_at` is when they were fetched.
     fn flush(&mut self, received_at: Instant) {
+        // Other workers send their share meanwhile.
+        self.core.write_mail();
+        self.post_mail();
         let sent = self.counters.packets_out;
         let mut outlet = Outlet {
             sockets: &mut self.sockets,
@@ -237,16 +240,20 @@ impl<C: Core> Worker<C> {
         if sent > 0 {
             self.counters.latency.record(received_at.elapsed(), sent);
         }
+        self.post_mail();
+        while let Some(event) = self.core.poll_event() {
+            // The control side is gone only while the process ends.
+            let _ = self.mailboxes.events.send((self.index, event));
+        }
+    }
+
+    fn post_mail(&mut self) {
         while let Some((to, mail)) = self.core.poll_mail() {
             if self.mailboxes.exchange.send(to, mail).is_err() {
                 self.core.on_mailbox_full(to);
             }
         }
         self.mailboxes.exchange.wake_recipients();
-        while let Some(event) = self.core.poll_event() {
-            // The control side is gone only while the process ends.
-            let _ = self.mailboxes.events.send((self.index, event));
-        }
     }
 
     fn publish(&mut self, now: Instant) {

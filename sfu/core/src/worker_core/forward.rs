@@ -21,8 +21,26 @@ const MAX_OUTGOING: usize = PACKET_CAPACITY + MAX_HEADER + SRTP_MAX_OVERHEAD;
 const MAX_EVENING: usize = 24;
 
 impl WorkerCore {
+    /// Writes the mail of what came in since the last [`Self::flush`], which does it too: for whoever wants to post it
+    /// first, so that other workers send at the same time as this one.
+    pub fn write_mail(&mut self) {
+        let mails = &mut self.mails;
+        self.router.take_unmailed(|track, packets| {
+            for worker in track.interested_workers() {
+                for packets in packets.chunks(PACKETS_PER_MAIL) {
+                    let mail = Mail::Packets {
+                        track: track.id,
+                        packets: packets.iter().cloned().collect(),
+                    };
+                    mails.push_back((worker, mail));
+                }
+            }
+        });
+    }
+
     /// Routes what came in since the last call and hands everything that is to be sent to `sink`.
     pub fn flush(&mut self, now: Instant, sink: &mut dyn PacketSink) {
+        self.write_mail();
         while let Some(index) = self.router.next_dirty() {
             self.forward(now, index, sink);
         }
@@ -43,9 +61,9 @@ impl WorkerCore {
             return;
         };
         let mut pending = std::mem::take(&mut track.pending);
+        track.mailed = 0;
         let changed = std::mem::take(&mut track.layers_changed);
         let subscribers = std::mem::take(&mut track.subscribers);
-        self.mail_packets(index, &pending);
         even_out(&pending, &mut self.paddings);
         let room = room(&pending);
         for (at, &subscriber) in subscribers.iter().enumerate() {
@@ -82,19 +100,6 @@ impl WorkerCore {
             connection.transport.prefetch();
             if let Some(slot) = connection.slots.get(slot) {
                 prefetch(slot);
-            }
-        }
-    }
-
-    fn mail_packets(&mut self, index: usize, pending: &[PacketRef]) {
-        let Some(track) = self.router.track(index) else { return };
-        for worker in track.interested_workers() {
-            for packets in pending.chunks(PACKETS_PER_MAIL) {
-                let mail = Mail::Packets {
-                    track: track.id,
-                    packets: packets.iter().cloned().collect(),
-                };
-                self.mails.push_back((worker, mail));
             }
         }
     }

@@ -265,6 +265,9 @@ impl World {
                 }
             }
             for worker in 0..self.workers.len() {
+                // As the shell does: what others are to send goes to them first.
+                self.workers[worker].write_mail();
+                moved |= self.post(worker);
                 let mut sink = Sink::default();
                 self.workers[worker].flush(self.now, &mut sink);
                 for (path, packets) in sink.0 {
@@ -282,16 +285,22 @@ impl World {
                 while let Some(event) = self.workers[worker].poll_event() {
                     self.events.push(event);
                 }
-                let mails: Vec<(WorkerIndex, Mail)> = std::iter::from_fn(|| self.workers[worker].poll_mail()).collect();
-                for (to, mail) in mails {
-                    moved = true;
-                    self.workers[usize::from(to.0)].handle_mail(self.now, WorkerIndex(worker as u8), mail);
-                }
+                moved |= self.post(worker);
             }
             if !moved {
                 return;
             }
         }
+    }
+
+    /// Brings the mail of a worker to the others; whether there was any.
+    fn post(&mut self, worker: usize) -> bool {
+        let mails: Vec<(WorkerIndex, Mail)> = std::iter::from_fn(|| self.workers[worker].poll_mail()).collect();
+        let posted = !mails.is_empty();
+        for (to, mail) in mails {
+            self.workers[usize::from(to.0)].handle_mail(self.now, WorkerIndex(worker as u8), mail);
+        }
+        posted
     }
 }
 

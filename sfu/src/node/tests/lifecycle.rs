@@ -42,6 +42,7 @@ impl Core for YesCore {
     fn poll_timeout(&self) -> Option<Instant> {
         None
     }
+    fn write_mail(&mut self) {}
     fn flush(&mut self, _: Instant, _: &mut dyn PacketSink) {}
     fn poll_event(&mut self) -> Option<WorkerEvent> {
         self.events.pop_front()
