@@ -32,14 +32,14 @@ impl CpuList {
         ))
     }
 
-    /// The first CPU alone.
-    pub fn first(&self) -> Self {
-        Self(self.0.iter().take(1).copied().collect())
+    /// The first `count` CPUs, or as many as there are.
+    pub fn first(&self, count: usize) -> Self {
+        Self(self.0.iter().take(count).copied().collect())
     }
 
-    /// The second CPU alone; the first where there is no second.
-    pub fn second(&self) -> Self {
-        Self(self.0.iter().take(2).next_back().copied().into_iter().collect())
+    /// The CPU after the first `count` of them alone; the last where there is none.
+    pub fn after(&self, count: usize) -> Self {
+        Self(self.0.iter().take(count + 1).next_back().copied().into_iter().collect())
     }
 
     pub fn count(&self) -> usize {
@@ -114,15 +114,20 @@ mod tests {
     #[test]
     fn a_thread_is_pinned_and_put_back() {
         let usable = CpuList::usable().unwrap();
-        let pinned = usable.first().pinned(|| CpuList::usable().unwrap()).unwrap();
-        assert_eq!(pinned, usable.first());
+        let pinned = usable.first(1).pinned(|| CpuList::usable().unwrap()).unwrap();
+        assert_eq!(pinned, usable.first(1));
         assert_eq!(CpuList::usable().unwrap(), usable);
         assert!(CpuList::online().unwrap().count() >= usable.count());
     }
 
     #[test]
-    fn the_second_cpu_is_the_first_where_there_is_but_one() {
-        assert_eq!(CpuList(vec![3, 5, 6]).second(), CpuList(vec![5]));
-        assert_eq!(CpuList(vec![3]).second(), CpuList(vec![3]));
+    fn where_cpus_are_too_few_the_last_serves() {
+        let three = CpuList(vec![3, 5, 6]);
+        assert_eq!(
+            (three.first(2), three.after(2)),
+            (CpuList(vec![3, 5]), CpuList(vec![6]))
+        );
+        let one = CpuList(vec![3]);
+        assert_eq!((one.first(2), one.after(1)), (one.clone(), one.clone()));
     }
 }

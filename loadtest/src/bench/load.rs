@@ -14,12 +14,22 @@ pub struct Load {
     video_kbps: u32,
     audio: bool,
     clients: ClientKind,
-    /// Media workers, on all CPUs; `None`: as many as the server has CPUs of its own.
-    pub workers: Option<usize>,
+    /// `None`: as many as the server has CPUs of its own.
+    pub workers: Option<Workers>,
     seconds: u64,
     /// How often it is run; the row is the run with the median cost.
     pub runs: usize,
 }
+
+/// Media workers, and on how many CPUs.
+#[derive(Clone, Copy, Debug)]
+pub struct Workers {
+    pub count: usize,
+    pub cpus: usize,
+}
+
+/// CPUs that the generator leaves to the workers, where the machine has more than these.
+pub const WORKER_CPUS: usize = 2;
 
 /// What the tables are about; its median is of five runs.
 const MAIN: Load = Load {
@@ -122,14 +132,14 @@ pub fn peers(quick: bool) -> Vec<Load> {
     ]
 }
 
-/// A city's meeting over one worker and over two.
+/// A city's meeting over one worker, over two that take turns on its CPU, and over two.
 pub fn scaling(quick: bool) -> Vec<Load> {
-    let load = |workers| Load {
-        workers: Some(workers),
-        runs: 3,
+    let load = |(count, cpus)| Load {
+        workers: Some(Workers { count, cpus }),
+        runs: MAIN.runs,
         ..fan(400, 2_500)
     };
-    let loads = vec![load(1), load(2)];
+    let loads = [(1, 1), (2, 1), (2, WORKER_CPUS)].map(load).to_vec();
     if quick { shortened(loads) } else { loads }
 }
 
@@ -173,8 +183,9 @@ impl Load {
         };
         let workers = match self.workers {
             None => String::new(),
-            Some(1) => ", 1 worker".to_owned(),
-            Some(workers) => format!(", {workers} workers"),
+            Some(Workers { count: 1, .. }) => ", 1 worker".to_owned(),
+            Some(Workers { count, cpus: 1 }) => format!(", {count} workers on its CPU"),
+            Some(Workers { count, .. }) => format!(", {count} workers"),
         };
         format!("{} kbit/s{audio}{clients}{workers}", thousands(self.video_kbps.into()))
     }

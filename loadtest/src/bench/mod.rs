@@ -20,7 +20,6 @@ use self::machine::Machine;
 use self::netns::Veth;
 use self::place::Place;
 use self::row::{Row, Run};
-use crate::cpus::CpuList;
 use crate::report::ForwardReport;
 use crate::scenario::forward::{self, ForwardOptions};
 use crate::server_process::{ServerOptions, default_binary};
@@ -82,10 +81,7 @@ async fn run_forward(options: &BenchOptions) -> Result<()> {
     }
     println!("\n{}", row::forward_table(&rows));
     let scaling = runner.scaling(options.quick).await?;
-    println!(
-        "one room over workers on all CPUs, which the generator shares\n\n{}",
-        row::scaling_table(&scaling)
-    );
+    println!("one room over workers\n\n{}", row::scaling_table(&scaling));
     rows.extend(scaling);
     runner.write(options, "forward.json", &machine, &calibration, rows.iter().collect())
 }
@@ -184,14 +180,14 @@ impl Runner {
         tokio::task::spawn_blocking(move || Calibration::measure(&place)).await?
     }
 
-    /// One run with a fresh server, and what the machine can do just before it: on shared hardware that is another
-    /// figure a minute later.
+    /// One run with a fresh server, and what the machine can do just before it and just after it: on shared hardware
+    /// that is another figure a minute later.
     async fn run(&self, server: TargetKind, load: &Load) -> Result<Run> {
-        let floor_us = self.calibrate().await?.floor_us();
-        let mut place = self.place.clone();
-        if load.workers.is_some() {
-            place.server.cpus = CpuList::usable()?;
-        }
+        let before = self.calibrate().await?.floor_us();
+        let place = match load.workers {
+            Some(workers) => self.place.spread(workers.cpus, load::WORKER_CPUS)?,
+            None => self.place.clone(),
+        };
         let side = &place.server;
         let target = TargetOptions {
             kind: server,
@@ -200,15 +196,17 @@ impl Runner {
                 addr: Some(side.addr),
                 netns: side.netns.clone(),
                 cpus: Some(side.cpus.clone()),
-                workers: load.workers,
+                workers: load.workers.map(|workers| workers.count),
                 ..Default::default()
             },
             ..Default::default()
         };
         let load_there = *load;
+        let generator = place.generator.clone();
         let run = async move || forward_on(&target, &load_there.start(&place)?).await;
-        let report = self.place.generator.run(run).await;
+        let report = generator.run(run).await;
         let report = report.with_context(|| format!("{server:?} at {load:?}"))?;
+        let floor_us = (before + self.calibrate().await?.floor_us()) / 2.0;
         eprintln!(
             "{server:?}: {}, {}: {:.2} µs/packet at a floor of {floor_us:.2}, {} of {} lost",
             load.shape(),
@@ -220,7 +218,7 @@ impl Runner {
         Ok(Run { report, floor_us })
     }
 
-    /// One room over one worker and over two, in turns.
+    /// One room over workers, in turns.
     async fn scaling(&self, quick: bool) -> Result<Vec<Row>> {
         let loads = load::scaling(quick);
         let mut runs = vec![Vec::new(); loads.len()];

@@ -35,9 +35,19 @@ impl Place {
             netns: None,
         };
         Ok(Self {
-            server: side(cpus.first()),
-            generator: side(cpus.second()),
+            server: side(cpus.first(1)),
+            generator: side(cpus.after(1)),
         })
+    }
+
+    /// The same with the server on the first `server_cpus` CPUs, and the generator behind the first `room` of
+    /// them, which the server may have in another run; where there are no more, it shares the last.
+    pub fn spread(&self, server_cpus: usize, room: usize) -> Result<Self> {
+        let cpus = CpuList::usable()?;
+        let mut place = self.clone();
+        place.server.cpus = cpus.first(server_cpus);
+        place.generator.cpus = cpus.after(room);
+        Ok(place)
     }
 
     /// Whether both sides have a CPU of their own.

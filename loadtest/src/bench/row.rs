@@ -37,7 +37,7 @@ pub struct Row {
     pub server_core_share: f64,
     /// The generator was so busy that latencies and losses may be its own.
     pub generator_saturated: bool,
-    /// The calibrated floor just before each of them, µs.
+    /// The calibrated floor of each of them, µs: the mean of just before and just after it.
     pub floors_us: Vec<f64>,
     /// Server CPU by packet as a multiple of the floor: the median of the runs, each by its own.
     pub floor_ratio: f64,
@@ -71,6 +71,16 @@ impl Row {
 
     pub fn us(&self) -> f64 {
         self.report.server_cpu_us_per_packet.unwrap_or_default()
+    }
+
+    /// Those of the server; those of the generator.
+    fn cpus(&self) -> String {
+        let name = |cpus: &Option<CpuList>| cpus.as_ref().map_or("any".to_owned(), CpuList::to_string);
+        format!(
+            "{}; {}",
+            name(&self.report.server_cpus),
+            name(&self.report.generator_cpus)
+        )
     }
 
     fn packets_per_second(&self) -> String {
@@ -159,6 +169,7 @@ pub fn scaling_table(rows: &[Row]) -> String {
         [
             "Publishers → subscribers",
             "Each sends",
+            "CPUs of server, of generator",
             "CPU µs/packet",
             "Busiest worker µs/packet",
             "Packets/s with that worker's core full",
@@ -173,7 +184,8 @@ pub fn scaling_table(rows: &[Row]) -> String {
         lines.push(vec![
             row.shape.clone(),
             row.media.clone(),
-            format!("{:.2}", row.us()),
+            row.cpus(),
+            row.cost(),
             format!("{:.2}", busiest(row)),
             thousands((1e6 / busiest(row)) as u64),
             format!("{:.2}", busiest(&rows[0]) / busiest(row)),
