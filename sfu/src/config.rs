@@ -17,6 +17,8 @@ pub struct SfuConfig {
     pub node: NodeId,
     /// Worker threads, at most 255; 0: one per core.
     pub workers: usize,
+    /// Keeps each worker on a core of its own, where there are exactly as many cores.
+    pub pin_workers: bool,
     /// Addresses announced to clients; empty: those of this machine's interfaces.
     pub media_addrs: Vec<IpAddr>,
     /// UDP and TCP port of the first worker, the next one has the next port; 0: any free ports.
@@ -33,6 +35,7 @@ impl Default for SfuConfig {
         Self {
             node: "local".to_owned(),
             workers: 0,
+            pin_workers: true,
             media_addrs: Vec::new(),
             media_port: 10_000,
             media_bind: udp::wildcard(),

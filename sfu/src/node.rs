@@ -80,6 +80,7 @@ impl Node {
 
         let settings = WorkerSettings {
             workers,
+            pin: config.pin_workers,
             bind: Some(config.media_bind),
             port: config.media_port,
             ..WorkerSettings::default()

@@ -65,6 +65,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 fn sfu_config(config: &Config) -> SfuConfig {
     let mut sfu = SfuConfig {
         workers: config.workers,
+        pin_workers: config.pin_workers,
         media_addrs: config.media_addr.clone(),
         media_port: config.media_port,
         ..SfuConfig::default()

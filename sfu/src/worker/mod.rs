@@ -4,6 +4,7 @@
 mod core_api;
 mod feedback;
 mod handle;
+mod pinning;
 mod turn;
 
 #[cfg(test)]
@@ -36,6 +37,8 @@ const PORT_ATTEMPTS: usize = 32;
 pub struct WorkerSettings {
     /// At least 1.
     pub workers: u8,
+    /// Each worker stays on a core of its own, where there are exactly as many.
+    pub pin: bool,
     /// Address of the sockets; `None` is the wildcard of both IP versions.
     pub bind: Option<IpAddr>,
     /// Worker i uses `port` + i for UDP and TCP; 0 lets each take any port.
@@ -48,6 +51,7 @@ impl Default for WorkerSettings {
     fn default() -> Self {
         Self {
             workers: 1,
+            pin: false,
             bind: None,
             port: 0,
             udp: UdpSettings::default(),
@@ -66,6 +70,10 @@ pub fn spawn_all<C: Core + 'static>(
     new_core: impl Fn(WorkerIndex, Instant) -> C + Clone + Send + 'static,
     events: &UnboundedSender<(WorkerIndex, WorkerEvent)>,
 ) -> io::Result<Vec<WorkerHandle>> {
+    let cores = match settings.pin {
+        true => pinning::cores(settings.workers.into()).unwrap_or_default(),
+        false => Vec::new(),
+    };
     let parts = (0..settings.workers)
         .map(|index| Parts::bind(WorkerIndex(index), settings))
         .collect::<io::Result<Vec<_>>>()?;
@@ -73,7 +81,10 @@ pub fn spawn_all<C: Core + 'static>(
     parts
         .into_iter()
         .zip(Exchange::new_all(&wakes))
-        .map(|(parts, exchange)| parts.spawn(exchange, new_core.clone(), events.clone()))
+        .map(|(parts, exchange)| {
+            let core = cores.get(usize::from(parts.index.0)).copied();
+            parts.spawn(core, exchange, new_core.clone(), events.clone())
+        })
         .collect()
 }
 
@@ -110,13 +121,14 @@ impl Parts {
 
     fn spawn<C: Core + 'static>(
         self,
+        pinned: Option<usize>,
         exchange: Exchange<C::Mail>,
         new_core: impl Fn(WorkerIndex, Instant) -> C + Send + 'static,
         events: UnboundedSender<(WorkerIndex, WorkerEvent)>,
     ) -> io::Result<WorkerHandle> {
         let index = self.index;
         let local = self.udp.local_addr();
-        tracing::info!(worker = index.0, %local, offload = self.udp.is_offloading(), "worker starts");
+        tracing::info!(worker = index.0, %local, offload = self.udp.is_offloading(), core = pinned, "worker starts");
         let commands = Arc::new(Commands::new(Arc::clone(&self.wake)));
         let stats = Arc::new(WorkerStats::new(index));
         let (worker_commands, worker_stats) = (Arc::clone(&commands), Arc::clone(&stats));
@@ -124,6 +136,10 @@ impl Parts {
             .name(format!("sfu-worker-{}", index.0))
             .spawn(move || {
                 let _alarm = Alarm(index);
+                // First of all: what the thread allocates is then near its core.
+                if let Some(core) = pinned {
+                    pinning::pin(index, core);
+                }
                 let core = new_core(index, Instant::now());
                 let mailboxes = turn::Mailboxes {
                     wake: self.wake,

@@ -61,6 +61,8 @@ settings! {
         media_bind: Option<IpAddr> = "";
         "Worker threads that carry media; 0: one per core."
         workers: usize = "0";
+        "Keep each worker on a core of its own, if there are as many workers as cores that the server may use."
+        pin_workers: bool = "true";
     }
     "Logging" {
         "Which log lines go to standard error: error, warn, info, debug or trace, also per module as in info,tianqiao=debug."
