@@ -16,7 +16,7 @@ pub fn cores(workers: usize) -> Option<Vec<usize>> {
 }
 
 fn usable() -> Vec<usize> {
-    // Before there are affinities to ask for, none is known.
+    // Where the kernel does not tell, as in some sandboxes, no core is known, and nobody is pinned.
     let set = sched_getaffinity(SELF).unwrap_or_default();
     (0..CpuSet::count())
         .filter(|core| set.is_set(*core).unwrap_or_default())

@@ -24,8 +24,8 @@ use crate::client::peer::{MediaSink, Peer};
 use crate::client::session::MediaSession;
 
 /// Long enough that a server's frame for some dozens of subscribers is out before its first packets are fetched:
-/// who looks at once frees the memory of packets while the server allocates more, and on one machine both wait for
-/// the same locks. Receive buffers hold what comes meanwhile, with much to spare.
+/// on one machine, who frees the memory of packets while the server still allocates more makes the server's sending
+/// dearer. Receive buffers hold what comes meanwhile, with much to spare.
 const TICK: Duration = Duration::from_millis(3);
 /// A look into a socket costs a fraction of this, so that looking never takes a thread's time up.
 const TICK_BY_SOCKET: Duration = Duration::from_micros(2);
