@@ -96,6 +96,9 @@ enum Scenario {
         /// How long the server's CPU time is looked at while all sessions idle.
         #[arg(long, default_value_t = 10)]
         idle_seconds: u64,
+        /// Bit rate of each of the nine cameras that a subscriber receives, kbit/s.
+        #[arg(long, default_value_t = 100)]
+        camera_kbps: u32,
         /// Packets that each video stream sends before memory is looked at; the default fills what the
         /// server keeps of a stream.
         #[arg(long, default_value_t = 512)]
@@ -231,6 +234,7 @@ impl Cli {
                 publishers,
                 meeting_size,
                 idle_seconds,
+                camera_kbps,
                 settle_packets,
                 common,
             } => {
@@ -241,6 +245,7 @@ impl Cli {
                     idle_seconds,
                     subscribers,
                     publishers,
+                    camera_kbps,
                     settle_packets,
                 };
                 let json = common.json;

@@ -50,6 +50,8 @@ pub struct IdleStage {
 pub struct SubscriberMemory {
     pub subscribers: usize,
     pub publishers: usize,
+    /// Of each publisher's camera.
+    pub kbps: u32,
     /// Packets of each video stream between the last first packet of a subscriber and the look at memory.
     pub settle_packets: u64,
     /// With half of the subscribers.
@@ -123,8 +125,8 @@ impl SubscriberMemory {
             (
                 "subscribers",
                 format!(
-                    "{} of {} publishers: from {half} to {all}",
-                    self.subscribers, self.publishers
+                    "{} of {} publishers of {} kbit/s: from {half} to {all}",
+                    self.subscribers, self.publishers, self.kbps
                 ),
             ),
             ("memory per subscriber", kilobytes(self.bytes_per_subscriber)),

@@ -45,6 +45,8 @@ pub struct MemoryOptions {
     pub subscribers: usize,
     /// Simulcast publishers; 0 leaves the part out.
     pub publishers: usize,
+    /// Of each camera that a subscriber receives.
+    pub camera_kbps: u32,
     /// What every video stream sends before memory is looked at.
     pub settle_packets: u64,
 }

@@ -27,6 +27,7 @@ fn options() -> MemoryOptions {
         idle_seconds: 1,
         subscribers: 4,
         publishers: 3,
+        camera_kbps: 100,
         settle_packets: 60,
     }
 }
@@ -44,7 +45,10 @@ async fn sessions_subscribers_and_publishers_are_weighed_on_servers_of_their_own
     assert!(idle.server_cpu_share.is_some_and(|share| share > 0.0 && share <= 1.0));
 
     let subscribers = report.subscribers.expect("the subscribers' part");
-    assert_eq!((subscribers.publishers, subscribers.subscribers), (9, 4));
+    assert_eq!(
+        (subscribers.publishers, subscribers.kbps, subscribers.subscribers),
+        (9, 100, 4)
+    );
     assert!(subscribers.server_rss_half_bytes > 0, "{subscribers:?}");
 
     let publishers = report.publishers.expect("the publishers' part");

@@ -17,12 +17,6 @@ use crate::report::SubscriberMemory;
 use crate::target::tianqiao::MeetingMember;
 use crate::target::{MemberConfig, Target};
 
-const VIDEO: VideoFormat = VideoFormat {
-    kbps: 100,
-    frames_per_second: 30,
-    width: 320,
-    height: 180,
-};
 /// As many publishers as there are audio slots speak, so that it is known whom the server forwards, −dBov.
 const SPEECH: u8 = 30;
 const MURMUR: u8 = 90;
@@ -44,8 +38,14 @@ pub async fn run(target: &Target, options: &MemoryOptions) -> Result<SubscriberM
         },
         ..Default::default()
     };
+    let camera = VideoFormat {
+        kbps: options.camera_kbps,
+        frames_per_second: 30,
+        width: 320,
+        height: 180,
+    };
     let publishers = join_all(|_| &meeting, "Publisher", 0..VIDEO_SLOTS, &sending, || Box::new(NoSink)).await?;
-    let sent = publish(&publishers, &windows);
+    let sent = publish(&publishers, &windows, camera);
 
     let receiving = MemberConfig {
         clients: options.clients.clone(),
@@ -55,7 +55,7 @@ pub async fn run(target: &Target, options: &MemoryOptions) -> Result<SubscriberM
             ..Default::default()
         },
         watch: publishers.iter().map(|publisher| publisher.feed.clone()).collect(),
-        height: VIDEO.height,
+        height: camera.height,
     };
     let subscription = Subscription {
         expected: (0..(VIDEO_SLOTS + AUDIO_SLOTS) as u16).collect(),
@@ -76,6 +76,7 @@ pub async fn run(target: &Target, options: &MemoryOptions) -> Result<SubscriberM
     Ok(SubscriberMemory {
         subscribers: options.subscribers,
         publishers: VIDEO_SLOTS,
+        kbps: options.camera_kbps,
         settle_packets: options.settle_packets,
         server_rss_half_bytes: residents[0],
         server_rss_bytes: residents[1],
@@ -88,15 +89,15 @@ fn windows(kind: MediaKind, indices: Range<usize>) -> Vec<Arc<TrackWindow>> {
 }
 
 /// Starts camera and microphone of each, their frames spread over a frame's time.
-fn publish(publishers: &[MeetingMember], windows: &[Arc<TrackWindow>]) -> Sent {
+fn publish(publishers: &[MeetingMember], windows: &[Arc<TrackWindow>], format: VideoFormat) -> Sent {
     let mut sent = Sent::default();
     let (video, audio) = windows.split_at(publishers.len());
-    let step = Duration::from_secs(1) / VIDEO.frames_per_second / publishers.len() as u32;
+    let step = Duration::from_secs(1) / format.frames_per_second / publishers.len() as u32;
     let begin = Instant::now();
     for (index, publisher) in publishers.iter().enumerate() {
         let start = begin + step * index as u32;
         let level = if index < AUDIO_SLOTS { SPEECH } else { MURMUR };
-        let camera = sent.counted(VideoSource::new(VIDEO, video[index].clone(), start));
+        let camera = sent.counted(VideoSource::new(format, video[index].clone(), start));
         let microphone: Box<dyn MediaSource> = Box::new(AudioSource::new(level, audio[index].clone(), start));
         publisher.participant.media.publish(vec![microphone, camera]);
     }
