@@ -11,7 +11,7 @@ use super::{
     AUDIO_SLOTS, HEAR_LIMIT, MemoryOptions, Sent, VIDEO_SLOTS, bytes_each, join_all, leave_all, resident_bytes,
 };
 use crate::client::{NoSink, PeerConfig};
-use crate::media::{AudioSource, MediaSource, TrackWindow, VideoFormat, VideoSource};
+use crate::media::{AudioSource, MediaSource, SIMULCAST_720P, TrackWindow, VideoFormat, VideoSource};
 use crate::meter::{Meters, Subscription};
 use crate::report::SubscriberMemory;
 use crate::target::tianqiao::MeetingMember;
@@ -38,14 +38,13 @@ pub async fn run(target: &Target, options: &MemoryOptions) -> Result<SubscriberM
         },
         ..Default::default()
     };
-    let camera = VideoFormat {
+    let [thumbnail, ..] = SIMULCAST_720P;
+    let format = VideoFormat {
         kbps: options.camera_kbps,
-        frames_per_second: 30,
-        width: 320,
-        height: 180,
+        ..thumbnail.format
     };
     let publishers = join_all(|_| &meeting, "Publisher", 0..VIDEO_SLOTS, &sending, || Box::new(NoSink)).await?;
-    let sent = publish(&publishers, &windows, camera);
+    let sent = publish(&publishers, &windows, format);
 
     let receiving = MemberConfig {
         clients: options.clients.clone(),
@@ -55,7 +54,7 @@ pub async fn run(target: &Target, options: &MemoryOptions) -> Result<SubscriberM
             ..Default::default()
         },
         watch: publishers.iter().map(|publisher| publisher.feed.clone()).collect(),
-        height: camera.height,
+        height: format.height,
     };
     let subscription = Subscription {
         expected: (0..(VIDEO_SLOTS + AUDIO_SLOTS) as u16).collect(),
