@@ -1,6 +1,6 @@
 //! The rates at which strangers may try things.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tianqiao_protocol::ErrorCode;
@@ -8,16 +8,17 @@ use tianqiao_protocol::ErrorCode;
 use crate::config::Config;
 use crate::limits::{KeyedBuckets, Rate};
 use crate::meetings::{LiveMeeting, now};
+use crate::network::Network;
 use crate::refusal::Refusal;
 
 /// How often buckets that are full again are forgotten.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 pub struct Gates {
-    joins: KeyedBuckets<IpAddr>,
-    meetings: KeyedBuckets<IpAddr>,
+    joins: KeyedBuckets<Network>,
+    meetings: KeyedBuckets<Network>,
     /// Wrong passcodes by meeting and address.
-    passcodes: KeyedBuckets<(String, IpAddr)>,
+    passcodes: KeyedBuckets<(String, Network)>,
     /// Wrong passcodes by meeting: guesses from many addresses.
     passcodes_all: KeyedBuckets<String>,
 }
@@ -35,12 +36,12 @@ impl Gates {
     }
 
     pub fn join(&self, ip: IpAddr) -> Result<(), Refusal> {
-        let wait = self.joins.take(network(ip), now());
+        let wait = self.joins.take(Network::host(ip), now());
         wait.map_err(|wait| Refusal::rate_limited("too many joins from your address", wait))
     }
 
     pub fn create_meeting(&self, ip: IpAddr) -> Result<(), Refusal> {
-        let wait = self.meetings.take(network(ip), now());
+        let wait = self.meetings.take(Network::host(ip), now());
         wait.map_err(|wait| Refusal::rate_limited("too many meetings from your address", wait))
     }
 
@@ -51,7 +52,7 @@ impl Gates {
         };
         let given = given.filter(|given| !given.is_empty());
         let given = given.ok_or_else(|| Refusal::new(ErrorCode::PasscodeRequired, "the meeting has a passcode"))?;
-        let key = (live.id.clone(), network(ip));
+        let key = (live.id.clone(), Network::host(ip));
         let now = now();
         self.passcodes
             .check(key.clone(), now)
@@ -76,34 +77,6 @@ impl Gates {
             self.meetings.sweep(now);
             self.passcodes.sweep(now);
             self.passcodes_all.sweep(now);
-        }
-    }
-}
-
-/// An IPv6 host has a whole /64 to itself.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-        }
-        v4 => v4,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_grouped_as_hosts_own_them() {
-        for (ip, expected) in [
-            ("10.1.2.3", "10.1.2.3"),
-            ("::ffff:10.1.2.3", "10.1.2.3"),
-            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-        ] {
-            let parse = |text: &str| text.parse::<IpAddr>().expect("an address");
-            assert_eq!(network(parse(ip)), parse(expected));
         }
     }
 }

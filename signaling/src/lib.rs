@@ -13,6 +13,7 @@ pub mod logging;
 mod meeting;
 mod meetings;
 mod metrics;
+mod network;
 mod refusal;
 pub mod server;
 mod session;
