@@ -27,7 +27,7 @@ fn command() -> Command {
         .about("Runs the web page, signaling and a media server in one process")
         .long_about(
             "Runs the web page, signaling and a media server in one process. Prints one line `ready: URL` once meetings \
-             can be held; logs go to standard error. Ends with SIGTERM or SIGINT.",
+             can be held; logs go to standard error. Ends with SIGTERM, SIGINT or SIGHUP.",
         )
         .args(config::args());
     Command::new("tianqiao")
@@ -41,6 +41,7 @@ fn command() -> Command {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     let registry = Registry::new();
     let bus = Arc::new(InProcessBus::new());
     // Signaling first: it must hear the node's events from the first one on.
@@ -55,6 +56,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        _ = hangup.recv() => {}
     }
     tracing::info!("stopping");
     server.shutdown().await;

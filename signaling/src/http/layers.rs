@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, Response, header};
+use axum::http::{HeaderValue, Method, Response, header};
 use axum::middleware::Next;
 use tianqiao_protocol::ErrorCode;
 
 use crate::app::App;
 
-/// Counts and times requests by route; paths of strangers never become labels.
+/// Counts and times requests by route; paths and methods of strangers never become labels.
 pub async fn measure(State(app): State<Arc<App>>, request: Request, next: Next) -> axum::response::Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("other", MatchedPath::as_str);
@@ -23,12 +23,26 @@ pub async fn measure(State(app): State<Arc<App>>, request: Request, next: Next) 
     }
     app.metrics
         .http_requests
-        .with_label_values(&[route, method.as_str(), status.as_str()])
+        .with_label_values(&[route, method_label(&method), status.as_str()])
         .inc();
     let seconds = start.elapsed().as_secs_f64();
     app.metrics.http_seconds.with_label_values(&[route]).observe(seconds);
-    tracing::debug!(route, %method, status = status.as_u16(), seconds, "request");
+    tracing::debug!(route, method = method_label(&method), status = status.as_u16(), seconds, "request");
     response
+}
+
+/// A method is any word that a client makes up, and a label is kept for ever.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
 }
 
 /// For the page: what it may load, and that only it may use camera and microphone.
