@@ -6,6 +6,7 @@ use tianqiao_bus::NodeId;
 pub use tianqiao_sfu_core::rooms::RoomsLimits;
 use tianqiao_sfu_core::sdp::{CodecPreferences, SdpLimits};
 
+use crate::tcp::TcpSettings;
 use crate::udp;
 
 /// Every address costs each answer two candidate lines, and each client two checks.
@@ -28,6 +29,7 @@ pub struct SfuConfig {
     pub limits: RoomsLimits,
     pub sdp: SdpLimits,
     pub codecs: CodecPreferences,
+    pub tcp: TcpSettings,
 }
 
 impl Default for SfuConfig {
@@ -42,6 +44,7 @@ impl Default for SfuConfig {
             limits: RoomsLimits::default(),
             sdp: SdpLimits::default(),
             codecs: CodecPreferences::default(),
+            tcp: TcpSettings::default(),
         }
     }
 }

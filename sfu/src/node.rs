@@ -83,6 +83,7 @@ impl Node {
             pin: config.pin_workers,
             bind: Some(config.media_bind),
             port: config.media_port,
+            tcp: config.tcp,
             ..WorkerSettings::default()
         };
         let (reports, events) = mpsc::unbounded_channel();

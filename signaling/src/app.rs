@@ -10,6 +10,8 @@ use crate::assets::Assets;
 use crate::auth::Tokens;
 use crate::config::Config;
 use crate::gates::Gates;
+use crate::http::OwnNames;
+use crate::listen::Connections;
 use crate::meetings::Meetings;
 use crate::metrics::Metrics;
 
@@ -21,6 +23,9 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     pub registry: Registry,
     pub assets: Assets,
+    /// Those of the public port.
+    pub connections: Arc<Connections>,
+    pub names: OwnNames,
     /// A permit for each open WebSocket.
     pub websockets: Arc<Semaphore>,
     /// True once the server stops.
@@ -30,16 +35,18 @@ pub struct App {
 }
 
 impl App {
+    #[allow(clippy::too_many_arguments)] // each is a part that the handlers share
     pub fn new(
         config: Config,
         secret: &[u8; 32],
         scheme: &'static str,
         bus: Arc<dyn Bus>,
         registry: Registry,
+        metrics: Arc<Metrics>,
+        connections: Arc<Connections>,
         shutdown: watch::Receiver<bool>,
-    ) -> prometheus::Result<Arc<Self>> {
-        let metrics = Arc::new(Metrics::register(&registry)?);
-        Ok(Arc::new(Self {
+    ) -> Arc<Self> {
+        Arc::new(Self {
             tokens: Tokens::new(secret, config.token_ttl),
             gates: Gates::new(&config),
             meetings: Meetings::new(&config, bus, metrics.clone()),
@@ -48,9 +55,11 @@ impl App {
             assets: Assets::embedded(),
             websockets: Arc::new(Semaphore::new(config.max_websockets as usize)),
             shutdown,
+            names: OwnNames::new(&config, scheme == "https"),
+            connections,
             scheme,
             config,
-        }))
+        })
     }
 
     pub fn is_stopping(&self) -> bool {

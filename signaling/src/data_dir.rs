@@ -24,21 +24,24 @@ impl DataDir {
         }
         let content = make()?;
         let partial = self.0.join(format!("{name}.{}", std::process::id()));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&partial)?;
-        file.write_all(&content)?;
-        file.sync_all()?;
-        std::fs::rename(&partial, &path)?;
-        Ok(content)
+        let written = write(&partial, &content).and_then(|()| std::fs::rename(&partial, &path));
+        if written.is_err() {
+            // On a full disk it would only make matters worse.
+            let _ = std::fs::remove_file(&partial);
+        }
+        written.map(|()| content)
     }
 
     pub fn path(&self) -> &Path {
         &self.0
     }
+}
+
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Command;
 use prometheus::Registry;
+use tianqiao::file_limit::{self, FileUse};
 use tianqiao::{Config, Server, config, logging};
 use tianqiao_bus::in_process::InProcessBus;
 use tianqiao_sfu::config::SfuConfig;
@@ -17,17 +18,19 @@ fn main() -> anyhow::Result<()> {
     let Some(("serve", flags)) = matches.subcommand() else {
         unreachable!("clap asks for a sub-command");
     };
-    let config = Config::load(flags, |name| std::env::var(name).ok())?;
+    let mut config = Config::load(flags, |name| std::env::var(name).ok())?;
     logging::init(&config)?;
-    tokio::runtime::Runtime::new()?.block_on(serve(config))
+    let mut sfu = sfu_config(&config);
+    fit_to_files(&mut config, &mut sfu);
+    tokio::runtime::Runtime::new()?.block_on(serve(config, sfu))
 }
 
 fn command() -> Command {
     let serve = Command::new("serve")
         .about("Runs the web page, signaling and a media server in one process")
         .long_about(
-            "Runs the web page, signaling and a media server in one process. Prints one line `ready: URL` once meetings \
-             can be held; logs go to standard error. Ends with SIGTERM, SIGINT or SIGHUP.",
+            "Runs the web page, signaling and a media server in one process. Prints `ready: URL` once meetings \
+             can be held, and `metrics: URL` on a second line; logs go to standard error. Ends with SIGTERM, SIGINT or SIGHUP.",
         )
         .args(config::args());
     Command::new("tianqiao")
@@ -38,21 +41,19 @@ fn command() -> Command {
         .subcommand(serve)
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, sfu: SfuConfig) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let registry = Registry::new();
     let bus = Arc::new(InProcessBus::new());
     // Signaling first: it must hear the node's events from the first one on.
-    let server = Server::start(config.clone(), bus.clone(), registry.clone()).await?;
-    let node = Node::start(sfu_config(&config), bus, &registry)
+    let server = Server::start(config, bus.clone(), registry.clone()).await?;
+    let node = Node::start(sfu, bus, &registry)
         .await
         .context("the media server does not start")?;
 
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "ready: {}", server.url())?;
-    stdout.flush()?;
+    announce(&server);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -62,6 +63,48 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     server.shutdown().await;
     node.shutdown().await;
     Ok(())
+}
+
+/// Nobody may be listening, or the disk behind standard output be full: no reason not to serve.
+fn announce(server: &Server) {
+    let mut lines = format!("ready: {}\n", server.url());
+    if let Some(url) = server.metrics_url() {
+        lines += &format!("metrics: {url}\n");
+    }
+    let mut stdout = std::io::stdout();
+    let written = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
+    if let Err(error) = written {
+        tracing::warn!(%error, url = server.url(), "standard output cannot be written; the server is ready");
+    }
+}
+
+/// Takes all the files that the system lets us have open, and lowers the limits that they are too few for.
+fn fit_to_files(config: &mut Config, sfu: &mut SfuConfig) {
+    let files = match file_limit::raise() {
+        Ok(files) => files,
+        Err(error) => return tracing::warn!(%error, "the limit of open files cannot be raised"),
+    };
+    let wanted = FileUse {
+        connections: config.max_connections,
+        websockets: config.max_websockets as usize,
+        streams_per_worker: sfu.tcp.max_streams,
+    };
+    let workers = sfu.worker_count().unwrap_or(u8::MAX).into();
+    let given = wanted.within(files, workers);
+    if given == wanted {
+        return;
+    }
+    tracing::warn!(
+        files,
+        max_connections = given.connections,
+        max_websockets = given.websockets,
+        tcp_streams_per_worker = given.streams_per_worker,
+        "limits are lowered to fit the hard limit of open files (ulimit -Hn)"
+    );
+    config.max_connections = given.connections;
+    config.max_websockets = u32::try_from(given.websockets).unwrap_or(u32::MAX);
+    sfu.tcp.max_streams = given.streams_per_worker;
+    sfu.tcp.max_streams_per_ip = sfu.tcp.max_streams_per_ip.min(given.streams_per_worker.div_ceil(2));
 }
 
 fn sfu_config(config: &Config) -> SfuConfig {

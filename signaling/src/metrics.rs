@@ -15,6 +15,8 @@ pub struct Metrics {
     pub slow_websockets: IntCounter,
     pub http_requests: IntCounterVec,
     pub http_seconds: HistogramVec,
+    pub http_closed: IntCounterVec,
+    pub accept_errors: IntCounter,
 }
 
 /// Seconds; an HTTP answer is made from memory or by one round trip on the bus.
@@ -23,6 +25,7 @@ const HTTP_BUCKETS: [f64; 9] = [0.000_5, 0.001, 0.002_5, 0.01, 0.05, 0.1, 0.5, 1
 impl Metrics {
     /// Fails only where another collector has taken one of the names.
     pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        registry.register(Box::new(crate::logging::lost_lines().clone()))?;
         Ok(Self {
             meetings: add(registry, IntGauge::new("tianqiao_meetings", "Meetings that exist."))?,
             sessions: add(
@@ -77,6 +80,21 @@ impl Metrics {
                     &["route"],
                 ),
             )?,
+            http_closed: add(
+                registry,
+                counters(
+                    "tianqiao_http_closed_total",
+                    "HTTP connections that the server closed, by reason.",
+                    &["reason"],
+                ),
+            )?,
+            accept_errors: add(
+                registry,
+                IntCounter::new(
+                    "tianqiao_accept_errors_total",
+                    "HTTP connections that could not be accepted, mostly for want of files.",
+                ),
+            )?,
         })
     }
 }
@@ -119,13 +137,18 @@ mod tests {
         let metrics = Metrics::register(&registry).expect("names are free");
         metrics.sessions.with_label_values(&["web"]).set(1);
         metrics.on_refused(ErrorCode::Internal);
-        for counters in [&metrics.ws_messages, &metrics.http_requests, &metrics.ws_bytes] {
+        for counters in [
+            &metrics.ws_messages,
+            &metrics.http_requests,
+            &metrics.ws_bytes,
+            &metrics.http_closed,
+        ] {
             let labels = vec!["x"; counters.desc()[0].variable_labels.len()];
             counters.with_label_values(&labels).inc();
         }
         metrics.http_seconds.with_label_values(&["x"]).observe(0.1);
         let families = registry.gather();
-        assert_eq!(families.len(), 9);
+        assert_eq!(families.len(), 12);
         for family in families {
             assert!(
                 page.contains(&format!("`{}`", family.name())),

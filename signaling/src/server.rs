@@ -1,20 +1,25 @@
-//! The running control plane: from settings to a listening socket, and back.
+//! The running control plane: from settings to listening sockets, and back.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum_server::Handle;
-use prometheus::Registry;
+use axum::Router;
+use ipnet::IpNet;
+use prometheus::{IntCounter, Registry};
 use tianqiao_bus::Bus;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use crate::app::App;
 use crate::auth::random_bytes;
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::listen::{ConnectionLimits, Connections, Listener};
+use crate::metrics::Metrics;
 use crate::{http, tls};
 
 /// Signs tokens; 32 random bytes.
@@ -23,15 +28,17 @@ const TOKEN_SECRET: &str = "token-secret";
 const WEBSOCKET_GRACE: Duration = Duration::from_secs(2);
 /// For HTTP requests that still run.
 const HTTP_GRACE: Duration = Duration::from_secs(1);
-/// A connection that sends no request for this long is closed.
-const FIRST_REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// Connections of the machines that watch the server.
+const METRICS_CONNECTIONS: usize = 64;
+/// A refusal or a close frame may still be on its way when `join-timeout` is over.
+const JOIN_GRACE: Duration = Duration::from_secs(15);
 
 pub struct Server {
     url: String,
+    metrics_url: Option<String>,
     app: Arc<App>,
-    handle: Handle<SocketAddr>,
     stop: watch::Sender<bool>,
-    http: JoinHandle<std::io::Result<()>>,
+    listeners: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
 }
 
@@ -42,52 +49,46 @@ impl Server {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let data_dir = DataDir::open(&config.data_dir)
             .with_context(|| format!("the data folder {} cannot be used", config.data_dir.display()))?;
-        let secret = data_dir.read_or_create(TOKEN_SECRET, || Ok(random_bytes::<32>().to_vec()))?;
+        let secret = data_dir
+            .read_or_create(TOKEN_SECRET, || Ok(random_bytes::<32>().to_vec()))
+            .with_context(|| format!("{TOKEN_SECRET} in the data folder cannot be read or written"))?;
         let secret: [u8; 32] = secret
             .try_into()
             .map_err(|_| anyhow::anyhow!("{TOKEN_SECRET} in the data folder is not 32 bytes long; delete it"))?;
-        let tls = tls::load(&config, &data_dir).await?;
+        let tls = tls::load(&config, &data_dir)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
 
-        let listener =
-            TcpListener::bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
-        listener.set_nonblocking(true)?;
+        let tcp = bind(config.listen).await?;
+        let metrics_tcp = bind_metrics(&config).await?;
         let url = config
             .public_url
             .clone()
-            .unwrap_or_else(|| reachable(scheme, listener.local_addr(), &config));
+            .unwrap_or_else(|| reachable(scheme, tcp.local_addr(), &config));
+        let metrics_url = metrics_tcp
+            .as_ref()
+            .and_then(|tcp| tcp.local_addr().ok())
+            .map(|address| format!("http://{address}"));
 
         let events = bus.events();
         let (stop, stopping) = watch::channel(false);
-        let app = App::new(config, &secret, scheme, bus, registry, stopping)?;
+        let metrics = Arc::new(Metrics::register(&registry)?);
+        let connections = Connections::new(connection_limits(&config), metrics.http_closed.clone());
+        let app = App::new(config, &secret, scheme, bus, registry, metrics, connections, stopping);
         let gates = app.clone();
         let background = vec![
             tokio::spawn(app.meetings.clone().run_events(events)),
             tokio::spawn(async move { gates.gates.run_sweeps().await }),
         ];
-
-        let handle = Handle::new();
-        let service = http::router(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let http = match tls {
-            Some(tls) => tokio::spawn(
-                axum_server::from_tcp_rustls(listener, tls)?
-                    .handle(handle.clone())
-                    .first_request_timeout(FIRST_REQUEST_TIMEOUT)
-                    .serve(service),
-            ),
-            None => tokio::spawn(
-                axum_server::from_tcp(listener)?
-                    .handle(handle.clone())
-                    .first_request_timeout(FIRST_REQUEST_TIMEOUT)
-                    .serve(service),
-            ),
-        };
+        let mut listeners = vec![tokio::spawn(public(&app, tcp, tls).run())];
+        if let Some(tcp) = metrics_tcp {
+            listeners.push(tokio::spawn(watchers(&app, tcp).run()));
+        }
         Ok(Self {
             url,
+            metrics_url,
             app,
-            handle,
             stop,
-            http,
+            listeners,
             background,
         })
     }
@@ -95,6 +96,11 @@ impl Server {
     /// Where a browser finds the page.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where `/metrics` is, if anywhere.
+    pub fn metrics_url(&self) -> Option<&str> {
+        self.metrics_url.as_deref()
     }
 
     /// Tells every client, ends every session at the SFU and stops listening.
@@ -106,13 +112,95 @@ impl Server {
         if tokio::time::timeout(WEBSOCKET_GRACE, all).await.is_err() {
             tracing::info!("some WebSockets did not close in time");
         }
-        self.handle.graceful_shutdown(Some(HTTP_GRACE));
-        if let Ok(Err(error)) = self.http.await {
-            tracing::error!(%error, "the HTTP server failed");
-        }
-        for task in self.background {
+        for task in self.listeners.into_iter().chain(self.background) {
             task.abort();
         }
+        self.app.connections.leave_all();
+        if tokio::time::timeout(HTTP_GRACE, self.app.connections.emptied())
+            .await
+            .is_err()
+        {
+            self.app.connections.close_all();
+        }
+    }
+}
+
+/// For everybody.
+fn public(app: &Arc<App>, tcp: TcpListener, tls: Option<TlsAcceptor>) -> Listener {
+    let connections = app.connections.clone();
+    let trusted = app.config.trusted_proxies.clone();
+    listener(app, tcp, tls, http::router(app.clone()), connections, trusted)
+}
+
+/// For the machines that watch the server; strangers on the public port cannot take their places.
+fn watchers(app: &Arc<App>, tcp: TcpListener) -> Listener {
+    let limits = ConnectionLimits {
+        total: METRICS_CONNECTIONS,
+        ..*app.connections.limits()
+    };
+    let on_loopback = tcp.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let connections = Connections::new(limits, app.metrics.http_closed.clone());
+    let router = http::watchers_router(app.clone(), on_loopback);
+    listener(app, tcp, None, router, connections, Vec::new())
+}
+
+fn listener(
+    app: &App,
+    tcp: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    connections: Arc<Connections>,
+    trusted_proxies: Vec<IpNet>,
+) -> Listener {
+    let accept_errors: IntCounter = app.metrics.accept_errors.clone();
+    Listener {
+        tcp,
+        tls,
+        tls_handshake_timeout: app.config.tls_handshake_timeout,
+        router,
+        connections,
+        trusted_proxies,
+        accept_errors,
+    }
+}
+
+/// No address may have more than half of what there is.
+fn connection_limits(config: &Config) -> ConnectionLimits {
+    let websockets = config.max_websockets as usize;
+    ConnectionLimits {
+        total: config.max_connections,
+        per_address: config
+            .max_connections_per_address
+            .min(config.max_connections.div_ceil(2)),
+        waiting_per_address: config.max_waiting_websockets_per_address.min(websockets.div_ceil(2)),
+        header: config.header_timeout,
+        idle: config.idle_timeout,
+        request: config.request_timeout,
+        waiting: config.join_timeout + JOIN_GRACE,
+    }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Two servers on one machine are usual where neither was told a port for this.
+async fn bind_metrics(config: &Config) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = config.metrics_listen else {
+        return Ok(None);
+    };
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if config.metrics_listen == Config::default().metrics_listen => {
+            let listener = bind(SocketAddr::new(address.ip(), 0)).await?;
+            tracing::warn!(
+                %error, wanted = %address, taken = ?listener.local_addr().ok(),
+                "the port of the metrics is taken, they are on another one; set metrics-listen"
+            );
+            Ok(Some(listener))
+        }
+        Err(error) => Err(anyhow::Error::from(error).context(format!("metrics-listen: cannot listen on {address}"))),
     }
 }
 

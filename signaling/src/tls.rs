@@ -1,10 +1,14 @@
 //! Where HTTPS gets its certificate: files of the operator's, or one that signs itself.
 
 use std::io;
+use std::sync::Arc;
 
 use anyhow::Context;
-use axum_server::tls_rustls::RustlsConfig;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
 use crate::data_dir::DataDir;
@@ -13,11 +17,13 @@ use crate::data_dir::DataDir;
 const SELF_SIGNED: &str = "self-signed.pem";
 
 /// `None`: plain HTTP.
-pub async fn load(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<RustlsConfig>> {
+pub fn load(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<TlsAcceptor>> {
     if let (Some(cert), Some(key)) = (&config.tls_cert, &config.tls_key) {
-        let tls = RustlsConfig::from_pem_file(cert, key).await;
-        let tls = tls.with_context(|| format!("cannot use {} and {}", cert.display(), key.display()))?;
-        return Ok(Some(tls));
+        let read = |path| std::fs::read(path).map_err(anyhow::Error::from);
+        let tls = read(cert).and_then(|chain| acceptor(&chain, &read(key)?));
+        return Ok(Some(tls.with_context(|| {
+            format!("cannot use {} and {}", cert.display(), key.display())
+        })?));
     }
     if config.plain_http || config.listen.ip().is_loopback() {
         return Ok(None);
@@ -30,9 +36,19 @@ pub async fn load(config: &Config, data_dir: &DataDir) -> anyhow::Result<Option<
          make an exception for it; good for a LAN or a trial, not for the public",
         data_dir.path().join(SELF_SIGNED).display()
     );
-    Ok(Some(
-        RustlsConfig::from_pem(pem.clone(), pem).await.context(SELF_SIGNED)?,
-    ))
+    Ok(Some(acceptor(&pem, &pem).context(SELF_SIGNED)?))
+}
+
+fn acceptor(chain: &[u8], key: &[u8]) -> anyhow::Result<TlsAcceptor> {
+    let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>();
+    let chain = chain.context("the certificate is not PEM")?;
+    anyhow::ensure!(!chain.is_empty(), "there is no certificate in it");
+    let key = PrivateKeyDer::from_pem_slice(key).context("the private key is not PEM")?;
+    let mut config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 fn self_signed(config: &Config) -> io::Result<Vec<u8>> {

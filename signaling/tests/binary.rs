@@ -16,6 +16,7 @@ fn serve(args: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_tianqiao"))
         .arg("serve")
         .args(["--data-dir".as_ref(), data_dir.as_os_str()])
+        .args(["--metrics-listen", "127.0.0.1:0"])
         .args(["--media-port", "0", "--media-addr", "127.0.0.1", "--workers", "1"])
         .args(args)
         .stdout(Stdio::piped())
@@ -36,10 +37,21 @@ async fn it_says_when_it_is_ready_and_ends_when_told() {
     let ready = reqwest::get(format!("{url}/readyz")).await.expect("an answer");
     assert_eq!(ready.status(), 200);
 
+    let line = lines.next().expect("a second line").expect("text");
+    let metrics = line.strip_prefix("metrics: ").expect("the line of the metrics");
+    let metrics = reqwest::get(format!("{metrics}/metrics")).await.expect("an answer");
+    assert!(metrics.text().await.expect("text").contains("tianqiao_sfu_sessions"));
+
     let pid = running.0.id().to_string();
-    assert!(Command::new("kill").arg(pid).status().expect("kill runs").success());
+    assert!(
+        Command::new("kill")
+            .args(["-HUP", &pid])
+            .status()
+            .expect("kill runs")
+            .success()
+    );
     assert!(running.0.wait().expect("it ends").success());
-    assert!(lines.next().is_none(), "standard output has the ready line only");
+    assert!(lines.next().is_none(), "standard output has these lines only");
     let mut logs = String::new();
     running
         .0

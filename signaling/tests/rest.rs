@@ -134,7 +134,7 @@ async fn wrong_passcodes_are_limited_and_right_ones_are_not() {
 async fn new_meetings_are_limited_by_address_and_in_all() {
     let server = start_with(|config| {
         config.meeting_burst = 2;
-        config.trust_forwarded_for = true;
+        config.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
         config.max_meetings = 3;
     })
     .await;
@@ -188,7 +188,7 @@ async fn health_and_metrics() {
     client.send(json!({ "type": "chat", "text": "" })).await;
     client.recv_type("error").await;
     server.get("/nowhere").await;
-    let text = server.get("/metrics").await.text().await.expect("text");
+    let text = server.metrics().await;
     for line in [
         "tianqiao_meetings 1",
         "tianqiao_refusals_total{code=\"bad_message\"} 1",
@@ -200,6 +200,109 @@ async fn health_and_metrics() {
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
+}
+
+#[tokio::test]
+async fn metrics_are_not_for_strangers() {
+    let server = start().await;
+    assert_eq!(
+        refusal(server.get("/metrics").await).await,
+        (404, "not_found".to_owned())
+    );
+    for path in ["/healthz", "/readyz"] {
+        let url = format!("{}{path}", server.metrics_url);
+        assert_eq!(server.http.get(url).send().await.expect("an answer").status(), 200);
+    }
+    let page = server.http.get(&server.metrics_url).send().await.expect("an answer");
+    assert_eq!(page.status(), 404);
+    let url = format!("{}/metrics", server.metrics_url);
+    let rebound = server.http.get(url).header("host", "evil.example").send().await;
+    let (status, code) = refusal(rebound.expect("an answer")).await;
+    assert_eq!((status, code.as_str()), (421, "misdirected"));
+
+    let server = start_with(|config| config.metrics_listen = None).await;
+    assert_eq!(server.metrics_url, "");
+}
+
+#[tokio::test]
+async fn methods_of_strangers_make_no_series() {
+    let server = start().await;
+    for number in 0..50 {
+        let method = format!("{}{number}", "X".repeat(1000));
+        let method = Method::from_bytes(method.as_bytes()).expect("a token");
+        let response = server.request(method, "/api/v1/meetings").send().await;
+        assert_eq!(response.expect("an answer").status(), 405);
+    }
+    let text = server.metrics().await;
+    let series: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("tianqiao_http_requests_total"))
+        .collect();
+    let expected = "tianqiao_http_requests_total{method=\"other\",route=\"/api/v1/meetings\",status=\"405\"} 50";
+    assert_eq!(series, [expected]);
+}
+
+#[tokio::test]
+async fn names_and_pages_of_others_are_refused() {
+    let server = start_with(|config| {
+        config.allowed_hosts = vec!["box.lan".to_owned()];
+        config.allowed_origins = vec!["https://app.example.org".to_owned()];
+    })
+    .await;
+    let own = &server.url;
+    for (method, path, header, value, expected) in [
+        (Method::GET, "/", "host", "evil.example", (421, "misdirected")),
+        (Method::GET, "/api/v1/ws", "host", "evil.example", (421, "misdirected")),
+        (Method::GET, "/", "host", "box.lan", (200, "")),
+        (Method::GET, "/healthz", "host", "balancer.internal", (200, "")),
+        (
+            Method::POST,
+            "/api/v1/meetings",
+            "origin",
+            "http://evil.example",
+            (403, "forbidden"),
+        ),
+        (Method::POST, "/api/v1/meetings", "origin", "null", (403, "forbidden")),
+        (Method::POST, "/api/v1/meetings", "origin", own, (201, "")),
+        (
+            Method::POST,
+            "/api/v1/meetings",
+            "origin",
+            "https://app.example.org",
+            (201, ""),
+        ),
+        (
+            Method::GET,
+            "/api/v1/meetings/1",
+            "origin",
+            "http://evil.example",
+            (404, "meeting_not_found"),
+        ),
+        // WHIP asks for a token, not for a page.
+        (
+            Method::POST,
+            "/whip/1",
+            "origin",
+            "http://evil.example",
+            (401, "token_invalid"),
+        ),
+    ] {
+        let request = server.request(method, path).json(&json!({})).header(header, value);
+        let response = request.send().await.expect("an answer");
+        match expected {
+            (status, "") => assert_eq!(response.status(), status, "{path} {value}"),
+            (status, code) => assert_eq!(refusal(response).await, (status, code.to_owned()), "{path} {value}"),
+        }
+    }
+    let handshake = server
+        .request(Method::GET, "/api/v1/ws")
+        .header("origin", "http://evil.example")
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    let refused = handshake.send().await.expect("an answer");
+    assert_eq!(refusal(refused).await, (403, "forbidden".to_owned()));
 }
 
 #[tokio::test]

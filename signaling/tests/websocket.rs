@@ -465,7 +465,7 @@ async fn a_websocket_that_takes_nothing_is_cut_and_resumes() {
         loop {
             bob.send(json!({ "type": "chat", "text": text })).await;
             bob.recv_type("chat").await;
-            let metrics = server.get("/metrics").await.text().await.expect("text");
+            let metrics = server.metrics().await;
             if metrics.contains("tianqiao_slow_websockets_total 1") {
                 return;
             }

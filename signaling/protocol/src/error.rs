@@ -26,6 +26,7 @@ pub enum ErrorCode {
     TrackUnknown,
     Forbidden,
     NotFound,
+    Misdirected,
     Unavailable,
     Internal,
 }
@@ -40,6 +41,7 @@ impl ErrorCode {
             Self::NotJoined | Self::AlreadyJoined => 409,
             Self::MeetingEnded => 410,
             Self::TooLarge => 413,
+            Self::Misdirected => 421,
             Self::SdpUnsupported => 422,
             Self::RateLimited => 429,
             Self::Internal => 500,

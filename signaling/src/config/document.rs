@@ -45,7 +45,7 @@ pub fn markdown_table() -> String {
 fn literal(setting: &Setting) -> String {
     match setting.kind {
         Kind::Number | Kind::Flag => setting.default.to_owned(),
-        Kind::List => "[]".to_owned(),
+        Kind::List(_) => "[]".to_owned(),
         _ => format!("{:?}", setting.default),
     }
 }

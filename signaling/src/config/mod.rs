@@ -55,7 +55,7 @@ impl Setting {
             .help_heading(self.section)
             .value_name(self.kind.value_name());
         match self.kind {
-            Kind::List => arg.action(ArgAction::Append),
+            Kind::List(_) => arg.action(ArgAction::Append),
             Kind::Flag => arg.num_args(0..=1).default_missing_value("true"),
             _ => arg,
         }
@@ -115,6 +115,15 @@ impl Config {
         }
         if self.max_message_size.0 < self.max_sdp_size.0 {
             return Err(ConfigError::Conflict("max-message-size must be at least max-sdp-size"));
+        }
+        if [
+            self.max_connections,
+            self.max_connections_per_address,
+            self.max_waiting_websockets_per_address,
+        ]
+        .contains(&0)
+        {
+            return Err(ConfigError::Conflict("a limit of connections must be at least 1"));
         }
         Ok(())
     }

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::{ByteSize, ConfigError, Layer, LogFormat, Setting, Value, parse};
 
 macro_rules! settings {
@@ -47,10 +49,28 @@ settings! {
         plain_http: bool = "false";
         "Origin under which people reach the server, such as https://meet.example.org, for join links. Without it links take the host that a request names."
         public_url: Option<String> = "";
-        "Take a client's address from the last entry of X-Forwarded-For. Only behind a proxy that sets it."
-        trust_forwarded_for: bool = "false";
         "Folder for the token secret and the self-signed certificate; created readable by its owner only."
         data_dir: PathBuf = "data";
+        "Networks of the proxies in front, such as 10.0.0.0/8 or an IP address; repeatable. From them, and from nobody else, a client's address is taken from X-Forwarded-For: the last entry that is not itself one of them. Their connections count for no address."
+        trusted_proxies: Vec<IpNet> = "";
+        "Address and port of /metrics, /healthz and /readyz in plain HTTP; empty: none. Port 0 takes a free one. If the default is taken, a free port serves instead."
+        metrics_listen: Option<SocketAddr> = "127.0.0.1:9464";
+        "Host names under which the server is reached, besides localhost, IP addresses and that of public-url; repeatable. In plain HTTP others are refused, which stops a strange page that points its own name at this server (DNS rebinding)."
+        allowed_hosts: Vec<String> = "";
+        "Origins of other pages, such as https://app.example.org, that may use REST and WebSocket; repeatable. WHIP and WHEP are open to all origins."
+        allowed_origins: Vec<String> = "";
+        "With tls-cert, browsers are told to come by HTTPS only for this time (HSTS); 0s: they are not told."
+        hsts_max_age: Duration = "30d";
+        "A TLS handshake must be done within this time."
+        tls_handshake_timeout: Duration = "10s";
+        "The header of a request must come within this time of the connection or of its first byte."
+        header_timeout: Duration = "10s";
+        "The body of a request must come within this time of its header."
+        body_timeout: Duration = "30s";
+        "A connection on which no request runs is closed after this time."
+        idle_timeout: Duration = "60s";
+        "A request must be read, answered, and its answer taken by the client within this time."
+        request_timeout: Duration = "2m";
     }
     "Media" {
         "An IP address that clients are told to send media to; repeatable, in a list separated by commas. Without it the addresses of this machine."
@@ -127,6 +147,12 @@ settings! {
         passcode_attempts: u32 = "6";
         "Wrong passcodes per minute at one meeting from all addresses together; as many at once."
         passcode_attempts_all: u32 = "120";
+        "HTTP connections that are open at a time, WebSockets included; fewer where the limit of open files asks for it. When all are taken, the oldest idle one is closed for a newcomer."
+        max_connections: usize = "24000";
+        "HTTP connections of one IP address (IPv6: /56) that are idle, send a request or have not joined; the oldest idle one is closed for a further one. Joined WebSockets do not count."
+        max_connections_per_address: usize = "1024";
+        "WebSockets of one IP address (IPv6: /56) before they join; the oldest is closed for a further one."
+        max_waiting_websockets_per_address: usize = "600";
     }
 }
 

@@ -47,6 +47,13 @@ fn a_flag_that_repeats_makes_a_list() {
 }
 
 #[test]
+fn a_default_can_be_turned_off() {
+    let config = load(&["--metrics-listen", "", "--trusted-proxies", "10.0.0.0/8,::1"], &[]).expect("valid settings");
+    assert_eq!(config.metrics_listen, None);
+    assert_eq!(config.trusted_proxies.len(), 2);
+}
+
+#[test]
 fn mistakes_name_their_source() {
     for (args, env, text, expected) in [
         (vec!["--listen", "here"], vec![], "", "--listen: expected an address"),
@@ -65,6 +72,8 @@ fn mistakes_name_their_source() {
         ),
         (vec![], vec![], "listen = { a = 1 }", "listen: expected ADDR:PORT"),
         (vec!["--tls-cert", "a.pem"], vec![], "", "go together"),
+        (vec!["--trusted-proxies", "10.0.0.0/99"], vec![], "", "not a network"),
+        (vec!["--max-connections", "0"], vec![], "", "at least 1"),
         (vec!["--dead-after", "5s"], vec![], "", "longer than ping-interval"),
     ] {
         let path = file(text);

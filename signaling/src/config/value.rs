@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 /// What a setting's text looks like, for help and for the quotes of the sample file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -17,7 +19,8 @@ pub enum Kind {
     Duration,
     Size,
     Flag,
-    List,
+    /// What its entries look like.
+    List(&'static str),
 }
 
 impl Kind {
@@ -30,7 +33,8 @@ impl Kind {
             Self::Duration => "DURATION",
             Self::Size => "SIZE",
             Self::Flag => "true|false",
-            Self::Ip | Self::List => "IP",
+            Self::Ip => "IP",
+            Self::List(entry) => entry,
         }
     }
 }
@@ -87,16 +91,33 @@ impl<T: Value> Value for Option<T> {
     }
 }
 
-impl Value for Vec<IpAddr> {
-    const KIND: Kind = Kind::List;
+macro_rules! list {
+    ($($type:ty: $entry:literal, $parse:expr, $wrong:literal;)*) => {
+        $(impl Value for Vec<$type> {
+            const KIND: Kind = Kind::List($entry);
 
-    fn parse(text: &str) -> Result<Self, String> {
-        text.split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty())
-            .map(|part| part.parse().map_err(|_| format!("not an IP address: {part:?}")))
-            .collect()
-    }
+            fn parse(text: &str) -> Result<Self, String> {
+                text.split(',')
+                    .map(str::trim)
+                    .filter(|part| !part.is_empty())
+                    .map(|part| $parse(part).ok_or_else(|| format!(concat!("not ", $wrong, ": {:?}"), part)))
+                    .collect()
+            }
+        })*
+    };
+}
+
+list! {
+    IpAddr: "IP", |part: &str| part.parse().ok(), "an IP address";
+    IpNet: "CIDR", network, "a network such as 10.0.0.0/8 or an IP address";
+    String: "NAME", |part: &str| Some(part.to_owned()), "a name";
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Option<IpNet> {
+    text.parse()
+        .ok()
+        .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 impl Value for Duration {

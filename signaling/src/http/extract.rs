@@ -12,6 +12,7 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 use tianqiao_protocol::ErrorCode;
 
+use super::forwarded::client_ip;
 use crate::app::App;
 use crate::refusal::Refusal;
 
@@ -51,7 +52,7 @@ pub fn too_large() -> Refusal {
     Refusal::new(ErrorCode::TooLarge, "the body is too large")
 }
 
-/// The client's address: the peer's, or where so set what the proxy says.
+/// The client's address: the peer's, or what a trusted proxy says.
 pub struct ClientIp(pub IpAddr);
 
 impl FromRequestParts<Arc<App>> for ClientIp {
@@ -60,11 +61,6 @@ impl FromRequestParts<Arc<App>> for ClientIp {
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |ConnectInfo(peer)| peer.ip());
-        let forwarded = || {
-            let value = parts.headers.get_all("x-forwarded-for").iter().next_back()?;
-            value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
-        };
-        let forwarded: Option<IpAddr> = app.config.trust_forwarded_for.then(forwarded).flatten();
-        Ok(Self(forwarded.unwrap_or(peer).to_canonical()))
+        Ok(Self(client_ip(peer, &parts.headers, &app.config.trusted_proxies)))
     }
 }

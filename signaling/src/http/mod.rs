@@ -1,10 +1,13 @@
 //! Everything that is served over HTTP: a file per resource.
 
+mod body_deadline;
 mod extract;
+mod forwarded;
 mod health;
 mod layers;
 mod media_session;
 mod meetings;
+mod own_names;
 mod page;
 mod sdp_fragment;
 mod tokens;
@@ -23,6 +26,7 @@ use tianqiao_protocol::ErrorCode;
 
 use crate::app::App;
 use crate::refusal::Refusal;
+pub use own_names::OwnNames;
 
 /// Bodies of REST are a title, a name, a passcode.
 const MAX_JSON_BODY: usize = 16 * 1024;
@@ -33,7 +37,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/meetings/{meeting}", get(meetings::show).delete(meetings::end))
         .route("/meetings/{meeting}/tokens", post(tokens::create))
         .route("/ws", get(websocket::upgrade))
-        .layer(DefaultBodyLimit::max(MAX_JSON_BODY));
+        .layer(DefaultBodyLimit::max(MAX_JSON_BODY))
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            layers::refuse_strange_origins,
+        ));
     let session = patch(media_session::change)
         .delete(media_session::end)
         .options(media_session::session_options);
@@ -55,14 +63,34 @@ pub fn router(app: Arc<App>) -> Router {
         .merge(media)
         .route("/", get(page::index))
         .route("/m/{code}", get(page::index))
-        .route("/metrics", get(health::metrics))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
         .fallback(page::file)
+        .layer(middleware::from_fn_with_state(app.clone(), body_deadline::watch))
+        .layer(middleware::from_fn_with_state(
+            app.clone(),
+            layers::refuse_strange_hosts,
+        ))
+        // Load balancers ask for these by a name of their own.
+        .merge(health_routes())
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::map_response(layers::harden))
+        .layer(middleware::from_fn_with_state(app.clone(), layers::announce_https))
         .layer(middleware::from_fn_with_state(app.clone(), layers::measure))
         .with_state(app)
+}
+
+/// What `metrics-listen` serves. On a loopback address only pages of this machine may read it.
+pub fn watchers_router(app: Arc<App>, on_loopback: bool) -> Router {
+    let router = health_routes().route("/metrics", get(health::metrics)).with_state(app);
+    match on_loopback {
+        true => router.layer(middleware::from_fn(layers::refuse_all_but_local_hosts)),
+        false => router,
+    }
+}
+
+fn health_routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
 }
 
 async fn method_not_allowed() -> Refusal {

@@ -1,16 +1,22 @@
 //! `GET /api/v1/ws`
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
 use tianqiao_protocol::ErrorCode;
 use tianqiao_protocol::ws::SUBPROTOCOL;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::extract::ClientIp;
 use crate::app::App;
+use crate::listen::Connection;
+use crate::meetings::now;
+use crate::network::Network;
 use crate::refusal::Refusal;
 use crate::session;
 
@@ -19,10 +25,15 @@ const READ_BUFFER: usize = 2 * 1024;
 /// A message that is too long by less than this is read to its end before it is refused: unread bytes would reset the
 /// connection, and the refusal would be lost with it.
 const READ_BEYOND_LIMIT: usize = 128 * 1024;
+/// A WebSocket that was closed for a newcomer gives its place back within this time.
+const EVICTION_TIME: Duration = Duration::from_secs(1);
+/// Where all WebSockets are in meetings.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 pub async fn upgrade(
     State(app): State<Arc<App>>,
     ClientIp(ip): ClientIp,
+    Extension(connection): Extension<Arc<Connection>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refusal> {
     let upgrade = upgrade.map_err(|rejection| {
@@ -31,8 +42,10 @@ pub async fn upgrade(
     if app.is_stopping() {
         return Err(Refusal::new(ErrorCode::Unavailable, "the server stops"));
     }
-    let permit = app.websockets.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| Refusal::new(ErrorCode::Unavailable, "there are too many WebSockets"))?;
+    let permit = match app.websockets.clone().try_acquire_owned() {
+        Ok(permit) => permit,
+        Err(_) => place_of_another(&app).await?,
+    };
     let limit = app.config.max_message_size.0 + READ_BEYOND_LIMIT;
     Ok(upgrade
         .protocols([SUBPROTOCOL])
@@ -41,7 +54,21 @@ pub async fn upgrade(
         // Held as long as the session lives, and 128 KiB by default.
         .read_buffer_size(READ_BUFFER)
         .on_upgrade(move |socket| async move {
-            session::run(app, socket, ip).await;
+            connection.on_upgraded(Network::site(ip), now());
+            session::run(app, socket, ip, connection).await;
             drop(permit);
         }))
+}
+
+/// All are taken: the one that has waited longest for its `join` makes room.
+async fn place_of_another(app: &App) -> Result<OwnedSemaphorePermit, Refusal> {
+    let refusal = || Refusal {
+        retry_after: Some(RETRY_AFTER),
+        ..Refusal::new(ErrorCode::Unavailable, "there are too many WebSockets")
+    };
+    if !app.connections.evict_waiting() {
+        return Err(refusal());
+    }
+    let freed = tokio::time::timeout(EVICTION_TIME, app.websockets.clone().acquire_owned()).await;
+    freed.ok().and_then(Result::ok).ok_or_else(refusal)
 }

@@ -16,12 +16,14 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::auth::TokenType;
+use crate::listen::Connection;
 use crate::meeting::Kind;
 use crate::meetings::{Attachment, MeetingEntry, Offered, now};
 use crate::refusal::Refusal;
 use wire::{CLOSE_SLOW, Incoming, Wire};
 
-pub async fn run(app: Arc<App>, socket: WebSocket, ip: IpAddr) {
+/// `connection` is what carries the WebSocket.
+pub async fn run(app: Arc<App>, socket: WebSocket, ip: IpAddr, connection: Arc<Connection>) {
     let mut wire = Wire::new(socket, app.clone(), ip);
     let mut shutdown = app.shutdown.clone();
     let first = tokio::select! {
@@ -50,6 +52,7 @@ pub async fn run(app: Arc<App>, socket: WebSocket, ip: IpAddr) {
     };
     match opened {
         Ok(attachment) => {
+            connection.on_joined(now());
             let span = tracing::info_span!("session", room = attachment.live.id, session = attachment.participant);
             serve(&app, wire, attachment).instrument(span).await;
         }

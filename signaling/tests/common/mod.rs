@@ -19,6 +19,7 @@ pub use fake_node::FakeNode;
 
 pub struct TestServer {
     pub url: String,
+    pub metrics_url: String,
     server: Option<Server>,
     pub bus: Arc<InProcessBus>,
     pub node: FakeNode,
@@ -40,6 +41,7 @@ pub async fn start_with(change: impl FnOnce(&mut Config)) -> TestServer {
     let data_dir = std::env::temp_dir().join(format!("tianqiao-test-{}", uuid::Uuid::new_v4()));
     let mut config = Config {
         listen: "127.0.0.1:0".parse().expect("an address"),
+        metrics_listen: Some("127.0.0.1:0".parse().expect("an address")),
         data_dir: data_dir.clone(),
         ..Config::default()
     };
@@ -55,6 +57,7 @@ pub async fn start_with(change: impl FnOnce(&mut Config)) -> TestServer {
         .expect("an HTTP client");
     TestServer {
         url: server.url().to_owned(),
+        metrics_url: server.metrics_url().unwrap_or_default().to_owned(),
         server: Some(server),
         bus,
         node,
@@ -76,6 +79,14 @@ impl TestServer {
 
     pub async fn get(&self, path: &str) -> Response {
         self.request(Method::GET, path).send().await.expect("an answer")
+    }
+
+    /// What `/metrics` shows.
+    pub async fn metrics(&self) -> String {
+        let request = self.http.get(format!("{}/metrics", self.metrics_url));
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 200);
+        response.text().await.expect("text")
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Response {

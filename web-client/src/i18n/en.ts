@@ -124,6 +124,7 @@ export const en = {
   'error.track_unknown': 'The server does not know this microphone or camera.',
   'error.forbidden': 'You are not allowed to do this.',
   'error.not_found': 'There is nothing at this address.',
+  'error.misdirected': 'This server does not know the name in the address bar as its own.',
   'error.unavailable': 'The server is busy. Try again in a moment.',
   'error.internal': 'Something went wrong on the server.',
 };

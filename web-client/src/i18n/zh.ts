@@ -125,6 +125,7 @@ export const zh: Words = {
   'error.track_unknown': '服务器找不到此麦克风或摄像头。',
   'error.forbidden': '您没有权限执行此操作。',
   'error.not_found': '此地址没有内容。',
+  'error.misdirected': '服务器不认识地址栏中的名称。',
   'error.unavailable': '服务器繁忙，请稍后再试。',
   'error.internal': '服务器出错了。',
 };
