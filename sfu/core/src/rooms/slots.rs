@@ -1,11 +1,17 @@
 //! What each slot shows or carries; workers and clients are told only of differences.
 
+use rustc_hash::FxHashMap;
+
 use super::audio_set::assign;
 use super::room::{Choice, seen_by};
 use super::types::{AudioPolicy, RoomsEvent, SlotState, SlotTarget, SlotView, TrackSource};
 use super::{RoomKey, Rooms, SessionKey, SetSlot, SlotSource, WorkerCommand};
 use crate::negotiated::MediaKind;
 use crate::units::TrackId;
+
+/// Slots of one session that may show the same track: as a large picture and in the grid. In further ones
+/// it would only multiply what is sent.
+const SLOTS_PER_TRACK: usize = 2;
 
 impl Rooms {
     /// Sets what a session's video slots are to show, without showing it yet.
@@ -17,12 +23,22 @@ impl Rooms {
         room.watch(key, &session.watches, session.watches_active_speaker());
     }
 
-    /// Brings a session's video slots up to date. `tell` sends [`RoomsEvent::Slots`].
+    /// Brings a session's video slots up to date; the first [`SLOTS_PER_TRACK`] that ask for a track get it.
+    /// `tell` sends [`RoomsEvent::Slots`].
     pub(super) fn refresh_video(&mut self, viewer: SessionKey, tell: bool) {
         let mut slots = std::mem::take(&mut self.sessions[viewer.0].video_slots);
         let mut changed = Vec::new();
+        let mut uses: FxHashMap<TrackId, usize> = FxHashMap::default();
         for slot in &mut slots {
-            let track = self.resolve(viewer, &slot.target);
+            // The spotlight may be on a track that has just ended.
+            let track = self.resolve(viewer, &slot.target).filter(|&track| {
+                if !self.tracks.contains_key(&track) {
+                    return false;
+                }
+                let uses = uses.entry(track).or_default();
+                *uses += 1;
+                *uses <= SLOTS_PER_TRACK
+            });
             let height = if track.is_some() { slot.height } else { 0 };
             if (track, height) == (slot.shown, slot.shown_height) {
                 continue;

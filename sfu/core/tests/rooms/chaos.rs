@@ -137,6 +137,10 @@ impl Chaos {
             let seat = self.node.seat(name);
             let slots = &self.node.connections[&(seat.worker, seat.connection)].slots;
             let mut heard = HashSet::new();
+            for (_, (track, _)) in slots {
+                let uses = slots.values().filter(|(other, _)| other == track).count();
+                assert!(uses <= 2, "{name} gets {track} {uses} times");
+            }
             for (slot, (track, _)) in slots {
                 if slot.starts_with('v') {
                     assert!(visible.contains(track), "{name} {slot}");

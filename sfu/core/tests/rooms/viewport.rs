@@ -95,3 +95,36 @@ fn nobody_sees_into_another_room_and_audio_is_not_a_picture() {
     node.join(joiner("alice").viewing(&views).slots(0, 2));
     assert!(node.shown("alice").is_empty());
 }
+
+#[test]
+fn a_source_fills_two_slots_at_most_however_it_is_asked_for() {
+    let mut node = Node::new(1);
+    node.join(joiner("bob").publishing(&[Microphone, Camera]));
+    node.join(joiner("carol").publishing(&[Camera]));
+    node.speak(&["bob"], 2_000);
+    let everywhere: Vec<_> = (0..6).map(|i| view(&format!("v{i}"), of("bob", Camera), 720)).collect();
+    node.join(joiner("alice").slots(0, 6).viewing(&everywhere));
+    assert_eq!(node.shown("alice"), ["v0:bob", "v1:bob"]);
+
+    // The active speaker is the same source.
+    let mut views = everywhere.clone();
+    views[0].target = SlotTarget::ActiveSpeaker;
+    views[1] = view("v1", of("carol", Camera), 720);
+    node.taken_events();
+    node.look("alice", &views);
+    assert_eq!(node.shown("alice"), ["v0:bob", "v1:carol", "v2:bob"]);
+    let [RoomsEvent::Slots { slots, .. }] = &node.taken_events()[..] else {
+        panic!("one event");
+    };
+    assert_eq!(slots.len(), 2, "{slots:?}");
+
+    // One slot gives it back, the next one gets it.
+    views[2].target = SlotTarget::Nobody;
+    node.look("alice", &views);
+    assert_eq!(node.shown("alice"), ["v0:bob", "v1:carol", "v3:bob"]);
+    node.reoffer(joiner("alice").slots(0, 3).viewing(&everywhere[..3]));
+    assert_eq!(node.shown("alice"), ["v0:bob", "v1:bob"]);
+    // Slots that follow somebody are slots like others.
+    node.join(joiner("whep").slots(1, 5).following(of("bob", Camera)));
+    assert_eq!(node.shown("whep"), ["a0:bob", "v0:bob", "v1:bob"]);
+}
