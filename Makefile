@@ -7,7 +7,7 @@ BENCH_ARGS ?=
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 WEB_SOURCES := $(shell find web-client/src web-client/scripts web-client/public -type f 2>/dev/null) $(wildcard web-client/*.html web-client/*.ts web-client/*.json)
 
-.PHONY: run build test lint fmt test-rust test-web test-browser web fuzz bench bench-forward bench-peers bench-path setup-tools setup-browser setup-peers clean
+.PHONY: run build test lint fmt test-rust test-web test-browser web fuzz bench bench-forward bench-peers bench-path bench-sdp setup-tools setup-browser setup-peers clean
 
 ## Start a meeting server; it prints the URL to open.
 run: web setup-tools
@@ -63,6 +63,10 @@ bench-forward: build
 ## The pure pieces of the packet path, by criterion.
 bench-path:
 	$(CARGO) bench -p tianqiao-sfu-core --bench packet_path
+
+## The dearest offers that the limits admit: at most 2 ms each.
+bench-sdp:
+	$(CARGO) bench -p tianqiao-sfu-core --bench sdp
 
 ## Beside Janus, which is installed from Debian where it is missing; network namespaces need root.
 bench-peers: build setup-peers

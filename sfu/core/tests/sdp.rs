@@ -291,7 +291,7 @@ fn the_first_acceptable_fingerprint_is_taken() {
 
 #[test]
 fn what_cannot_be_answered_says_why() {
-    use SdpError::{Invalid, Unsupported};
+    use SdpError::{Invalid, TooLarge, Unsupported};
     let without = |what: &str| {
         let lines = fixture("chromium_whep");
         let kept: Vec<&str> = lines.lines().filter(|line| !line.starts_with(what)).collect();
@@ -340,12 +340,12 @@ fn what_cannot_be_answered_says_why() {
             Unsupported("no media section with a known codec"),
         ),
         (with("a=mid:1", "a=mid:1\ra=x"), Invalid("a control character")),
-        (with("a=mid:1", &"a".repeat(5000)), Invalid("a line is too long")),
-        (with("t=0 0", &"a=x\r\n".repeat(50_000)), Invalid("too many bytes")),
-        (with("t=0 0", &"a=x\r\n".repeat(10_001)), Invalid("too many lines")),
+        (with("a=mid:1", &"a".repeat(5000)), TooLarge("a line is too long")),
+        (with("t=0 0", &"a=x\r\n".repeat(50_000)), TooLarge("too many bytes")),
+        (with("t=0 0", &"b=x\r\n".repeat(20_001)), TooLarge("too many lines")),
         (
-            with("a=mid:1", &"m=audio 9 RTP/AVP 0\r\n".repeat(64)),
-            Invalid("too many media sections"),
+            with("a=mid:1", &"m=audio 9 RTP/AVP 0\r\n".repeat(128)),
+            TooLarge("too many media sections"),
         ),
     ] {
         assert_eq!(answer_to(&offer), Err(expected));

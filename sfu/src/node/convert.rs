@@ -159,6 +159,7 @@ pub fn sdp_error(error: SdpError) -> SfuError {
     let code = match error {
         SdpError::Invalid(_) => ErrorCode::SdpInvalid,
         SdpError::Unsupported(_) => ErrorCode::SdpUnsupported,
+        SdpError::TooLarge(_) => ErrorCode::TooLarge,
     };
     SfuError {
         code,

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use arrayvec::ArrayVec;
 
 use super::candidate::Candidate;
@@ -87,9 +89,11 @@ pub struct Answered {
 pub fn answer(offer: &Offer, params: &AnswerParams<'_>, previous: Option<&Negotiated>) -> Result<Answered, SdpError> {
     let dtls_role = dtls_role(offer, previous)?;
     let mut ssrcs = SsrcAllocator::new(params.first_ssrc, previous);
-    let mut sections = Vec::new();
+    let running = previous.map_or(&[][..], |previous| &previous.media);
+    let running: BTreeMap<_, _> = running.iter().map(|media| (media.mid, media)).collect();
+    let mut sections = Vec::with_capacity(offer.sections.len());
     for offered in offer.sections.iter().filter_map(|section| section.accepted.as_ref()) {
-        let previous = previous_media(offered, previous)?;
+        let previous = previous_media(offered, &running)?;
         let send = match (offered.direction.receives(), previous.and_then(|media| media.send)) {
             (false, _) => None,
             (true, Some(send)) => Some(send),
@@ -134,10 +138,9 @@ fn dtls_role(offer: &Offer, previous: Option<&Negotiated>) -> Result<DtlsRole, S
 
 fn previous_media<'a>(
     offered: &AcceptedSection,
-    previous: Option<&'a Negotiated>,
+    running: &BTreeMap<Mid, &'a NegotiatedMedia>,
 ) -> Result<Option<&'a NegotiatedMedia>, SdpError> {
-    let media = previous.and_then(|previous| previous.media.iter().find(|media| media.mid == offered.mid));
-    match media {
+    match running.get(&offered.mid).copied() {
         Some(media) if media.kind != offered.kind => Err(SdpError::Invalid("a mid changes its kind of media")),
         media => Ok(media),
     }

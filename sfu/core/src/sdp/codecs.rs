@@ -1,10 +1,13 @@
 //! Codecs of a media section: `a=rtpmap`, `a=fmtp` and `a=rtcp-fb`.
 
 use arrayvec::ArrayVec;
-use rtc_sdp::description::common::Attribute;
 
+use super::reader::{Attributes, Key};
 use crate::negotiated::{Codec, Feedback, MAX_CODECS, MediaKind, NegotiatedCodec};
 use crate::units::PayloadType;
+
+/// Parameters of an `a=fmtp` that are looked at. Those that matter here are among the first few.
+const MAX_PARAMETERS: usize = 32;
 
 /// A codec of the offer that this server forwards, with what the answer says of it.
 #[derive(Clone, Debug)]
@@ -27,7 +30,7 @@ struct Format<'a> {
 impl<'a> Format<'a> {
     /// The value of a `name=value` parameter of `a=fmtp`.
     fn parameter(&self, name: &str) -> Option<&'a str> {
-        self.fmtp.split(';').find_map(|parameter| {
+        self.fmtp.split(';').take(MAX_PARAMETERS).find_map(|parameter| {
             let (key, value) = parameter.split_once('=')?;
             key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
         })
@@ -41,11 +44,11 @@ impl<'a> Format<'a> {
 /// The codecs of a section that this server forwards, each once, in the order of the m-line's `formats`.
 pub(super) fn parse(
     kind: MediaKind,
-    formats: &[String],
-    attributes: &[Attribute],
+    formats: &[&str],
+    attributes: &Attributes<'_>,
 ) -> ArrayVec<OfferedCodec, MAX_CODECS> {
     let table = format_table(attributes);
-    let offered: ArrayVec<PayloadType, 128> = formats.iter().filter_map(|f| payload_type(f)).take(128).collect();
+    let offered = payload_types(formats);
     let rtx = rtx_table(&table, &offered);
     let mut codecs = ArrayVec::<OfferedCodec, MAX_CODECS>::new();
     for payload_type in offered {
@@ -54,7 +57,7 @@ pub(super) fn parse(
             continue;
         };
         let is_new = codecs.iter().all(|other| other.negotiated.codec != codec);
-        if is_new && !codecs.is_full() {
+        if is_new {
             codecs.push(OfferedCodec {
                 negotiated: NegotiatedCodec {
                     codec,
@@ -65,44 +68,61 @@ pub(super) fn parse(
                 fmtp,
             });
         }
+        if codecs.is_full() {
+            break;
+        }
     }
     drop_red_without_opus(&mut codecs);
     codecs
 }
 
+/// The payload types of an m-line, each once: none is looked at as often as it is named.
+fn payload_types(formats: &[&str]) -> ArrayVec<PayloadType, 128> {
+    let mut seen = [false; 128];
+    let numbers = formats.iter().filter_map(|format| payload_type(format));
+    numbers
+        .filter(|&number| !std::mem::replace(&mut seen[usize::from(number)], true))
+        .collect()
+}
+
 /// All three attributes by payload type. In an `a=rtcp-fb:*` line the star is every payload type.
-fn format_table(attributes: &[Attribute]) -> [Format<'_>; 128] {
+fn format_table<'a>(attributes: &Attributes<'a>) -> [Format<'a>; 128] {
     let mut table = [Format::default(); 128];
-    for attribute in attributes {
-        let Some((target, rest)) = attribute.value.as_deref().and_then(|value| value.split_once(' ')) else {
-            continue;
-        };
-        let rest = rest.trim();
-        match attribute.key.as_str() {
-            "rtpmap" => {
-                if let Some(payload_type) = payload_type(target) {
-                    let format = &mut table[usize::from(payload_type)];
-                    let mut parts = rest.split('/');
-                    format.name = parts.next().unwrap_or("");
-                    format.clock_rate = parts.next().unwrap_or("");
-                    format.channels = parts.next().unwrap_or("1");
-                }
-            }
-            "fmtp" => {
-                if let Some(payload_type) = payload_type(target) {
-                    table[usize::from(payload_type)].fmtp = rest;
-                }
-            }
-            "rtcp-fb" if target == "*" => table.iter_mut().for_each(|f| add_feedback(&mut f.feedback, rest)),
-            "rtcp-fb" => {
-                if let Some(payload_type) = payload_type(target) {
-                    add_feedback(&mut table[usize::from(payload_type)].feedback, rest);
-                }
-            }
-            _ => {}
+    for (target, rest) in attributes.all(Key::Rtpmap).iter().filter_map(|value| targeted(value)) {
+        if let Some(payload_type) = payload_type(target) {
+            let format = &mut table[usize::from(payload_type)];
+            let mut parts = rest.split('/');
+            format.name = parts.next().unwrap_or("");
+            format.clock_rate = parts.next().unwrap_or("");
+            format.channels = parts.next().unwrap_or("1");
         }
     }
+    for (target, rest) in attributes.all(Key::Fmtp).iter().filter_map(|value| targeted(value)) {
+        if let Some(payload_type) = payload_type(target) {
+            table[usize::from(payload_type)].fmtp = rest;
+        }
+    }
+    let mut of_all = Feedback::default();
+    for (target, rest) in attributes.all(Key::RtcpFb).iter().filter_map(|value| targeted(value)) {
+        if target == "*" {
+            add_feedback(&mut of_all, rest);
+        } else if let Some(payload_type) = payload_type(target) {
+            add_feedback(&mut table[usize::from(payload_type)].feedback, rest);
+        }
+    }
+    for format in &mut table {
+        format.feedback.nack |= of_all.nack;
+        format.feedback.pli |= of_all.pli;
+        format.feedback.fir |= of_all.fir;
+        format.feedback.transport_cc |= of_all.transport_cc;
+    }
     table
+}
+
+/// `<payload type or star> <rest>`
+fn targeted(value: &str) -> Option<(&str, &str)> {
+    let (target, rest) = value.split_once(' ')?;
+    Some((target, rest.trim()))
 }
 
 fn payload_type(text: &str) -> Option<PayloadType> {

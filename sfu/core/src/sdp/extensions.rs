@@ -1,7 +1,6 @@
 //! RTP header extensions: `a=extmap` (RFC 8285).
 
-use rtc_sdp::description::common::Attribute;
-
+use super::reader::{Attributes, Key};
 use super::streams::Direction;
 use crate::negotiated::ExtensionIds;
 
@@ -84,17 +83,24 @@ pub(super) struct OfferedExtension {
 /// in all media sections (RFC 9143, section 9.1).
 pub(super) type IdTable = [Option<Extension>; 15];
 
-/// The known extensions of one section, each once. An id that another section has given to
-/// another extension is left out, and so are ids that do not fit the one-byte header.
-pub(super) fn parse(section: &[Attribute], session: &[Attribute], ids: &mut IdTable) -> Vec<OfferedExtension> {
+/// The known ones of the `a=extmap` lines of a section, or of the session.
+pub(super) fn parse(attributes: &Attributes<'_>) -> Vec<OfferedExtension> {
+    let values = attributes.all(Key::Extmap).iter();
+    values.filter_map(|value| parse_extmap(value)).collect()
+}
+
+/// The extensions of one section, its own before those of the `session`, each once. An id that another section has
+/// given to another extension is left out, and so are ids that do not fit the one-byte header.
+pub(super) fn of_section(
+    section: Vec<OfferedExtension>,
+    session: &[OfferedExtension],
+    ids: &mut IdTable,
+) -> Vec<OfferedExtension> {
     let mut offered: Vec<OfferedExtension> = Vec::with_capacity(Extension::ALL.len());
-    for attribute in section.iter().chain(session).filter(|a| a.key == "extmap") {
-        let Some(parsed) = attribute.value.as_deref().and_then(parse_extmap) else {
-            continue;
-        };
+    for parsed in section.iter().chain(session) {
         let named = ids[usize::from(parsed.id)].get_or_insert(parsed.extension);
         if *named == parsed.extension && offered.iter().all(|other| other.extension != parsed.extension) {
-            offered.push(parsed);
+            offered.push(*parsed);
         }
     }
     offered

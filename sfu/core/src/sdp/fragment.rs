@@ -3,7 +3,7 @@
 
 use super::candidate::{Candidate, write_candidates};
 use super::transport::credentials;
-use super::{SdpError, SdpLimits};
+use super::{SdpError, SdpLimits, lines};
 use crate::negotiated::{IceCredentials, MediaKind, Negotiated};
 use std::fmt::Write;
 
@@ -11,12 +11,16 @@ use std::fmt::Write;
 /// ICE-lite server has no use for.
 ///
 /// # Errors
-/// [`SdpError::Invalid`] for fragments without credentials, with malformed ones, or past the default
-/// [`SdpLimits`].
+/// [`SdpError::Invalid`] for fragments without credentials or with malformed ones, [`SdpError::TooLarge`] past the
+/// default [`SdpLimits`].
 pub fn parse(text: &str) -> Result<IceCredentials, SdpError> {
-    SdpLimits::default().check(text)?;
-    let value = |prefix: &str| text.lines().find_map(|line| line.strip_prefix(prefix));
-    match (value("a=ice-ufrag:"), value("a=ice-pwd:")) {
+    let (mut ufrag, mut pwd) = (None, None);
+    for line in lines(text, &SdpLimits::default())? {
+        let line = line?;
+        ufrag = ufrag.or(line.strip_prefix("a=ice-ufrag:"));
+        pwd = pwd.or(line.strip_prefix("a=ice-pwd:"));
+    }
+    match (ufrag, pwd) {
         (Some(ufrag), Some(pwd)) => credentials(ufrag.trim(), pwd.trim()),
         _ => Err(SdpError::Invalid("no ice-ufrag and ice-pwd")),
     }

@@ -1,20 +1,15 @@
-use std::collections::BTreeSet;
-use std::io::Cursor;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrayvec::ArrayVec;
-use rtc_sdp::description::common::Attribute;
-use rtc_sdp::{MediaDescription, SessionDescription};
 
 use super::codecs::{self, OfferedCodec};
 use super::extensions::{self, IdTable, OfferedExtension};
+use super::reader::{Attributes, Description, Key, Media};
 use super::streams::{self, Direction};
-use super::transport::{RemoteTransport, attribute, has_ice};
+use super::transport::{RemoteTransport, has_ice};
 use super::{SdpError, SdpLimits, is_token};
 use crate::negotiated::{IceCredentials, MAX_CODECS, MAX_LAYERS, MediaKind};
 use crate::units::{Mid, Rid, Ssrc};
-
-/// Mids of a BUNDLE group that are looked at.
-const MAX_GROUP: usize = 256;
 
 /// A client's offer, read into what an answer needs. Its sections are bundled on one transport.
 #[derive(Clone, Debug)]
@@ -68,32 +63,38 @@ impl Offer {
     /// multiplexed onto RTP (RFC 5761).
     ///
     /// # Errors
-    /// [`SdpError::Invalid`] past `limits`, for what is not SDP, and where mids, ICE credentials or the
-    /// fingerprint are missing or malformed; [`SdpError::Unsupported`] for an offer without BUNDLE or
+    /// [`SdpError::TooLarge`] past `limits`; [`SdpError::Invalid`] for what is not SDP, and where mids, ICE credentials
+    /// or the fingerprint are missing or malformed; [`SdpError::Unsupported`] for an offer without BUNDLE or
     /// rtcp-mux, or with nothing in it that this server forwards.
     pub fn parse(text: &str, limits: &SdpLimits) -> Result<Self, SdpError> {
-        limits.check(text)?;
-        let sdp = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
-            .map_err(|_| SdpError::Invalid("syntax"))?;
-        let session = &sdp.attributes;
-        let bundle = bundle_group(session)?;
+        let sdp = Description::read(text, limits)?;
+        let session = Session {
+            attributes: &sdp.attributes,
+            extensions: extensions::parse(&sdp.attributes),
+            limits,
+        };
+        let bundle = bundle_group(session.attributes, limits.max_sections)?;
+        let bundled: BTreeSet<Mid> = bundle.iter().copied().collect();
+        if bundled.len() < bundle.len() {
+            return Err(SdpError::Invalid("a mid occurs twice in the BUNDLE group"));
+        }
 
-        let tagged = tagged_section(&bundle, &sdp.media_descriptions, session)?;
-        if attribute(&tagged.attributes, "rtcp-mux").is_none() {
+        let tagged = tagged_section(&bundle, &sdp.media, session.attributes)?;
+        if !tagged.attributes.has(Key::RtcpMux) {
             return Err(SdpError::Unsupported("no rtcp-mux"));
         }
-        let transport = RemoteTransport::parse(&tagged.attributes, session)?;
+        let transport = RemoteTransport::parse(&tagged.attributes, session.attributes)?;
 
         let mut ids = IdTable::default();
         let mut mids = BTreeSet::new();
-        let mut sections = Vec::with_capacity(sdp.media_descriptions.len());
-        for media in &sdp.media_descriptions {
-            let section = Section::parse(media, session, &mut ids)?;
+        let mut sections = Vec::with_capacity(sdp.media.len());
+        for media in &sdp.media {
+            let section = Section::parse(media, &session, &mut ids)?;
             if section.mid.is_some_and(|mid| !mids.insert(mid)) {
                 return Err(SdpError::Invalid("a mid occurs twice"));
             }
             let accepted = section.accepted.as_ref();
-            if accepted.is_some_and(|accepted| !bundle.contains(&accepted.mid)) {
+            if accepted.is_some_and(|accepted| !bundled.contains(&accepted.mid)) {
                 return Err(SdpError::Unsupported("a media section outside of the BUNDLE group"));
             }
             sections.push(section);
@@ -105,7 +106,7 @@ impl Offer {
             transport,
             sections,
             bundle,
-            allow_mixed: attribute(session, "extmap-allow-mixed").is_some(),
+            allow_mixed: sdp.attributes.has(Key::ExtmapAllowMixed),
         })
     }
 
@@ -116,25 +117,31 @@ impl Offer {
     }
 }
 
+/// What stands above all sections.
+struct Session<'a> {
+    attributes: &'a Attributes<'a>,
+    extensions: Vec<OfferedExtension>,
+    limits: &'a SdpLimits,
+}
+
 impl Section {
-    fn parse(media: &MediaDescription, session: &[Attribute], ids: &mut IdTable) -> Result<Self, SdpError> {
-        let proto = media.media_name.protos.join("/");
-        let format = media.media_name.formats.first().map_or("0", String::as_str);
-        if !proto.split('/').all(is_token) || !is_token(format) {
+    fn parse(media: &Media<'_>, session: &Session<'_>, ids: &mut IdTable) -> Result<Self, SdpError> {
+        let format = media.formats.first().copied().unwrap_or("0");
+        if !is_token(media.media) || !media.proto.split('/').all(is_token) || !is_token(format) {
             return Err(SdpError::Invalid("m-line"));
         }
         let mid = mid(media)?;
         let accepted = match media_kind(media) {
             Some(kind) if is_live(media) => {
                 let mid = mid.ok_or(SdpError::Unsupported("a media section without mid"))?;
-                AcceptedSection::parse(mid, kind, media, session, ids)
+                AcceptedSection::parse(mid, kind, media, session, ids)?
             }
             _ => None,
         };
         Ok(Self {
             mid,
-            media: media.media_name.media.clone(),
-            proto,
+            media: media.media.to_owned(),
+            proto: media.proto.to_owned(),
             format: format.to_owned(),
             accepted,
         })
@@ -145,62 +152,61 @@ impl AcceptedSection {
     fn parse(
         mid: Mid,
         kind: MediaKind,
-        media: &MediaDescription,
-        session: &[Attribute],
+        media: &Media<'_>,
+        session: &Session<'_>,
         ids: &mut IdTable,
-    ) -> Option<Self> {
+    ) -> Result<Option<Self>, SdpError> {
         let attributes = &media.attributes;
-        let codecs = codecs::parse(kind, &media.media_name.formats, attributes);
+        let codecs = codecs::parse(kind, &media.formats, attributes);
         if codecs.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let extensions = extensions::parse(attributes, session, ids);
+        let extensions = extensions::of_section(extensions::parse(attributes), &session.extensions, ids);
         let is_offered = |wanted| extensions.iter().any(|offered| offered.extension == wanted);
         // Without the extension that names a packet's layer there is no telling them apart.
         let rids = match is_offered(extensions::Extension::Rid) {
-            true => streams::rids(attributes),
+            true => streams::rids(attributes, session.limits.max_rids)?,
             false => ArrayVec::new(),
         };
         let ssrcs = match rids.is_empty() {
             true => streams::ssrcs(attributes),
             false => ArrayVec::new(),
         };
-        Some(Self {
+        Ok(Some(Self {
             mid,
             kind,
-            direction: Direction::of(attributes, session),
+            direction: Direction::of(attributes, session.attributes),
             codecs,
             extensions,
             rids,
             ssrcs,
-            reduced_size_rtcp: attribute(attributes, "rtcp-rsize").is_some(),
-            allow_mixed: attribute(attributes, "extmap-allow-mixed").is_some(),
-        })
+            reduced_size_rtcp: attributes.has(Key::RtcpRsize),
+            allow_mixed: attributes.has(Key::ExtmapAllowMixed),
+        }))
     }
 }
 
 /// Port 0 stops a section, but for `a=bundle-only` (RFC 9143, section 6).
-fn is_live(media: &MediaDescription) -> bool {
-    media.media_name.port.value != 0 || attribute(&media.attributes, "bundle-only").is_some()
+fn is_live(media: &Media<'_>) -> bool {
+    media.port != 0 || media.attributes.has(Key::BundleOnly)
 }
 
 /// The kind of an RTP section over DTLS-SRTP.
-fn media_kind(media: &MediaDescription) -> Option<MediaKind> {
-    let [.., rtp, profile] = media.media_name.protos.as_slice() else {
-        return None;
-    };
-    if rtp != "RTP" || !matches!(profile.as_str(), "SAVPF" | "SAVP") {
+fn media_kind(media: &Media<'_>) -> Option<MediaKind> {
+    let mut protos = media.proto.rsplit('/');
+    let (profile, rtp) = (protos.next(), protos.next());
+    if rtp != Some("RTP") || !matches!(profile, Some("SAVPF" | "SAVP")) {
         return None;
     }
-    match media.media_name.media.as_str() {
+    match media.media {
         "audio" => Some(MediaKind::Audio),
         "video" => Some(MediaKind::Video),
         _ => None,
     }
 }
 
-fn mid(media: &MediaDescription) -> Result<Option<Mid>, SdpError> {
-    attribute(&media.attributes, "mid").map(parse_mid).transpose()
+fn mid(media: &Media<'_>) -> Result<Option<Mid>, SdpError> {
+    media.attributes.first(Key::Mid).map(parse_mid).transpose()
 }
 
 fn parse_mid(text: &str) -> Result<Mid, SdpError> {
@@ -210,40 +216,34 @@ fn parse_mid(text: &str) -> Result<Mid, SdpError> {
     Mid::from(text).map_err(|_| SdpError::Unsupported("a mid of more than 16 characters"))
 }
 
-/// The mids of the session's first `a=group:BUNDLE`, each once.
-fn bundle_group(session: &[Attribute]) -> Result<Vec<Mid>, SdpError> {
-    let mids = session
-        .iter()
-        .filter(|attribute| attribute.key == "group")
-        .filter_map(|attribute| attribute.value.as_deref())
-        .map(str::split_ascii_whitespace)
+/// The mids of the session's first `a=group:BUNDLE`.
+fn bundle_group(session: &Attributes<'_>, max_mids: usize) -> Result<Vec<Mid>, SdpError> {
+    let groups = session.all(Key::Group).iter();
+    let mut mids = groups
+        .map(|group| group.split_ascii_whitespace())
         .find_map(|mut words| (words.next() == Some("BUNDLE")).then_some(words))
         .ok_or(SdpError::Unsupported("no BUNDLE group"))?;
-    let mut group = Vec::new();
-    for mid in mids.take(MAX_GROUP) {
-        let mid = parse_mid(mid)?;
-        if group.contains(&mid) {
-            return Err(SdpError::Invalid("a mid occurs twice in the BUNDLE group"));
-        }
-        group.push(mid);
+    let group = mids.by_ref().take(max_mids).map(parse_mid).collect();
+    match mids.next() {
+        Some(_) => Err(SdpError::TooLarge("too many mids in the BUNDLE group")),
+        None => group,
     }
-    Ok(group)
 }
 
 /// The section that gives the bundle its transport: the first of the group (RFC 9143, section 7.2), passing
 /// over those that will be rejected where another one has ICE credentials.
-fn tagged_section<'a>(
+fn tagged_section<'a, 'b>(
     bundle: &[Mid],
-    sections: &'a [MediaDescription],
-    session: &[Attribute],
-) -> Result<&'a MediaDescription, SdpError> {
-    let in_order = || {
-        bundle.iter().filter_map(|mid| {
-            sections
-                .iter()
-                .find(|media| attribute(&media.attributes, "mid") == Some(mid))
-        })
-    };
+    sections: &'b [Media<'a>],
+    session: &Attributes<'_>,
+) -> Result<&'b Media<'a>, SdpError> {
+    let mut by_mid = BTreeMap::new();
+    for media in sections {
+        if let Some(mid) = media.attributes.first(Key::Mid) {
+            by_mid.entry(mid).or_insert(media);
+        }
+    }
+    let in_order = || bundle.iter().filter_map(|mid| by_mid.get(mid.as_str()).copied());
     in_order()
         .filter(|media| is_live(media) && has_ice(&media.attributes, session))
         .find(|media| media_kind(media).is_some())

@@ -1,10 +1,9 @@
 //! What flows in a media section: direction, SSRCs (RFC 5576) and simulcast layers (RFC 8853).
 
 use arrayvec::ArrayVec;
-use rtc_sdp::description::common::Attribute;
 
-use super::is_token;
-use super::transport::attribute;
+use super::reader::{Attributes, Key};
+use super::{SdpError, is_token};
 use crate::negotiated::MAX_LAYERS;
 use crate::units::{Rid, Ssrc};
 
@@ -28,12 +27,9 @@ impl Direction {
     }
 
     /// The direction of a section, `sendrecv` where nothing is said (RFC 8866, section 6.7).
-    pub fn of(section: &[Attribute], session: &[Attribute]) -> Self {
-        section
-            .iter()
-            .chain(session)
-            .find_map(|attribute| Self::parse(&attribute.key))
-            .unwrap_or(Self::SendRecv)
+    pub fn of(section: &Attributes<'_>, session: &Attributes<'_>) -> Self {
+        let said = section.first(Key::Direction).or(session.first(Key::Direction));
+        said.and_then(Self::parse).unwrap_or(Self::SendRecv)
     }
 
     pub fn sends(self) -> bool {
@@ -65,20 +61,29 @@ impl Direction {
 
 /// The rids of `a=simulcast:send` that `a=rid … send` declares, in its order: of alternatives the
 /// first, paused ones (`~`) too, at most [`MAX_LAYERS`].
-pub(super) fn rids(section: &[Attribute]) -> ArrayVec<Rid, MAX_LAYERS> {
+///
+/// # Errors
+/// [`SdpError::TooLarge`] where it lists more than `max_rids`.
+pub(super) fn rids(section: &Attributes<'_>, max_rids: usize) -> Result<ArrayVec<Rid, MAX_LAYERS>, SdpError> {
+    let listed = simulcast_send(section).unwrap_or("");
+    if listed.split([';', ',']).nth(max_rids).is_some() {
+        return Err(SdpError::TooLarge("too many rids in a section"));
+    }
     let mut rids = ArrayVec::new();
-    for layer in simulcast_send(section).unwrap_or("").split(';') {
+    for layer in listed.split(';') {
         let rid = layer.split(',').next().unwrap_or("").trim_start_matches('~');
+        if rids.is_full() {
+            break;
+        }
         if let Ok(rid) = Rid::from(rid)
             && is_rid(&rid)
             && is_declared(section, &rid)
             && !rids.contains(&rid)
-            && !rids.is_full()
         {
             rids.push(rid);
         }
     }
-    rids
+    Ok(rids)
 }
 
 /// `alpha-numeric / "-" / "_"` (RFC 8851, section 10).
@@ -90,31 +95,31 @@ fn is_rid(text: &str) -> bool {
 }
 
 /// The list behind `send` in `a=simulcast:[recv <list> ]send <list>[ recv <list>]`.
-fn simulcast_send(section: &[Attribute]) -> Option<&str> {
-    let mut words = attribute(section, "simulcast")?.split_ascii_whitespace();
+fn simulcast_send<'a>(section: &Attributes<'a>) -> Option<&'a str> {
+    let mut words = section.first(Key::Simulcast)?.split_ascii_whitespace();
     words.find(|&word| word == "send")?;
     words.next()
 }
 
-fn is_declared(section: &[Attribute], rid: &str) -> bool {
-    section
-        .iter()
-        .filter(|attribute| attribute.key == "rid")
-        .filter_map(|attribute| attribute.value.as_deref())
-        .any(|value| {
-            let mut words = value.split_ascii_whitespace();
-            words.next() == Some(rid) && words.next() == Some("send")
-        })
+fn is_declared(section: &Attributes<'_>, rid: &str) -> bool {
+    section.all(Key::Rid).iter().any(|value| {
+        let mut words = value.split_ascii_whitespace();
+        words.next() == Some(rid) && words.next() == Some("send")
+    })
 }
 
 /// Primary SSRCs with their RTX SSRCs, as `a=ssrc` and `a=ssrc-group:FID` declare them.
-pub(super) fn ssrcs(section: &[Attribute]) -> ArrayVec<(Ssrc, Option<Ssrc>), MAX_LAYERS> {
+pub(super) fn ssrcs(section: &Attributes<'_>) -> ArrayVec<(Ssrc, Option<Ssrc>), MAX_LAYERS> {
     let mut primaries = ArrayVec::<(Ssrc, Option<Ssrc>), MAX_LAYERS>::new();
     let pairs = pairs(section);
-    for ssrc in values(section, "ssrc").filter_map(|value| parse_ssrc(value.split(' ').next()?)) {
+    let ssrcs = section.all(Key::Ssrc).iter();
+    for ssrc in ssrcs.filter_map(|value| parse_ssrc(value.split(' ').next()?)) {
+        if primaries.is_full() {
+            break;
+        }
         let is_secondary = pairs.iter().any(|&(_, secondary, _)| secondary == ssrc);
         let is_known = primaries.iter().any(|&(primary, _)| primary == ssrc);
-        if !is_secondary && !is_known && !primaries.is_full() {
+        if !is_secondary && !is_known {
             let rtx = pairs.iter().find(|&&(primary, _, is_rtx)| is_rtx && primary == ssrc);
             primaries.push((ssrc, rtx.map(|&(_, rtx, _)| rtx)));
         }
@@ -123,8 +128,9 @@ pub(super) fn ssrcs(section: &[Attribute]) -> ArrayVec<(Ssrc, Option<Ssrc>), MAX
 }
 
 /// (primary, secondary, is RTX) of the first few FID and FEC-FR groups.
-fn pairs(section: &[Attribute]) -> ArrayVec<(Ssrc, Ssrc, bool), { 4 * MAX_LAYERS }> {
-    values(section, "ssrc-group")
+fn pairs(section: &Attributes<'_>) -> ArrayVec<(Ssrc, Ssrc, bool), { 4 * MAX_LAYERS }> {
+    let groups = section.all(Key::SsrcGroup).iter();
+    groups
         .filter_map(|value| {
             let mut words = value.split_ascii_whitespace();
             let is_rtx = match words.next()? {
@@ -136,13 +142,6 @@ fn pairs(section: &[Attribute]) -> ArrayVec<(Ssrc, Ssrc, bool), { 4 * MAX_LAYERS
         })
         .take(4 * MAX_LAYERS)
         .collect()
-}
-
-fn values<'a>(section: &'a [Attribute], key: &'static str) -> impl Iterator<Item = &'a str> {
-    section
-        .iter()
-        .filter(move |attribute| attribute.key == key)
-        .filter_map(|attribute| attribute.value.as_deref())
 }
 
 fn parse_ssrc(text: &str) -> Option<Ssrc> {

@@ -1,8 +1,7 @@
 //! ICE, DTLS and RTCP attributes: what BUNDLE makes common to all media sections.
 
-use rtc_sdp::description::common::Attribute;
-
 use super::SdpError;
+use super::reader::{Attributes, Key};
 use crate::negotiated::{Fingerprint, FingerprintAlgorithm, IceCredentials};
 
 /// `a=setup` of the offer (RFC 8842).
@@ -23,7 +22,7 @@ pub(super) struct RemoteTransport {
 
 impl RemoteTransport {
     /// Reads the attributes of the BUNDLE-tagged `section`, else those of the `session`.
-    pub fn parse(section: &[Attribute], session: &[Attribute]) -> Result<Self, SdpError> {
+    pub fn parse(section: &Attributes<'_>, session: &Attributes<'_>) -> Result<Self, SdpError> {
         Ok(Self {
             ice: ice(section, session)?.ok_or(SdpError::Invalid("no ice-ufrag and ice-pwd"))?,
             fingerprint: fingerprint(section, session)?,
@@ -32,24 +31,16 @@ impl RemoteTransport {
     }
 }
 
-/// The value of the first attribute `key`; an attribute without a value has the empty one.
-pub(super) fn attribute<'a>(attributes: &'a [Attribute], key: &str) -> Option<&'a str> {
-    attributes
-        .iter()
-        .find(|attribute| attribute.key == key)
-        .map(|attribute| attribute.value.as_deref().unwrap_or(""))
-}
-
 /// `a=ice-ufrag` and `a=ice-pwd` (RFC 8839, section 5.4).
-fn ice(section: &[Attribute], session: &[Attribute]) -> Result<Option<IceCredentials>, SdpError> {
-    let [ufrag, pwd] = ["ice-ufrag", "ice-pwd"].map(|key| attribute(section, key).or(attribute(session, key)));
+fn ice(section: &Attributes<'_>, session: &Attributes<'_>) -> Result<Option<IceCredentials>, SdpError> {
+    let [ufrag, pwd] = [Key::IceUfrag, Key::IcePwd].map(|key| section.first(key).or(session.first(key)));
     match (ufrag, pwd) {
         (Some(ufrag), Some(pwd)) => credentials(ufrag, pwd).map(Some),
         _ => Ok(None),
     }
 }
 
-pub(super) fn has_ice(section: &[Attribute], session: &[Attribute]) -> bool {
+pub(super) fn has_ice(section: &Attributes<'_>, session: &Attributes<'_>) -> bool {
     matches!(ice(section, session), Ok(Some(_)))
 }
 
@@ -73,11 +64,15 @@ pub(super) fn credentials(ufrag: &str, pwd: &str) -> Result<IceCredentials, SdpE
 }
 
 /// The first `a=fingerprint` whose hash is acceptable (RFC 8122, section 5).
-fn fingerprint(section: &[Attribute], session: &[Attribute]) -> Result<Fingerprint, SdpError> {
+fn fingerprint(section: &Attributes<'_>, session: &Attributes<'_>) -> Result<Fingerprint, SdpError> {
     let mut seen = false;
-    for attribute in section.iter().chain(session).filter(|a| a.key == "fingerprint") {
+    for value in section
+        .all(Key::Fingerprint)
+        .iter()
+        .chain(session.all(Key::Fingerprint))
+    {
         seen = true;
-        let Some((hash, digest)) = attribute.value.as_deref().and_then(|value| value.split_once(' ')) else {
+        let Some((hash, digest)) = value.split_once(' ') else {
             return Err(SdpError::Invalid("fingerprint"));
         };
         let (algorithm, len) = match hash.to_ascii_lowercase().as_str() {
@@ -105,8 +100,8 @@ fn hex_byte(text: &str) -> Option<u8> {
     }
 }
 
-fn setup(section: &[Attribute], session: &[Attribute]) -> Result<Setup, SdpError> {
-    match attribute(section, "setup").or(attribute(session, "setup")) {
+fn setup(section: &Attributes<'_>, session: &Attributes<'_>) -> Result<Setup, SdpError> {
+    match section.first(Key::Setup).or(session.first(Key::Setup)) {
         Some("actpass") => Ok(Setup::ActPass),
         // RFC 4145, section 4: the default of an offer.
         Some("active") | None => Ok(Setup::Active),

@@ -1,5 +1,6 @@
 //! The text of an answer. Formatting into a `String` does not fail, so its results are dropped.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::answer::{AnswerParams, AnsweredSection};
@@ -23,10 +24,11 @@ pub(super) fn answer(
     sections: &[AnsweredSection],
 ) -> String {
     let mut out = String::with_capacity(1024 + 512 * offer.sections.len());
+    let answered: BTreeSet<_> = sections.iter().map(AnsweredSection::mid).collect();
     let bundle: Vec<&str> = offer
         .bundle
         .iter()
-        .filter(|&&mid| sections.iter().any(|section| section.mid() == mid))
+        .filter(|&mid| answered.contains(mid))
         .map(|mid| mid.as_str())
         .collect();
     let _ = write!(

@@ -1,6 +1,8 @@
 //! Fixtures and a one-line view of what was negotiated.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub mod worst;
+
 use std::fmt::Write as _;
 use std::io::Write as _;
 
