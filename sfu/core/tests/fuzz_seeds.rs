@@ -1,15 +1,16 @@
 //! The fuzz targets over their seeds and all that is cut off them, as an ordinary test.
 
-use tianqiao_sfu_core::{packet, transport};
+use tianqiao_sfu_core::{packet, transport, worker_core};
 
 #[test]
 fn every_target_takes_its_seeds() {
     type Body = fn(&[u8]);
-    let targets: [(&str, Body); 8] = [
+    let targets: [(&str, Body); 9] = [
         ("demux", transport::fuzz_bodies::fuzz_demux),
         ("stun", transport::fuzz_bodies::fuzz_stun),
         ("srtp", transport::fuzz_bodies::fuzz_srtp),
         ("transport", transport::fuzz_bodies::fuzz_transport),
+        ("worker", worker_core::fuzz_bodies::worker),
         ("rtp", packet::fuzz_bodies::rtp),
         ("rtcp", packet::fuzz_bodies::rtcp),
         ("payload", packet::fuzz_bodies::payload),

@@ -406,8 +406,33 @@ fn slots_keep_their_ssrc_and_new_ones_take_none_that_lives() {
     let third = renegotiate(&offer, &second).unwrap();
     assert_eq!(
         slots(&third),
-        named(&[("2", 1008), ("3", 1004), ("4", 1014), ("5", 1006)])
+        named(&[("2", 1000), ("3", 1004), ("4", 1002), ("5", 1006)])
     );
+}
+
+/// What is kept of each SSRC that a session ever had must not grow with its offers.
+#[test]
+fn ever_new_mids_take_no_ever_new_ssrcs() {
+    let offer = fixture("firefox_meeting");
+    let mut last = negotiated(&offer);
+    let mut seen = std::collections::BTreeSet::new();
+    for round in 0..1_000 {
+        let bundle = (2..=5).fold("BUNDLE 0 1".to_owned(), |line, mid| format!("{line} {mid}x{round}"));
+        let renamed = (2..=5).fold(offer.replace("BUNDLE 0 1 2 3 4 5", &bundle), |offer, mid| {
+            offer.replace(&format!("a=mid:{mid}\r\n"), &format!("a=mid:{mid}x{round}\r\n"))
+        });
+        let next = renegotiate(&renamed, &last).unwrap();
+        let ssrcs = |negotiated: &Negotiated| -> Vec<u32> {
+            let slots = negotiated.media.iter().filter_map(|media| media.send);
+            slots.map(|send| send.ssrc.0).collect()
+        };
+        let (before, after) = (ssrcs(&last), ssrcs(&next));
+        assert_eq!(after.len(), 4);
+        assert!(after.iter().all(|ssrc| !before.contains(ssrc)), "{before:?} {after:?}");
+        seen.extend(after);
+        last = next;
+    }
+    assert!(seen.len() <= 8, "{seen:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tianqiao_sfu::node::Node;
 use tianqiao_sfu_core::negotiated::{DtlsRole, Fingerprint, FingerprintAlgorithm, IceCredentials};
 use tianqiao_sfu_core::path::Path;
 use tianqiao_sfu_core::transport::demux::{PacketKind, classify};
-use tianqiao_sfu_core::transport::stun::{BindingRequest, IceRole, IntegrityKey};
+use tianqiao_sfu_core::transport::stun::{BindingRequest, Class, IceRole, IntegrityKey, Message, binding_success};
 use tianqiao_sfu_core::transport::{Certificate, Transport, TransportConfig, TransportEvent, TransportOutput};
 use tianqiao_sfu_core::units::ExtendedSeq;
 
@@ -31,6 +31,11 @@ pub struct Client {
     pub connected: bool,
     pub tracks: Vec<TrackInfo>,
     sent: u64,
+    /// A check of its own, as it sent it.
+    #[allow(dead_code)]
+    pub check: Vec<u8>,
+    local_key: IntegrityKey,
+    remote_key: IntegrityKey,
 }
 
 impl Client {
@@ -81,6 +86,7 @@ impl Client {
         socket.send_to(&to_server, server).expect("sent");
         // Our transport is ICE-lite, so the client's gets its path by a check too.
         let to_self = check(&format!("{}:{}", local.ufrag, remote.ufrag), &local.pwd);
+        let [local_key, remote_key] = [&local, &remote].map(|credentials| IntegrityKey::new(&credentials.pwd));
         let config = TransportConfig {
             local,
             remote,
@@ -100,6 +106,9 @@ impl Client {
             connected: false,
             tracks,
             sent: 0,
+            check: to_server,
+            local_key,
+            remote_key,
         }
     }
 
@@ -121,6 +130,14 @@ impl Client {
                 TransportOutput::Transmit { data, .. } if classify(&data) != Ok(PacketKind::Stun) => {
                     self.socket.send_to(&data, self.server).expect("sent");
                 }
+                // The server is where its candidate says: nobody need ask it.
+                TransportOutput::Transmit { path, data } => {
+                    let message = Message::parse(&data).expect("STUN");
+                    if message.class == Class::Request {
+                        let answer = binding_success(message.transaction, self.server, &self.remote_key);
+                        let _ = self.transport.handle_stun(now, path, &answer);
+                    }
+                }
                 TransportOutput::Event(TransportEvent::Connected) => self.connected = true,
                 _ => {}
             }
@@ -131,6 +148,15 @@ impl Client {
             Ok(PacketKind::Dtls) => {
                 let path = Path::udp(self.server);
                 self.transport.handle_dtls(now, path, packet).expect("good DTLS");
+                None
+            }
+            // A check of the server's: media comes only to an address that answers.
+            Ok(PacketKind::Stun) => {
+                let message = Message::parse(packet).expect("STUN");
+                if message.class == Class::Request && message.is_authentic(&self.local_key) {
+                    let answer = binding_success(message.transaction, self.server, &self.local_key);
+                    self.socket.send_to(&answer, self.server).expect("sent");
+                }
                 None
             }
             Ok(PacketKind::Rtp) => Some(self.transport.unprotect_rtp(packet).expect("authentic")),

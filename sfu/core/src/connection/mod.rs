@@ -32,6 +32,10 @@ use streams::Streams;
 /// Retransmissions a second that a subscriber may ask for; beyond it, it is flooding us.
 const RETRANSMISSION_BUDGET: u32 = 2_000;
 
+/// SSRCs of slots that ended: the answerer gives none that is new while one is free, so there are no more
+/// than two answers have slots. Past it no slot begins under an SSRC that is new.
+const MAX_RETIRED: usize = 1_024;
+
 /// Key frame requests that wait for the next feedback.
 const MAX_KEYFRAME_REQUESTS: usize = 32;
 
@@ -149,6 +153,8 @@ impl Connection {
                 let retired = self.retired.iter().find(|retired| retired.ssrc == send.ssrc);
                 self.slots.push(match retired {
                     Some(retired) => Downtrack::resume(media, send, format, *retired),
+                    // To forget a number would be to use it again.
+                    None if self.retired.len() + self.slots.len() >= MAX_RETIRED => continue,
                     None => Downtrack::new(media, send, format, rand::random()),
                 });
             }
@@ -229,6 +235,16 @@ impl Connection {
         layer.stream.as_mut()?.on_sender_report(now, info.ntp);
         let report = self.clock.on_report(now, info.ntp, info.rtp);
         Some((uptrack.track, stream.layer, report))
+    }
+
+    #[doc(hidden)]
+    pub(crate) fn check_bounds(&self) {
+        self.streams.check_bounds(self.uptracks.len());
+        assert!(self.retired.len() <= MAX_RETIRED, "{} retired", self.retired.len());
+        assert!(self.lost_keyframes.len() <= 3 * self.uptracks.len());
+        for layer in self.uptracks.iter().flat_map(|uptrack| &uptrack.layers) {
+            layer.nack.check_bounds();
+        }
     }
 
     /// One more retransmission within the subscriber's budget?

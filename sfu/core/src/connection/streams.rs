@@ -132,6 +132,12 @@ impl Streams {
         Ok(stream)
     }
 
+    #[doc(hidden)]
+    pub(crate) fn check_bounds(&self, uptracks: usize) {
+        assert!(self.streams.len() <= MAX_STREAMS, "{} streams", self.streams.len());
+        assert!(self.streams.iter().all(|stream| stream.uptrack < uptracks));
+    }
+
     /// Forgets the streams of uptrack `removed`; those behind it move up by one.
     pub fn remove_uptrack(&mut self, removed: usize) {
         self.streams.retain(|stream| stream.uptrack != removed);

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use arrayvec::ArrayVec;
+use rustc_hash::FxHashSet;
 
 use super::candidate::Candidate;
 use super::extensions::{self, OfferedExtension};
@@ -150,8 +151,8 @@ fn previous_media<'a>(
 /// video slot. So a slot's SSRC tells its index, which stays while other slots come and go.
 struct SsrcAllocator {
     first: u32,
-    next_audio: u32,
-    next_video: u32,
+    audio: Indices,
+    video: Indices,
 }
 
 /// The `k` of a slot.
@@ -159,33 +160,49 @@ fn slot_index(first_ssrc: u32, send: SendMedia) -> u32 {
     send.ssrc.0.wrapping_sub(first_ssrc) / 4
 }
 
+/// Indices that no live slot has, the smallest first.
+#[derive(Default)]
+struct Indices {
+    live: FxHashSet<u32>,
+    next: u32,
+}
+
+impl Indices {
+    fn next(&mut self) -> u32 {
+        while self.live.contains(&self.next) {
+            self.next += 1;
+        }
+        self.next += 1;
+        self.next - 1
+    }
+}
+
 impl SsrcAllocator {
-    /// Begins behind the slots of `previous`, so that no live SSRC is given again, nor one that ended
-    /// with this very offer.
+    /// No SSRC of a slot of `previous` is given again, also where it ends with this very offer. One that
+    /// ended before is, and its numbers go on: a session whose mids are ever new ones has no more SSRCs than
+    /// two answers have slots.
     fn new(first: u32, previous: Option<&Negotiated>) -> Self {
-        let behind = |kind| {
+        let indices = |kind| {
             let media = previous.into_iter().flat_map(|previous| &previous.media);
-            media
-                .filter(|media| media.kind == kind)
-                .filter_map(|media| media.send)
-                .map(|send| slot_index(first, send) + 1)
-                .max()
-                .unwrap_or(0)
+            let slots = media.filter(|media| media.kind == kind).filter_map(|media| media.send);
+            Indices {
+                live: slots.map(|send| slot_index(first, send)).collect(),
+                next: 0,
+            }
         };
         Self {
             first,
-            next_audio: behind(MediaKind::Audio),
-            next_video: behind(MediaKind::Video),
+            audio: indices(MediaKind::Audio),
+            video: indices(MediaKind::Video),
         }
     }
 
     fn next(&mut self, kind: MediaKind) -> SendMedia {
-        let (next, offset) = match kind {
-            MediaKind::Audio => (&mut self.next_audio, 0),
-            MediaKind::Video => (&mut self.next_video, 2),
+        let (index, offset) = match kind {
+            MediaKind::Audio => (self.audio.next(), 0),
+            MediaKind::Video => (self.video.next(), 2),
         };
-        let ssrc = self.first.wrapping_add(next.wrapping_mul(4)).wrapping_add(offset);
-        *next += 1;
+        let ssrc = self.first.wrapping_add(index.wrapping_mul(4)).wrapping_add(offset);
         SendMedia {
             ssrc: Ssrc(ssrc),
             rtx_ssrc: Ssrc(ssrc.wrapping_add(1)),

@@ -1,12 +1,21 @@
-//! The ICE-lite agent of one connection (RFC 8445, sections 2.5 and 7.3): answers checks, tells which
-//! path the client nominated, and notices when consent ends (RFC 7675, seen from the other side).
+//! The ICE-lite agent of one connection (RFC 8445, sections 2.5 and 7.3): answers checks and tells which
+//! path the client nominated. A path over UDP has to answer a check of ours before media goes there: a
+//! source address can be forged, so a client could send media to somebody else. Consent is RFC 7675's.
 
+mod checked_path;
+
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::stun::{Class, IceRole, IntegrityKey, Message, binding_error, binding_success};
+use self::checked_path::{CheckedPath, Proof};
+use super::stun::{
+    BindingRequest, Class, IceRole, IntegrityKey, Message, TransactionId, binding_error, binding_success,
+};
+use super::ufrag;
 use crate::drop_reason::DropReason;
 use crate::negotiated::IceCredentials;
 use crate::path::Path;
+use crate::units::ConnectionId;
 
 /// No valid check for so long ends the session: clients check every 2.5–5 s and give up after 30 s
 /// themselves (RFC 7675, section 5.1).
@@ -18,51 +27,60 @@ pub const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(15);
 /// nomination elsewhere. Above the 2.5 s at which libwebrtc checks the pair that it uses.
 const NOMINATION_LIFETIME: Duration = Duration::from_secs(4);
 /// Paths that are remembered; of more, the one checked longest ago is forgotten.
-const MAX_PATHS: usize = 16;
+pub const MAX_PATHS: usize = 16;
+/// Messages of ours that wait to be polled; further ones are dropped, as the network might.
+const MAX_TRANSMITS: usize = 2 * MAX_PATHS;
+/// Priority of our checks: of a peer-reflexive candidate (RFC 8445, section 5.1.2.1), highest local
+/// preference, component 1.
+const PRIORITY: u32 = (110 << 24) | (65_535 << 8) | 255;
 
-/// What came of a STUN packet.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// To be sent to where the packet came from.
-    pub response: Vec<u8>,
-    /// It was a valid check; else `response` is an error.
-    pub is_valid: bool,
-    /// The selected path is another now.
-    pub selected: Option<Path>,
+/// What a STUN packet was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A valid check of the client.
+    Check,
+    /// An authentic request that is no valid check; it is answered with an error.
+    Refused,
+    /// The answer to a check of ours.
+    Answer,
 }
 
+/// Polled after every input: [`Self::poll_transmit`] and [`Self::take_forgotten`].
 pub struct IceLite {
     current: Credentials,
     /// Those before a restart, until the first check with the current ones.
     previous: Option<Credentials>,
+    generation: u32,
+    tie_breaker: u64,
     /// At most [`MAX_PATHS`].
     paths: Vec<CheckedPath>,
-    selected: Option<Selected>,
+    /// The path that the client wants.
+    wanted: Option<Selected>,
+    /// The path that is sent on: the wanted one, once it is proven or while none is.
+    selected: Option<Path>,
+    /// The client answers checks, so silence means something.
+    peer_answers: bool,
     last_check: Option<Instant>,
     /// When the session or its last ICE restart began.
     started: Instant,
+    transmits: VecDeque<(Path, Vec<u8>)>,
+    forgotten: Option<Path>,
 }
 
 struct Credentials {
     ufrag: String,
     key: IntegrityKey,
+    remote: IceCredentials,
 }
 
 impl Credentials {
-    fn new(local: IceCredentials) -> Self {
+    fn new(local: IceCredentials, remote: IceCredentials) -> Self {
         Self {
             key: IntegrityKey::new(&local.pwd),
             ufrag: local.ufrag,
+            remote,
         }
     }
-}
-
-/// A path on which a valid check came.
-struct CheckedPath {
-    path: Path,
-    last_check: Instant,
-    /// The last check had USE-CANDIDATE.
-    nominated: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -74,25 +92,51 @@ struct Selected {
 }
 
 impl IceLite {
-    pub fn new(local: IceCredentials, now: Instant) -> Self {
+    pub fn new(local: IceCredentials, remote: IceCredentials, now: Instant) -> Self {
         Self {
-            current: Credentials::new(local),
+            current: Credentials::new(local, remote),
             previous: None,
+            generation: 0,
+            tie_breaker: rand::random(),
             paths: Vec::new(),
+            wanted: None,
             selected: None,
+            peer_answers: false,
             last_check: None,
             started: now,
+            transmits: VecDeque::new(),
+            forgotten: None,
         }
     }
 
-    /// The path to send on: the nominated one, before that any with a valid check.
+    /// The path to send the handshake on: the nominated one, before that any with a valid check.
     pub fn selected(&self) -> Option<Path> {
-        Some(self.selected?.path)
+        self.selected
+    }
+
+    /// The path to send media on: the selected one, once somebody there has proven to read it.
+    pub fn proven(&self) -> Option<Path> {
+        self.selected.filter(|&path| self.is_proven(path))
     }
 
     /// A valid check came on `path` and it was not forgotten since.
     pub fn is_valid(&self, path: Path) -> bool {
         self.paths.iter().any(|known| known.path == path)
+    }
+
+    /// The peer has shown that it reads what is sent to `path`.
+    pub fn is_proven(&self, path: Path) -> bool {
+        self.find(path).is_some_and(CheckedPath::is_proven)
+    }
+
+    /// Paths that [`Self::is_valid`] holds for.
+    pub fn paths(&self) -> impl Iterator<Item = Path> + '_ {
+        self.paths.iter().map(|known| known.path)
+    }
+
+    /// A path that made room for another since the last call.
+    pub fn take_forgotten(&mut self) -> Option<Path> {
+        self.forgotten.take()
     }
 
     /// A valid check ever came.
@@ -106,22 +150,107 @@ impl IceLite {
         self.last_check.map_or(first, |last| first.max(last + CONSENT_TIMEOUT))
     }
 
-    /// New local credentials (RFC 8445, section 9). The old ones and the selected path stay until
-    /// checks with the new ones come.
-    pub fn restart(&mut self, local: IceCredentials, now: Instant) {
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let checks = self
+            .paths
+            .iter()
+            .filter_map(|known| known.poll_timeout(self.is_in_use(known.path)));
+        checks.chain(self.expiry()).min()
+    }
+
+    /// Checks of ours that are due; consent that has ended.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for index in 0..self.paths.len() {
+            let known = &self.paths[index];
+            let due = known.poll_timeout(self.is_in_use(known.path));
+            if due.is_some_and(|due| due <= now) {
+                self.ask(now, index);
+            }
+        }
+        self.settle(now);
+    }
+
+    pub fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
+        let transmit = self.transmits.pop_front();
+        if transmit.is_none() {
+            self.transmits = VecDeque::new();
+        }
+        transmit
+    }
+
+    /// May so many bytes go to `path` now? What may is counted as sent: until an address has proven
+    /// itself it gets three times what came from it at most.
+    pub fn take_allowance(&mut self, path: Path, bytes: usize) -> bool {
+        self.find_mut(path).is_some_and(|known| known.take_allowance(bytes))
+    }
+
+    /// New credentials (RFC 8445, section 9). The old ones and the selected path stay until checks with
+    /// the new ones come.
+    pub fn restart(&mut self, local: IceCredentials, remote: IceCredentials, now: Instant) {
         self.started = now;
-        self.previous = Some(std::mem::replace(&mut self.current, Credentials::new(local)));
+        self.generation = self.generation.wrapping_add(1);
+        let current = Credentials::new(local, remote);
+        self.previous = Some(std::mem::replace(&mut self.current, current));
     }
 
     /// Handles a STUN packet.
     ///
     /// # Errors
     /// Why it was dropped: nothing that lacks a valid MESSAGE-INTEGRITY is answered.
-    pub fn handle_stun(&mut self, now: Instant, path: Path, packet: &[u8]) -> Result<Answer, DropReason> {
+    pub fn handle_stun(&mut self, now: Instant, path: Path, packet: &[u8]) -> Result<Received, DropReason> {
         let message = Message::parse(packet)?;
-        if message.class != Class::Request {
-            return Err(DropReason::StunUnexpected);
+        match message.class {
+            Class::Request => self.on_request(now, path, &message, packet.len()),
+            Class::Success => self.on_success(now, path, &message),
+            Class::Error | Class::Indication => Err(DropReason::StunUnexpected),
         }
+    }
+
+    /// The client sends its DTLS handshake on `path`: before any nomination that is where it is
+    /// answered.
+    pub fn on_dtls(&mut self, now: Instant, path: Path, bytes: usize) {
+        let Some(known) = self.find_mut(path) else { return };
+        known.on_received(bytes);
+        if self.wanted.is_none_or(|wanted| wanted.nominated.is_none()) {
+            self.wanted = Some(Selected { path, nominated: None });
+            self.settle(now);
+        }
+    }
+
+    /// A handshake was finished on `path`, and no flight of it has gone anywhere else.
+    pub fn on_handshake(&mut self, now: Instant, path: Path) {
+        if let Some(known) = self.find_mut(path)
+            && !known.is_proven()
+        {
+            known.prove(Proof::Handshake(now));
+            self.settle(now);
+        }
+    }
+
+    /// Forgets a path whose TCP stream ended. The path checked last takes its place.
+    pub fn on_path_closed(&mut self, now: Instant, path: Path) {
+        self.paths.retain(|known| known.path != path);
+        if self.wanted.is_some_and(|wanted| wanted.path == path) {
+            let latest = self.paths.iter().max_by_key(|known| known.last_check);
+            self.wanted = latest.map(|latest| Selected {
+                path: latest.path,
+                nominated: None,
+            });
+        }
+        if self.selected == Some(path) {
+            self.selected = None;
+        }
+        self.settle(now);
+    }
+
+    fn on_request(
+        &mut self,
+        now: Instant,
+        path: Path,
+        message: &Message<'_>,
+        bytes: usize,
+    ) -> Result<Received, DropReason> {
         let ufrag = message.local_ufrag().ok_or(DropReason::StunUnknownUser)?;
         let is_current = ufrag == self.current.ufrag;
         let credentials = if is_current {
@@ -133,50 +262,140 @@ impl IceLite {
         if !message.is_authentic(&credentials.key) {
             return Err(DropReason::StunIntegrity);
         }
-        if let Some(response) = refusal(&message, &credentials.key) {
-            return Ok(Answer {
-                response,
-                is_valid: false,
-                selected: None,
-            });
+        if let Some(response) = refusal(message, &credentials.key) {
+            // Not longer than twice the shortest authentic request, so no path is needed to count it for.
+            self.transmit(path, response);
+            return Ok(Received::Refused);
         }
         let response = binding_success(message.transaction, path.remote(), &credentials.key);
         if is_current && self.previous.take().is_some() {
             self.forget_nominations();
         }
-        let before = self.selected();
+        let generation = self.generation.wrapping_sub(u32::from(!is_current));
+        self.expire(now);
         self.on_check(now, path, message.use_candidate);
-        let selected = self.selected().filter(|&selected| Some(selected) != before);
-        Ok(Answer {
-            response,
-            is_valid: true,
-            selected,
-        })
+        let in_use = self.is_in_use(path);
+        let known = self.remember(now, path);
+        known.generation = generation;
+        known.on_received(bytes);
+        let wants_check = known.wants_check(now, in_use);
+        if known.take_allowance(response.len()) {
+            self.transmit(path, response);
+        }
+        if wants_check && let Some(index) = self.paths.iter().position(|known| known.path == path) {
+            self.ask(now, index);
+        }
+        self.settle(now);
+        Ok(Received::Check)
     }
 
-    /// The client sends its DTLS handshake on `path`: before any nomination that is where it is
-    /// answered. The path selected by this, if it is another now.
-    pub fn on_dtls(&mut self, path: Path) -> Option<Path> {
-        let provisional = self.selected.is_none_or(|selected| selected.nominated.is_none());
-        if !provisional || !self.is_valid(path) || self.selected() == Some(path) {
-            return None;
+    /// Only with the transaction id, which nobody knows who did not get the check, and over the path
+    /// that the check went to.
+    fn on_success(&mut self, now: Instant, path: Path, message: &Message<'_>) -> Result<Received, DropReason> {
+        let (connection, question) = split_transaction(message.transaction);
+        if connection != self.transaction_prefix() {
+            return Err(DropReason::StunUnexpected);
         }
-        self.selected = Some(Selected { path, nominated: None });
-        Some(path)
+        let known = self.find(path).filter(|known| known.is_answer(question));
+        let generation = known.ok_or(DropReason::StunUnexpected)?.generation;
+        let remote = self.remote_of(generation).ok_or(DropReason::StunUnexpected)?;
+        if !message.is_authentic(&IntegrityKey::new(&remote.pwd)) {
+            return Err(DropReason::StunIntegrity);
+        }
+        self.peer_answers = true;
+        if let Some(known) = self.find_mut(path) {
+            known.prove(Proof::Answer(now));
+        }
+        self.settle(now);
+        Ok(Received::Answer)
     }
 
-    /// Forgets a path whose TCP stream ended. The path that is used from then on in its place, if any.
-    pub fn on_path_closed(&mut self, path: Path) -> Option<Path> {
-        self.paths.retain(|known| known.path != path);
-        if self.selected() != Some(path) {
+    /// Sends a check of ours: a triggered one (RFC 8445, section 7.3.1.4), or one for consent.
+    fn ask(&mut self, now: Instant, index: usize) {
+        let prefix = self.transaction_prefix();
+        let known = &self.paths[index];
+        let credentials = match self.previous.as_ref() {
+            _ if known.generation == self.generation => &self.current,
+            Some(previous) => previous,
+            None => return self.paths[index].stop_asking(),
+        };
+        let username = format!("{}:{}", credentials.remote.ufrag, credentials.ufrag);
+        let key = IntegrityKey::new(&credentials.remote.pwd);
+        let known = &mut self.paths[index];
+        let question = known.ask(now, rand::random);
+        let request = BindingRequest {
+            transaction: join_transaction(prefix, question),
+            username: &username,
+            priority: PRIORITY,
+            role: IceRole::Controlled(self.tie_breaker),
+            use_candidate: false,
+        };
+        let (path, request) = (known.path, request.write(&key));
+        if known.take_allowance_to_ask(request.len()) {
+            self.transmit(path, request);
+        }
+    }
+
+    /// Ends proofs that are too old and sends on the wanted path, if it is proven or nothing else is.
+    fn settle(&mut self, now: Instant) {
+        self.expire(now);
+        let Some(wanted) = self.wanted.map(|wanted| wanted.path) else {
+            self.selected = None;
+            return;
+        };
+        if self.is_proven(wanted) || self.proven().is_none() {
+            self.selected = Some(wanted);
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let (selected, peer_answers) = (self.selected, self.peer_answers);
+        for known in &mut self.paths {
+            let lasts = is_lasting(known, selected, peer_answers);
+            if !lasts && known.proof().and_then(Proof::expires).is_some_and(|at| at <= now) {
+                known.disprove();
+            }
+        }
+    }
+
+    /// When the consent of the selected path ends, unless it is renewed.
+    fn expiry(&self) -> Option<Instant> {
+        let known = self.find(self.selected?)?;
+        if is_lasting(known, self.selected, self.peer_answers) {
             return None;
         }
-        let latest = self.paths.iter().max_by_key(|known| known.last_check);
-        self.selected = latest.map(|latest| Selected {
-            path: latest.path,
-            nominated: None,
-        });
-        self.selected()
+        known.proof()?.expires()
+    }
+
+    /// Media goes or shall go there.
+    fn is_in_use(&self, path: Path) -> bool {
+        self.selected == Some(path) || self.wanted.is_some_and(|wanted| wanted.path == path)
+    }
+
+    fn remote_of(&self, generation: u32) -> Option<&IceCredentials> {
+        if generation == self.generation {
+            return Some(&self.current.remote);
+        }
+        self.previous.as_ref().map(|previous| &previous.remote)
+    }
+
+    /// Names the connection, by which a worker finds who asked; the rest of the id is random.
+    fn transaction_prefix(&self) -> u32 {
+        ufrag::parse(&self.current.ufrag).map_or(0, |(_, connection)| connection.0)
+    }
+
+    fn find(&self, path: Path) -> Option<&CheckedPath> {
+        self.paths.iter().find(|known| known.path == path)
+    }
+
+    fn find_mut(&mut self, path: Path) -> Option<&mut CheckedPath> {
+        self.paths.iter_mut().find(|known| known.path == path)
+    }
+
+    fn transmit(&mut self, path: Path, data: Vec<u8>) {
+        if self.transmits.len() < MAX_TRANSMITS {
+            self.transmits.push_back((path, data));
+        }
     }
 
     /// Nominations of the generation before an ICE restart say nothing about this one.
@@ -184,8 +403,8 @@ impl IceLite {
         for known in &mut self.paths {
             known.nominated = false;
         }
-        if let Some(selected) = &mut self.selected {
-            selected.nominated = None;
+        if let Some(wanted) = &mut self.wanted {
+            wanted.nominated = None;
         }
     }
 
@@ -194,13 +413,13 @@ impl IceLite {
         let known = self.remember(now, path);
         if !use_candidate {
             known.nominated = false;
-            self.selected.get_or_insert(Selected { path, nominated: None });
+            self.wanted.get_or_insert(Selected { path, nominated: None });
             return;
         }
         let repeated = known.nominated;
         if self.is_displaced_by(now, path, repeated) {
             self.remember(now, path).nominated = true;
-            self.selected = Some(Selected {
+            self.wanted = Some(Selected {
                 path,
                 nominated: Some(now),
             });
@@ -215,7 +434,7 @@ impl IceLite {
         let Some(Selected {
             path: selected,
             nominated: Some(nominated),
-        }) = self.selected
+        }) = self.wanted
         else {
             return true;
         };
@@ -228,31 +447,50 @@ impl IceLite {
         let at = self.paths.iter().position(|known| known.path == path);
         let at = at.unwrap_or_else(|| {
             self.make_room();
-            self.paths.push(CheckedPath {
-                path,
-                last_check: now,
-                nominated: false,
-            });
+            self.paths.push(CheckedPath::new(path, now));
             self.paths.len() - 1
         });
         self.paths[at].last_check = now;
         &mut self.paths[at]
     }
 
+    /// Those that nobody has answered on go first.
     fn make_room(&mut self) {
         if self.paths.len() < MAX_PATHS {
             return;
         }
-        let selected = self.selected();
-        let others = self
-            .paths
-            .iter()
-            .enumerate()
-            .filter(|(_, known)| Some(known.path) != selected);
-        if let Some((oldest, _)) = others.min_by_key(|(_, known)| known.last_check) {
-            self.paths.swap_remove(oldest);
+        let others = self.paths.iter().enumerate();
+        let others = others.filter(|(_, known)| !self.is_in_use(known.path));
+        if let Some((oldest, _)) = others.min_by_key(|(_, known)| (known.is_proven(), known.last_check)) {
+            self.forgotten = Some(self.paths.swap_remove(oldest).path);
         }
     }
+}
+
+/// A proof that no time ends: of the path in use of a client that has never answered a check. It was there
+/// for the handshake, and has to be seen by its own checks ([`CONSENT_TIMEOUT`]).
+fn is_lasting(known: &CheckedPath, selected: Option<Path>, peer_answers: bool) -> bool {
+    let by_handshake = matches!(known.proof(), Some(Proof::Handshake(_)));
+    by_handshake && !peer_answers && selected == Some(known.path)
+}
+
+/// The connection that asked and the random part.
+fn split_transaction(id: TransactionId) -> (u32, u64) {
+    let (connection, question) = id.split_first_chunk().expect("12 bytes are more than four");
+    let question = question.try_into().expect("eight of 12 bytes are left");
+    (u32::from_be_bytes(*connection), u64::from_be_bytes(question))
+}
+
+fn join_transaction(connection: u32, question: u64) -> TransactionId {
+    let mut id = [0; 12];
+    id[..4].copy_from_slice(&connection.to_be_bytes());
+    id[4..].copy_from_slice(&question.to_be_bytes());
+    id
+}
+
+/// The connection that a response answers, as far as it is one to a check of ours.
+pub fn asking_connection(transaction: TransactionId) -> ConnectionId {
+    ConnectionId(split_transaction(transaction).0)
 }
 
 /// The error response to an authentic request that is no valid check.

@@ -18,8 +18,8 @@ pub use self::dtls::{Certificate, CertificateError};
 pub use self::srtp::SRTP_MAX_OVERHEAD;
 
 use self::dtls::{DtlsOutput, Endpoint, HANDSHAKE_TIMEOUT};
-use self::ice_lite::IceLite;
-use self::srtp::{ExportedKeys, Inbound, Outbound};
+use self::ice_lite::{IceLite, Received};
+use self::srtp::{ExportedKeys, Inbound, MasterKey, Outbound};
 use crate::drop_reason::DropReason;
 use crate::negotiated::{DtlsRole, Fingerprint, IceCredentials};
 use crate::path::Path;
@@ -29,10 +29,12 @@ use crate::worker_api::CloseReason;
 /// Packets that wait to be polled; further ones are dropped, as the network might. Polled after every
 /// input, as it should be, the queue holds one flight of a handshake at most.
 const MAX_OUTPUTS: usize = 64;
+/// Datagrams of the handshake that wait until the peer's address may get so much.
+const MAX_HELD: usize = 8;
 
 pub struct TransportConfig {
     pub local: IceCredentials,
-    /// Not needed: a lite agent sends no checks, and those it gets are authenticated by `local`.
+    /// For checks of ours, which an address has to answer before media goes there.
     pub remote: IceCredentials,
     pub remote_fingerprint: Fingerprint,
     pub role: DtlsRole,
@@ -41,7 +43,7 @@ pub struct TransportConfig {
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum TransportOutput {
-    /// A STUN response or a DTLS datagram.
+    /// A STUN message or a DTLS datagram.
     Transmit {
         path: Path,
         data: Vec<u8>,
@@ -51,7 +53,7 @@ pub enum TransportOutput {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransportEvent {
-    /// There is a path and there are keys: media may flow. Once.
+    /// There is a proven path and there are keys: media may flow. Once.
     Connected,
     /// The first path, and every time that the client moved to another one.
     PathChanged(Path),
@@ -65,14 +67,28 @@ pub enum TransportEvent {
 pub struct Transport {
     /// Once the handshake is done.
     srtp: Option<Box<Srtp>>,
-    ice: IceLite,
+    /// Where media goes: while there are keys and a proven path.
+    media: Option<Path>,
+    is_connected: bool,
     has_ended: bool,
     /// No media packet touches what is boxed.
+    ice: Box<IceLite>,
     dtls: Box<Endpoint>,
+    flights: Flights,
+    held: VecDeque<Vec<u8>>,
     role: DtlsRole,
     /// Until when the handshake has to be done; from the first valid check on, until it is done.
     handshake_deadline: Option<Instant>,
     outputs: VecDeque<TransportOutput>,
+}
+
+/// Where the datagrams of our handshake went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flights {
+    Nowhere,
+    To(Path),
+    /// Whoever finished the handshake may have read them elsewhere than where it says it is.
+    ToSeveral,
 }
 
 struct Srtp {
@@ -83,7 +99,11 @@ struct Srtp {
 impl Transport {
     pub fn new(config: TransportConfig, now: Instant) -> Self {
         Self {
-            ice: IceLite::new(config.local, now),
+            media: None,
+            is_connected: false,
+            ice: Box::new(IceLite::new(config.local, config.remote, now)),
+            flights: Flights::Nowhere,
+            held: VecDeque::new(),
             dtls: Box::new(Endpoint::new(
                 config.certificate,
                 config.role,
@@ -100,28 +120,27 @@ impl Transport {
     /// Handles a STUN packet; after `Ok`, `path` is this client's.
     ///
     /// # Errors
-    /// Why it was no valid check. Only what is authentic, as a check in the wrong role, is answered still.
+    /// Why it was neither a valid check nor the answer to one of ours. Only what is authentic, as a check
+    /// in the wrong role, is answered still.
     pub fn handle_stun(&mut self, now: Instant, path: Path, packet: &[u8]) -> Result<(), DropReason> {
         if self.has_ended {
             return Err(DropReason::StunUnexpected);
         }
-        let was_checked = self.ice.is_checked();
-        let answer = self.ice.handle_stun(now, path, packet)?;
-        self.transmit(path, answer.response);
-        self.on_selected(answer.selected);
+        let (was_checked, selected) = (self.ice.is_checked(), self.ice.selected());
+        let received = self.ice.handle_stun(now, path, packet)?;
+        self.drain_ice(selected);
         if !was_checked && self.ice.is_checked() {
             self.handshake_deadline = Some(now + HANDSHAKE_TIMEOUT);
             self.dtls.start(now);
             self.drain_dtls();
         }
-        if answer.is_valid {
-            Ok(())
-        } else {
-            Err(DropReason::StunUnexpected)
+        match received {
+            Received::Check | Received::Answer => Ok(()),
+            Received::Refused => Err(DropReason::StunUnexpected),
         }
     }
 
-    /// Handles a DTLS datagram; only on paths that a valid STUN check proved.
+    /// Handles a DTLS datagram; only on paths that a valid STUN check came on.
     ///
     /// # Errors
     /// Why it was dropped.
@@ -132,19 +151,26 @@ impl Transport {
         if !self.ice.is_valid(path) {
             return Err(DropReason::UnknownAddress);
         }
-        let selected = self.ice.on_dtls(path);
-        self.on_selected(selected);
+        let (had_keys, selected) = (self.srtp.is_some(), self.ice.selected());
+        self.ice.on_dtls(now, path, packet.len());
+        self.drain_ice(selected);
         let result = self.dtls.handle_packet(now, packet);
         self.drain_dtls();
+        if !had_keys && self.srtp.is_some() {
+            let selected = self.ice.selected();
+            if self.flights == Flights::To(path) {
+                self.ice.on_handshake(now, path);
+            }
+            self.drain_ice(selected);
+        }
         result
     }
 
     /// A TCP stream ended.
-    pub fn handle_path_closed(&mut self, path: Path) {
-        let selected = self.ice.on_path_closed(path);
-        if !self.has_ended {
-            self.on_selected(selected);
-        }
+    pub fn handle_path_closed(&mut self, now: Instant, path: Path) {
+        let selected = self.ice.selected();
+        self.ice.on_path_closed(now, path);
+        self.drain_ice(selected);
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -154,8 +180,19 @@ impl Transport {
         if now >= self.ice.deadline() {
             self.fail(CloseReason::IceTimeout);
         } else if self.handshake_deadline.is_some_and(|deadline| now >= deadline) {
-            self.fail(CloseReason::DtlsFailed);
+            // With keys it is the address that has not proven itself.
+            self.fail(match self.srtp {
+                Some(_) => CloseReason::IceTimeout,
+                None => CloseReason::DtlsFailed,
+            });
         } else {
+            let selected = self.ice.selected();
+            self.ice.handle_timeout(now);
+            self.drain_ice(selected);
+            if self.dtls.poll_timeout().is_some_and(|due| due <= now) {
+                // The flight comes again.
+                self.held.clear();
+            }
             self.dtls.handle_timeout(now);
             self.drain_dtls();
         }
@@ -166,7 +203,11 @@ impl Transport {
         if self.has_ended {
             return None;
         }
-        let others = [self.handshake_deadline, self.dtls.poll_timeout()];
+        let others = [
+            self.handshake_deadline,
+            self.dtls.poll_timeout(),
+            self.ice.poll_timeout(),
+        ];
         Some(others.into_iter().flatten().fold(self.ice.deadline(), Instant::min))
     }
 
@@ -174,20 +215,36 @@ impl Transport {
         self.outputs.pop_front()
     }
 
-    /// Where to send: the nominated path, before that one with a valid check. `None` before the
-    /// first check, and after the only TCP stream ended until the next check.
+    /// Where the handshake is sent: the nominated path, before that one with a valid check. `None` before
+    /// the first check, and after the only TCP stream ended until the next check.
     pub fn path(&self) -> Option<Path> {
         self.ice.selected()
     }
 
-    /// Where media may be sent now; `None` before the handshake is done and after the end.
+    /// Where media may be sent now: somebody there has shown that it reads it. `None` before the handshake
+    /// is done, while consent is lost (RFC 7675), and after the end.
     pub fn media_path(&self) -> Option<Path> {
-        if self.is_connected() { self.path() } else { None }
+        self.media
     }
 
     /// A valid STUN check came on `path`, so what comes on it is this client's.
     pub fn is_valid_path(&self, path: Path) -> bool {
         self.ice.is_valid(path)
+    }
+
+    /// The client has shown that it reads what is sent to `path`, which is in use.
+    pub fn holds_path(&self, path: Path) -> bool {
+        self.ice.proven() == Some(path)
+    }
+
+    /// Paths that [`Self::is_valid_path`] holds for.
+    pub fn paths(&self) -> impl Iterator<Item = Path> + '_ {
+        self.ice.paths()
+    }
+
+    /// A path that made room for a new one since the last call; ask after each STUN packet.
+    pub fn take_forgotten_path(&mut self) -> Option<Path> {
+        self.ice.take_forgotten()
     }
 
     /// Fetches what [`Self::protect_rtp`] needs.
@@ -198,14 +255,13 @@ impl Transport {
     }
 
     pub fn is_connected(&self) -> bool {
-        self.srtp.is_some() && !self.has_ended
+        self.is_connected && !self.has_ended
     }
 
     /// Takes new credentials (RFC 8445, section 9). The old ones stay valid until the first check with
-    /// the new ones, the path until one is nominated; DTLS and SRTP go on as they are. A lite agent
-    /// has no use for `_remote`, see [`TransportConfig::remote`].
-    pub fn restart_ice(&mut self, local: IceCredentials, _remote: IceCredentials, now: Instant) {
-        self.ice.restart(local, now);
+    /// the new ones, the path until one is nominated; DTLS and SRTP go on as they are.
+    pub fn restart_ice(&mut self, local: IceCredentials, remote: IceCredentials, now: Instant) {
+        self.ice.restart(local, remote, now);
     }
 
     /// Sends DTLS close_notify. No event follows.
@@ -217,6 +273,7 @@ impl Transport {
         self.dtls.close();
         self.drain_dtls();
         self.has_ended = true;
+        self.media = None;
         self.outputs
             .retain(|output| matches!(output, TransportOutput::Transmit { .. }));
     }
@@ -249,18 +306,64 @@ impl Transport {
         self.srtp.as_mut()?.outbound.protect_rtcp(packet, len)
     }
 
+    /// After every input of ICE: sends what it leaves, and follows it to another path.
+    fn drain_ice(&mut self, before: Option<Path>) {
+        while let Some((path, data)) = self.ice.poll_transmit() {
+            self.transmit(path, data);
+        }
+        if self.has_ended {
+            return;
+        }
+        if let Some(path) = self.ice.selected()
+            && before != Some(path)
+        {
+            // Only the latest counts for one who has not polled the last.
+            self.outputs
+                .retain(|output| !matches!(output, TransportOutput::Event(TransportEvent::PathChanged(_))));
+            self.push_event(TransportEvent::PathChanged(path));
+        }
+        self.media = self.ice.proven().filter(|_| self.srtp.is_some());
+        if self.media.is_some() && !self.is_connected {
+            self.is_connected = true;
+            self.handshake_deadline = None;
+            self.push_event(TransportEvent::Connected);
+        }
+        self.send_held();
+    }
+
     fn drain_dtls(&mut self) {
         while let Some(output) = self.dtls.poll_output() {
             match output {
                 DtlsOutput::Transmit(data) => {
-                    if let Some(path) = self.ice.selected() {
-                        self.transmit(path, data);
+                    if self.held.len() < MAX_HELD {
+                        self.held.push_back(data);
                     }
+                    self.send_held();
                 }
                 DtlsOutput::Keys(keys) => self.on_keys(keys),
                 DtlsOutput::Failed => return self.fail(CloseReason::DtlsFailed),
                 DtlsOutput::Closed => return self.end(TransportEvent::PeerClosed),
             }
+        }
+        // What is connected has a path that takes everything.
+        if self.is_connected {
+            self.held = VecDeque::new();
+        }
+    }
+
+    /// Sends of the handshake as much as the address may get.
+    fn send_held(&mut self) {
+        while let Some(path) = self.ice.selected()
+            && let Some(data) = self.held.front()
+            && self.ice.take_allowance(path, data.len())
+            && let Some(data) = self.held.pop_front()
+        {
+            self.flights = match self.flights {
+                Flights::Nowhere => Flights::To(path),
+                Flights::To(same) if same == path => self.flights,
+                _ => Flights::ToSeveral,
+            };
+            self.transmit(path, data);
         }
     }
 
@@ -269,21 +372,21 @@ impl Transport {
             DtlsRole::Active => (keys.client, keys.server),
             DtlsRole::Passive => (keys.server, keys.client),
         };
-        self.srtp = Some(Box::new(Srtp {
-            inbound: Inbound::new(&remote),
-            outbound: Outbound::new(&local),
-        }));
-        self.handshake_deadline = None;
-        self.push_event(TransportEvent::Connected);
+        self.set_keys(&local, &remote);
     }
 
-    fn on_selected(&mut self, selected: Option<Path>) {
-        if let Some(path) = selected {
-            // Only the latest counts for one who has not polled the last.
-            self.outputs
-                .retain(|output| !matches!(output, TransportOutput::Event(TransportEvent::PathChanged(_))));
-            self.push_event(TransportEvent::PathChanged(path));
-        }
+    /// As after a handshake, for tests that have no time for one.
+    #[doc(hidden)]
+    pub fn assume_handshake(&mut self, local: &MasterKey, remote: &MasterKey) {
+        self.dtls.end();
+        self.set_keys(local, remote);
+    }
+
+    fn set_keys(&mut self, local: &MasterKey, remote: &MasterKey) {
+        self.srtp = Some(Box::new(Srtp {
+            inbound: Inbound::new(remote),
+            outbound: Outbound::new(local),
+        }));
     }
 
     fn fail(&mut self, reason: CloseReason) {
@@ -293,6 +396,7 @@ impl Transport {
     fn end(&mut self, event: TransportEvent) {
         if !self.has_ended {
             self.has_ended = true;
+            self.media = None;
             self.push_event(event);
         }
     }

@@ -66,6 +66,11 @@ struct Missing {
 }
 
 impl NackGenerator {
+    #[doc(hidden)]
+    pub(crate) fn check_bounds(&self) {
+        assert!(self.missing.len() <= self.limits.max_missing);
+    }
+
     pub fn new(limits: NackLimits) -> Self {
         Self {
             limits,

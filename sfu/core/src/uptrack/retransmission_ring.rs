@@ -106,6 +106,16 @@ impl RetransmissionRing {
         }
     }
 
+    #[doc(hidden)]
+    pub(crate) fn check_bounds(&self) {
+        let held: usize = self.packets.iter().flatten().map(|packet| packet.memory()).sum();
+        assert_eq!(held, self.bytes);
+        // One packet is always kept.
+        let one = self.packets.iter().flatten().count() == 1;
+        assert!(one || held <= self.limits.bytes, "{held} bytes");
+        assert!(self.packets.len() <= self.limits.packets);
+    }
+
     fn drop_oldest(&mut self) {
         let index = self.index(ExtendedSeq(self.oldest));
         if let Some(packet) = self.packets[index].take() {

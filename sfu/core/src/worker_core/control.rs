@@ -323,7 +323,9 @@ impl WorkerCore {
         self.deadlines[index] = None;
         self.publishers.retain(|&publisher| publisher != index);
         self.ids.remove(&connection.id);
-        self.paths.retain(|_, &mut owner| owner != index);
+        for path in connection.transport.paths() {
+            self.forget_path(path, index);
+        }
         self.last_path = None;
         for uptrack in &connection.uptracks {
             self.router.unpublish(uptrack.track, index);

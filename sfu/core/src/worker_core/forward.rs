@@ -148,7 +148,7 @@ impl WorkerCore {
         let Some(connection) = self.connections.get_mut(index) else {
             return false;
         };
-        let Some(path) = connection.transport.path() else {
+        let Some(path) = connection.transport.media_path() else {
             return false;
         };
         if !connection.take_retransmission(now) {

@@ -3,6 +3,8 @@
 
 mod control;
 mod forward;
+#[doc(hidden)]
+pub mod fuzz_bodies;
 mod receive;
 mod rtcp;
 mod timers;
@@ -23,7 +25,7 @@ use crate::pool::PacketPool;
 use crate::router::Router;
 use crate::send_batch::SendBatch;
 use crate::transport::Certificate;
-use crate::transport::{TransportEvent, TransportOutput};
+use crate::transport::{TransportEvent, TransportOutput, ice_lite};
 use crate::units::{ConnectionId, WorkerIndex};
 use crate::worker_api::{CloseReason, WorkerEvent};
 
@@ -58,9 +60,6 @@ impl WorkerConfig {
     }
 }
 
-/// Addresses from which one connection is reached at most: a client's interfaces, over UDP and TCP.
-const MAX_PATHS: usize = 16;
-
 /// Least time between two looks at feedback and requests for key frames.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -72,7 +71,7 @@ pub struct WorkerCore {
     /// Connections that publish, or may.
     publishers: Vec<usize>,
     ids: FxHashMap<ConnectionId, usize>,
-    /// Only addresses that have passed a STUN check.
+    /// Only addresses that have passed a STUN check; of each connection those that its transport remembers.
     paths: FxHashMap<Path, usize>,
     last_path: Option<(Path, usize)>,
     router: Router,
@@ -149,6 +148,35 @@ impl WorkerCore {
         self.connections.is_empty() && self.ids.is_empty() && self.paths.is_empty() && self.router.is_empty()
     }
 
+    /// What a peer can make this worker keep is within bounds that it cannot move.
+    ///
+    /// # Panics
+    /// Where it is not.
+    #[doc(hidden)]
+    pub fn check_bounds(&self) {
+        let most = self.connections.len() * ice_lite::MAX_PATHS;
+        assert!(self.paths.len() <= most, "{} paths", self.paths.len());
+        assert!(self.deadlines.len() <= self.connections.capacity());
+        assert!(self.publishers.len() <= self.connections.len());
+        for (_, connection) in &self.connections {
+            connection.check_bounds();
+        }
+        for (_, track) in self.router.iter() {
+            assert!(track.pending.is_empty(), "the batch is sent");
+            for layer in &track.layers {
+                layer.ring.check_bounds();
+            }
+        }
+        // What the last turn left.
+        assert!(self.urgent.is_empty() && self.mails.is_empty() && self.events.is_empty());
+        assert!(self.batch.is_empty());
+        assert!(
+            self.heard.len() <= 2 * self.router.slots(),
+            "{} heard",
+            self.heard.len()
+        );
+    }
+
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
@@ -158,7 +186,7 @@ impl WorkerCore {
         self.last_path = None;
         if let Some(index) = self.paths.remove(&path) {
             if let Some(connection) = self.connections.get_mut(index) {
-                connection.transport.handle_path_closed(path);
+                connection.transport.handle_path_closed(now, path);
             }
             self.drain_transport(now, index);
         }

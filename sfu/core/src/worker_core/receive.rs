@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use super::{MAX_PATHS, WorkerCore};
+use super::WorkerCore;
 use crate::drop_reason::DropReason;
 use crate::negotiated::MediaKind;
 use crate::path::Path;
 use crate::track::Track;
 use crate::transport::demux::{PacketKind, classify};
-use crate::transport::{stun, ufrag};
+use crate::transport::stun::Class;
+use crate::transport::{ice_lite, stun, ufrag};
 
 /// Level taken for a speaker whose client sends none, in −dBov: audible, but no shout.
 const ASSUMED_LEVEL: u8 = 50;
@@ -53,38 +54,43 @@ impl WorkerCore {
     }
 
     fn handle_stun(&mut self, now: Instant, path: Path, packet: &[u8]) -> Result<(), DropReason> {
-        let user = stun::peek_local_ufrag(packet)?;
-        let (_, connection) = ufrag::parse(user).ok_or(DropReason::StunUnknownUser)?;
-        let index = *self.ids.get(&connection).ok_or(DropReason::StunUnknownUser)?;
+        let index = self.stun_addressee(packet)?;
         let owner = self.paths.get(&path).copied().filter(|&owner| owner != index);
-        if owner.is_some_and(|owner| self.connections[owner].transport.path() == Some(path)) {
+        if owner.is_some_and(|owner| self.connections[owner].transport.holds_path(path)) {
             // Or a client that forges its source address could draw another's media to itself.
             return Err(DropReason::PathInUse);
         }
-        let result = self.connections[index].transport.handle_stun(now, path, packet);
+        let transport = &mut self.connections[index].transport;
+        let result = transport.handle_stun(now, path, packet);
+        let forgotten = transport.take_forgotten_path();
+        if let Some(forgotten) = forgotten {
+            self.forget_path(forgotten, index);
+        }
         if result.is_ok() && self.paths.get(&path) != Some(&index) {
-            self.learn_path(path, index);
+            self.paths.insert(path, index);
+            self.last_path = None;
         }
         self.drain_transport(now, index);
         result
     }
 
-    /// A valid check came from a new address.
-    fn learn_path(&mut self, path: Path, index: usize) {
-        let selected = self.connections[index].transport.path();
-        let known = || {
-            self.paths
-                .iter()
-                .filter(|&(_, &owner)| owner == index)
-                .map(|(&path, _)| path)
-        };
-        if known().count() >= MAX_PATHS
-            && let Some(unused) = known().find(|&path| Some(path) != selected)
-        {
-            self.paths.remove(&unused);
+    /// The connection that a check of a client names, or whose check is answered.
+    fn stun_addressee(&self, packet: &[u8]) -> Result<usize, DropReason> {
+        let (class, transaction) = stun::peek_class(packet)?;
+        if class == Class::Success {
+            let asker = self.ids.get(&ice_lite::asking_connection(transaction));
+            return asker.copied().ok_or(DropReason::StunUnexpected);
         }
-        self.paths.insert(path, index);
-        self.last_path = None;
+        let (_, connection) = ufrag::parse(stun::peek_local_ufrag(packet)?).ok_or(DropReason::StunUnknownUser)?;
+        self.ids.get(&connection).copied().ok_or(DropReason::StunUnknownUser)
+    }
+
+    /// The path is no longer this connection's; it may be another's.
+    pub(super) fn forget_path(&mut self, path: Path, index: usize) {
+        if self.paths.get(&path) == Some(&index) {
+            self.paths.remove(&path);
+            self.last_path = None;
+        }
     }
 
     fn handle_rtp(&mut self, now: Instant, index: usize, packet: &mut [u8]) -> Result<(), DropReason> {

@@ -96,7 +96,7 @@ impl WorkerCore {
         let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
-        let Some(path) = connection.transport.path() else {
+        let Some(path) = connection.transport.media_path() else {
             return;
         };
         let out = self.batch.free();

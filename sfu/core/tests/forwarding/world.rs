@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 use tianqiao_sfu_core::mail::Mail;
 use tianqiao_sfu_core::negotiated::{
-    Codec, DtlsRole, ExtensionIds, Feedback, IceCredentials, MediaKind, Negotiated, NegotiatedCodec, NegotiatedMedia,
-    ReceiveMedia, SendMedia,
+    Codec, DtlsRole, ExtensionIds, Feedback, MediaKind, Negotiated, NegotiatedCodec, NegotiatedMedia, ReceiveMedia,
+    SendMedia,
 };
 use tianqiao_sfu_core::ntp::NtpClock;
 use tianqiao_sfu_core::packet::rtcp::{RtcpPacket, RtcpPackets};
@@ -350,10 +350,7 @@ impl Peer {
 
 fn negotiated(client: &Client, media: Vec<NegotiatedMedia>) -> Negotiated {
     Negotiated {
-        remote_ice: IceCredentials {
-            ufrag: "client".into(),
-            pwd: "p".repeat(24),
-        },
+        remote_ice: Client::credentials(),
         remote_fingerprint: client.fingerprint.clone(),
         dtls_role: DtlsRole::Passive,
         media,

@@ -7,7 +7,7 @@ use dimpl::{Config, Dtls, Output, SrtpProfile};
 use tianqiao_sfu_core::negotiated::{Fingerprint, FingerprintAlgorithm, IceCredentials};
 use tianqiao_sfu_core::transport::demux::{PacketKind, classify};
 use tianqiao_sfu_core::transport::srtp::{ExportedKeys, Inbound, Outbound, Profile};
-use tianqiao_sfu_core::transport::stun::{BindingRequest, Class, IceRole, IntegrityKey, Message};
+use tianqiao_sfu_core::transport::stun::{BindingRequest, Class, IceRole, IntegrityKey, Message, binding_success};
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -25,6 +25,10 @@ pub struct Client {
     restarted: Option<IceCredentials>,
     pub fingerprint: Fingerprint,
     pub port: u16,
+    /// It answers checks, as full agents do.
+    pub answers: bool,
+    /// Checks that came.
+    pub asked: usize,
     /// Sends nothing.
     pub silent: bool,
     /// DTLS is not begun.
@@ -60,6 +64,8 @@ impl Client {
             restarted: None,
             fingerprint,
             port: 5000,
+            answers: true,
+            asked: 0,
             silent: false,
             dtls_enabled: true,
             dtls_started: false,
@@ -84,6 +90,14 @@ impl Client {
         self.keys.as_mut()
     }
 
+    /// What its offer says.
+    pub fn credentials() -> IceCredentials {
+        IceCredentials {
+            ufrag: "client".into(),
+            pwd: "p".repeat(24),
+        }
+    }
+
     pub fn on_restart(&mut self, server: IceCredentials) {
         self.restarted = Some(server);
     }
@@ -95,12 +109,24 @@ impl Client {
     pub fn check_with_password(&self, pwd: &str) -> Vec<u8> {
         let request = BindingRequest {
             transaction: *b"transaction!",
-            username: &format!("{}:client", self.server.ufrag),
+            username: &format!("{}:{}", self.server.ufrag, Self::credentials().ufrag),
             priority: 1,
             role: IceRole::Controlling(7),
             use_candidate: true,
         };
         request.write(&IntegrityKey::new(pwd))
+    }
+
+    pub fn server_password(&self) -> String {
+        self.server.pwd.clone()
+    }
+
+    /// The datagrams with which its handshake begins, or goes on when it is told nothing.
+    pub fn take_hello(&mut self, now: Instant) -> Vec<Vec<u8>> {
+        self.start_dtls(now);
+        let _ = self.dtls.handle_timeout(now);
+        self.drain();
+        std::mem::take(&mut self.out)
     }
 
     pub fn close(&mut self) {
@@ -112,8 +138,21 @@ impl Client {
         match classify(packet).expect("we send nothing else") {
             PacketKind::Stun => {
                 let message = Message::parse(packet).expect("well-formed");
-                assert_eq!(message.class, Class::Success);
-                self.start_dtls(now);
+                self.asked += usize::from(message.class == Class::Request);
+                match message.class {
+                    Class::Request if self.answers => {
+                        let key = IntegrityKey::new(&Self::credentials().pwd);
+                        assert!(message.is_authentic(&key));
+                        assert_eq!(message.local_ufrag(), Some("client"));
+                        let mapped = ([192, 0, 2, 1], 1).into();
+                        self.out.push(binding_success(message.transaction, mapped, &key));
+                    }
+                    Class::Request => {}
+                    class => {
+                        assert_eq!(class, Class::Success);
+                        self.start_dtls(now);
+                    }
+                }
             }
             PacketKind::Dtls if self.dtls_enabled => {
                 self.dtls.handle_timeout(now).expect("in time");

@@ -54,6 +54,8 @@ pub struct Pair {
     rng: StdRng,
     to_transport: VecDeque<(Instant, Path, Vec<u8>)>,
     to_client: VecDeque<(Instant, Vec<u8>)>,
+    /// What went elsewhere than to the client.
+    pub strayed: Vec<(Path, Vec<u8>)>,
 }
 
 impl Pair {
@@ -66,7 +68,7 @@ impl Pair {
             remote_fingerprint.digest[31] ^= 1;
         }
         let config = TransportConfig {
-            remote: local.clone(),
+            remote: Client::credentials(),
             local,
             remote_fingerprint,
             role: if setup.server_is_active {
@@ -85,6 +87,7 @@ impl Pair {
             rng: StdRng::seed_from_u64(setup.seed),
             to_transport: VecDeque::new(),
             to_client: VecDeque::new(),
+            strayed: Vec::new(),
         };
         pair.client.dtls_enabled = setup.dtls;
         pair
@@ -124,6 +127,10 @@ impl Pair {
         }
     }
 
+    pub fn set_loss(&mut self, percent: u32) {
+        self.setup.loss_percent = percent;
+    }
+
     pub fn close(&mut self) {
         self.transport.close(self.now);
         self.exchange();
@@ -132,7 +139,7 @@ impl Pair {
     pub fn restart_ice(&mut self) {
         let local = ufrag::generate(WorkerIndex(0), ConnectionId(1));
         self.client.on_restart(local.clone());
-        self.transport.restart_ice(local.clone(), local, self.now);
+        self.transport.restart_ice(local, Client::credentials(), self.now);
     }
 
     fn deliver(&mut self) {
@@ -150,7 +157,7 @@ impl Pair {
         }
     }
 
-    fn exchange(&mut self) {
+    pub fn exchange(&mut self) {
         let arrival = self.now + self.setup.delay;
         let path = self.client_path();
         while let Some(output) = self.transport.poll_output() {
@@ -158,7 +165,9 @@ impl Pair {
                 TransportOutput::Event(event) => self.events.push(event),
                 TransportOutput::Transmit { path: to, data } => {
                     assert!(data.len() <= 1200);
-                    if to == path && !self.is_lost() {
+                    if to != path {
+                        self.strayed.push((to, data));
+                    } else if !self.is_lost() {
                         self.to_client.push_back((arrival, data));
                     }
                 }

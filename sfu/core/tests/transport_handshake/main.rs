@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dimpl::SrtpProfile;
 use tianqiao_sfu_core::drop_reason::DropReason;
+use tianqiao_sfu_core::path::Path;
 use tianqiao_sfu_core::transport::{TransportEvent, ice_lite};
 use tianqiao_sfu_core::worker_api::CloseReason;
 
@@ -187,9 +188,10 @@ fn an_address_moves_only_with_a_check_from_the_new_one() {
         pair.transport.handle_dtls(pair.now, after, &[22; 40]),
         Err(DropReason::UnknownAddress)
     );
-    assert_eq!(pair.transport.path(), Some(before));
+    assert_eq!(pair.transport.media_path(), Some(before));
 
     pair.run(Duration::from_secs(3));
+    assert_eq!(pair.transport.media_path(), Some(after));
     assert_eq!(pair.transport.path(), Some(after));
     assert_eq!(pair.events.last(), Some(&TransportEvent::PathChanged(after)));
     pair.check_media_both_ways();
@@ -223,4 +225,135 @@ fn we_are_the_dtls_client_of_a_passive_peer() {
         assert!(pair.transport.is_connected());
         pair.check_media_both_ways();
     }
+}
+
+/// A client that has connected sends one check with the address of another as its source.
+#[test]
+fn media_is_not_moved_to_somebody_who_has_not_asked_for_it() {
+    for answers in [true, false] {
+        let mut pair = Pair::new(Setup::default());
+        pair.client.answers = answers;
+        pair.run(Duration::from_secs(2));
+        let own = pair.client_path();
+        assert_eq!(pair.transport.media_path(), Some(own));
+        let victim = Path::udp(([192, 0, 2, 99], 53).into());
+        let forged = pair.client.check_with_password(&pair.client.server_password());
+        assert_eq!(pair.transport.handle_stun(pair.now, victim, &forged), Ok(()));
+        pair.exchange();
+        for _ in 0..60 {
+            pair.run(Duration::from_secs(1));
+            assert_eq!(pair.transport.media_path(), Some(own));
+        }
+        assert!(pair.strayed.iter().all(|(to, _)| *to == victim));
+        let bytes: usize = pair.strayed.iter().map(|(_, data)| data.len()).sum();
+        assert!((1..=3 * forged.len()).contains(&bytes), "{bytes} of {}", forged.len());
+    }
+}
+
+/// The whole handshake of a client that is elsewhere than it says.
+#[test]
+fn a_handshake_with_a_forged_address_is_not_amplified() {
+    for server_is_active in [false, true] {
+        let mut pair = Pair::new(Setup {
+            server_is_active,
+            ..Setup::default()
+        });
+        let victim = Path::udp(([192, 0, 2, 99], 53).into());
+        let mut received = 0;
+        for round in 0..20 {
+            let check = pair.client.check_with_password(&pair.client.server_password());
+            let hello = pair.client.take_hello(pair.now);
+            if round % 4 == 0 {
+                received += check.len();
+                pair.transport.handle_stun(pair.now, victim, &check).expect("valid");
+            }
+            for packet in hello {
+                received += packet.len();
+                let _ = pair.transport.handle_dtls(pair.now, victim, &packet);
+            }
+            pair.client.silent = true;
+            pair.run(Duration::from_millis(500));
+            let sent: usize = pair.strayed.iter().map(|(_, data)| data.len()).sum();
+            assert!(sent <= 3 * received, "{sent} of {received}");
+        }
+        assert!(!pair.strayed.is_empty());
+    }
+}
+
+/// The same client behind another port: media goes to the old one until the answer to our check has come,
+/// a round trip after its first check from there.
+#[test]
+fn a_rebound_client_is_followed_within_a_round_trip() {
+    let mut pair = Pair::new(Setup::default());
+    pair.run(Duration::from_secs(2));
+    let before = pair.client_path();
+    pair.client.port += 1;
+    let after = pair.client_path();
+    let check = pair.client.check_with_password(&pair.client.server_password());
+    assert_eq!(pair.transport.handle_stun(pair.now, after, &check), Ok(()));
+    pair.run(Duration::from_millis(39));
+    assert_eq!(pair.transport.media_path(), Some(before));
+    pair.run(Duration::from_millis(1));
+    assert_eq!(pair.transport.media_path(), Some(after));
+    pair.check_media_both_ways();
+}
+
+/// Wi-Fi and mobile by turns, with a third of the packets lost.
+#[test]
+fn a_client_is_followed_from_network_to_network() {
+    let mut pair = Pair::new(Setup::default());
+    pair.run(Duration::from_secs(2));
+    pair.set_loss(30);
+    for _ in 0..20 {
+        pair.client.port += 1;
+        pair.run(Duration::from_secs(15));
+        assert_eq!(pair.transport.media_path(), Some(pair.client_path()));
+    }
+    pair.check_media_both_ways();
+}
+
+#[test]
+fn a_client_that_answers_no_checks_stays_where_it_shook_hands() {
+    for (version, server_is_active) in [
+        (Version::Dtls12, false),
+        (Version::Dtls13, false),
+        (Version::Dtls12, true),
+    ] {
+        let mut pair = Pair::new(Setup {
+            version,
+            server_is_active,
+            ..Setup::default()
+        });
+        pair.client.answers = false;
+        // A check a second leaves little for a handshake, but it comes to its end.
+        pair.run(Duration::from_secs(15));
+        let own = pair.client_path();
+        assert_eq!(pair.transport.media_path(), Some(own), "{version:?}");
+        pair.run(Duration::from_secs(120));
+        assert_eq!(pair.transport.media_path(), Some(own));
+        pair.client.port += 1;
+        pair.run(Duration::from_secs(20));
+        assert_eq!(pair.transport.media_path(), Some(own));
+        // One who has learnt to answer may move.
+        pair.client.answers = true;
+        pair.run(Duration::from_secs(5));
+        assert_eq!(pair.transport.media_path(), Some(pair.client_path()));
+    }
+}
+
+#[test]
+fn consent_is_asked_for_every_few_seconds_and_media_stops_without() {
+    let mut pair = Pair::new(Setup::default());
+    pair.run(Duration::from_secs(60));
+    assert_eq!(pair.transport.media_path(), Some(pair.client_path()));
+    assert!((10..=20).contains(&pair.client.asked), "{} checks", pair.client.asked);
+    pair.client.answers = false;
+    pair.run(Duration::from_secs(24));
+    assert_eq!(pair.transport.media_path(), Some(pair.client_path()));
+    pair.run(Duration::from_secs(7));
+    assert_eq!(pair.transport.media_path(), None);
+    assert!(pair.transport.is_connected(), "it may come back");
+    pair.client.answers = true;
+    pair.run(Duration::from_secs(3));
+    assert_eq!(pair.transport.media_path(), Some(pair.client_path()));
 }

@@ -145,6 +145,11 @@ impl Endpoint {
         }
     }
 
+    /// Neither sends nor takes anything from now on.
+    pub(super) fn end(&mut self) {
+        self.state = State::Ended;
+    }
+
     pub fn poll_output(&mut self) -> Option<DtlsOutput> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let output = self.poll_into(&mut buffer);

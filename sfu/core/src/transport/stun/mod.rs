@@ -181,6 +181,16 @@ pub fn peek_local_ufrag(packet: &[u8]) -> Result<&str, DropReason> {
     Err(DropReason::StunUnknownUser)
 }
 
+/// The class and the transaction id, read without looking at the attributes.
+///
+/// # Errors
+/// [`DropReason::StunMalformed`] and [`DropReason::StunUnexpected`] as for [`Message::parse`].
+pub fn peek_class(packet: &[u8]) -> Result<(Class, TransactionId), DropReason> {
+    let (class, _) = parse_header(packet)?;
+    let id = packet[8..HEADER_LEN].try_into().expect("a slice of 12");
+    Ok((class, id))
+}
+
 fn parse_header(packet: &[u8]) -> Result<(Class, Attributes<'_>), DropReason> {
     let Some((header, attributes)) = packet.split_first_chunk::<HEADER_LEN>() else {
         return Err(DropReason::StunMalformed);

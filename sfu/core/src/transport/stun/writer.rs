@@ -32,7 +32,7 @@ pub fn binding_error(
     writer.finish(key)
 }
 
-/// A connectivity check (RFC 8445, section 7.2.2), for clients: the server itself sends none.
+/// A connectivity check (RFC 8445, section 7.2.2).
 #[derive(Clone, Copy, Debug)]
 pub struct BindingRequest<'a> {
     pub transaction: TransactionId,
