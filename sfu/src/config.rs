@@ -6,7 +6,7 @@ use tianqiao_bus::NodeId;
 pub use tianqiao_sfu_core::rooms::RoomsLimits;
 use tianqiao_sfu_core::sdp::{CodecPreferences, SdpLimits};
 
-use crate::tcp::TcpSettings;
+pub use crate::tcp::TcpSettings;
 use crate::udp;
 
 /// Every address costs each answer two candidate lines, and each client two checks.
@@ -29,6 +29,7 @@ pub struct SfuConfig {
     pub limits: RoomsLimits,
     pub sdp: SdpLimits,
     pub codecs: CodecPreferences,
+    /// Of each worker.
     pub tcp: TcpSettings,
 }
 

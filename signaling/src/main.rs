@@ -104,7 +104,11 @@ fn fit_to_files(config: &mut Config, sfu: &mut SfuConfig) {
     config.max_connections = given.connections;
     config.max_websockets = u32::try_from(given.websockets).unwrap_or(u32::MAX);
     sfu.tcp.max_streams = given.streams_per_worker;
-    sfu.tcp.max_streams_per_ip = sfu.tcp.max_streams_per_ip.min(given.streams_per_worker.div_ceil(2));
+    sfu.tcp.max_streams_per_address = sfu.tcp.max_streams_per_address.min(given.streams_per_worker);
+    sfu.tcp.max_unproven_per_address = sfu
+        .tcp
+        .max_unproven_per_address
+        .min(given.streams_per_worker.div_ceil(2));
 }
 
 fn sfu_config(config: &Config) -> SfuConfig {
@@ -121,5 +125,9 @@ fn sfu_config(config: &Config) -> SfuConfig {
     sfu.limits.tracks_per_session = config.max_tracks;
     sfu.limits.slots_per_session = config.max_slots;
     sfu.sdp.max_bytes = config.max_sdp_size.0;
+    sfu.tcp.max_streams = config.max_tcp_streams;
+    sfu.tcp.max_streams_per_address = config.max_tcp_streams_per_address;
+    sfu.tcp.max_unproven_per_address = config.max_unproven_tcp_streams_per_address;
+    sfu.tcp.grace = config.tcp_grace;
     sfu
 }

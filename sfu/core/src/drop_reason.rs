@@ -25,14 +25,14 @@ macro_rules! drop_reasons {
 drop_reasons! {
     /// Empty, or a first byte outside RFC 7983's ranges.
     UnknownProtocol = "unknown_protocol",
-    /// From an address that no connection has proven by a STUN check.
+    /// From an address over which no connection has had a valid STUN check.
     UnknownAddress = "unknown_address",
     StunMalformed = "stun_malformed",
     /// A USERNAME that names no connection here.
     StunUnknownUser = "stun_unknown_user",
     /// MESSAGE-INTEGRITY missing or wrong.
     StunIntegrity = "stun_integrity",
-    /// Responses and indications, which an ICE-lite agent never asked for.
+    /// Indications, and responses to no check of ours.
     StunUnexpected = "stun_unexpected",
     /// A check of one client from the address over which another one's media flows.
     PathInUse = "path_in_use",
@@ -62,6 +62,10 @@ drop_reasons! {
     SendFailed = "send_failed",
     TcpFraming = "tcp_framing",
     TcpTooManyStreams = "tcp_too_many_streams",
+    /// A stream without a valid check gave way to another.
+    TcpUnproven = "tcp_unproven",
+    /// The process has no descriptor left for one more stream.
+    TcpNoDescriptors = "tcp_no_descriptors",
     /// A subscriber's codec is not among those it negotiated.
     CodecNotNegotiated = "codec_not_negotiated",
     /// Past a connection's limit of something.

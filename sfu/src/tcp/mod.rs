@@ -2,14 +2,16 @@
 //! send as datagrams, framed by RFC 4571. Everything a stranger can make us hold is bounded.
 
 mod framing;
+mod places;
 mod stream;
 mod write_queue;
 
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpListener;
@@ -23,6 +25,7 @@ use tianqiao_sfu_core::send_batch::SendBatch;
 use crate::metrics::ShellCounters;
 use crate::poller::{LISTENER, stream_token};
 use crate::udp::normalise;
+use places::Places;
 use stream::{Progress, Stream};
 
 pub use framing::MAX_FRAME;
@@ -33,14 +36,20 @@ const BACKLOG: i32 = 1024;
 const ACCEPTS_PER_TURN: usize = 64;
 /// How often streams are looked over.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two lines in the log about descriptors that ran out.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// Accepts fail with these where the process or the system has no descriptor left.
+const NO_DESCRIPTORS: [i32; 2] = [libc::EMFILE, libc::ENFILE];
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpSettings {
     /// Streams of one worker.
     pub max_streams: usize,
     /// Streams of one IPv4 address or one IPv6 /64 on one worker. Offices whose firewall forbids UDP
     /// share an address.
-    pub max_streams_per_ip: usize,
+    pub max_streams_per_address: usize,
+    /// Of them, those without a valid STUN check. An IPv6 /56 may have four times as many.
+    pub max_unproven_per_address: usize,
     /// A stream over which no connection has had a valid STUN check by then is closed.
     pub grace: Duration,
     /// Bytes that wait for one stream; packets beyond are dropped.
@@ -51,7 +60,10 @@ impl Default for TcpSettings {
     fn default() -> Self {
         Self {
             max_streams: 4_096,
-            max_streams_per_ip: 256,
+            // A hall of people behind one carrier's address.
+            max_streams_per_address: 1_024,
+            // A client is without a check for a round trip.
+            max_unproven_per_address: 64,
             grace: Duration::from_secs(10),
             // A second at 2 Mbit/s; what is older is of no use to a conversation.
             max_queued_bytes: 256 << 10,
@@ -63,6 +75,9 @@ impl Default for TcpSettings {
 #[derive(Debug, PartialEq, Eq)]
 pub enum TcpInput<'a> {
     Packet(Path, &'a mut [u8]),
+    /// A question: has a connection had a valid STUN check over the stream? Asked after packets of one that
+    /// had none.
+    IsProven(Path, &'a mut bool),
     /// The stream has ended, by the peer or by an error.
     Closed(Path),
 }
@@ -73,7 +88,11 @@ pub struct TcpStreams {
     registry: Registry,
     settings: TcpSettings,
     streams: FxHashMap<TcpStreamId, Stream>,
-    per_ip: FxHashMap<IpAddr, usize>,
+    places: Places,
+    /// Given up to accept, and so to refuse, where there is no other descriptor.
+    spare: Option<File>,
+    accept_again: Option<Instant>,
+    warned_at: Option<Instant>,
     /// `None` once all ids are used up; then no stream is accepted.
     next_id: Option<u32>,
     listener_ready: bool,
@@ -106,7 +125,10 @@ impl TcpStreams {
             registry: registry.try_clone()?,
             settings,
             streams: FxHashMap::default(),
-            per_ip: FxHashMap::default(),
+            places: Places::new(settings),
+            spare: spare(),
+            accept_again: None,
+            warned_at: None,
             next_id: Some(0),
             listener_ready: true,
             readable: Vec::new(),
@@ -154,7 +176,7 @@ impl TcpStreams {
     /// Accepts and reads, a bounded share for each stream; what is left stays ready.
     pub fn handle_ready(&mut self, now: Instant, counters: &mut ShellCounters, mut handle: impl FnMut(TcpInput<'_>)) {
         if self.listener_ready {
-            self.accept(now, counters);
+            self.accept(now, counters, &mut handle);
         }
         while let Some(id) = self.failed.pop() {
             self.close(id, &mut handle);
@@ -164,7 +186,16 @@ impl TcpStreams {
             let Some(stream) = self.streams.get_mut(&id) else {
                 continue;
             };
-            match stream.read(counters, |path, packet| handle(TcpInput::Packet(path, packet))) {
+            let path = stream.path;
+            let progress = stream.read(counters, |path, packet| handle(TcpInput::Packet(path, packet)));
+            if self.places.is_unproven(id) && stream.has_begun() {
+                let mut is_proven = false;
+                handle(TcpInput::IsProven(path, &mut is_proven));
+                if is_proven {
+                    self.places.prove(id, path.remote().ip());
+                }
+            }
+            match progress {
                 Progress::More => self.readable.push(id),
                 Progress::Blocked => stream.is_readable = false,
                 Progress::Ended => self.close(id, &mut handle),
@@ -212,19 +243,23 @@ impl TcpStreams {
         }
     }
 
-    /// `None` while there are no streams.
+    /// `None` while there are no streams, and none that could not be accepted.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        (!self.streams.is_empty()).then_some(self.next_check)
+        let check = (!self.streams.is_empty()).then_some(self.next_check);
+        check.into_iter().chain(self.accept_again).min()
     }
 
     /// Closes streams that are past their grace and that no connection uses (any more).
     pub fn handle_timeout(&mut self, now: Instant, is_closed: impl Fn(Path) -> bool) {
+        if self.accept_again.is_some_and(|at| now >= at) {
+            self.accept_again = None;
+            self.listener_ready = true;
+        }
         if now < self.next_check {
             return;
         }
         self.next_check = now + CHECK_INTERVAL;
-        // Descriptors may have run out when the listener was last heard of.
-        self.listener_ready = true;
+        self.spare = self.spare.take().or_else(spare);
         let idle: Vec<_> = self
             .streams
             .values()
@@ -236,10 +271,10 @@ impl TcpStreams {
         }
     }
 
-    fn accept(&mut self, now: Instant, counters: &mut ShellCounters) {
+    fn accept(&mut self, now: Instant, counters: &mut ShellCounters, handle: &mut impl FnMut(TcpInput<'_>)) {
         for _ in 0..ACCEPTS_PER_TURN {
             match self.listener.accept() {
-                Ok((socket, remote)) => self.add(socket, normalise(remote), now, counters),
+                Ok((socket, remote)) => self.add(socket, normalise(remote), now, counters, handle),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.listener_ready = false;
                     return;
@@ -248,23 +283,59 @@ impl TcpStreams {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a TCP stream");
-                    self.listener_ready = false;
-                    return;
+                    counters.drop_packets(DropReason::TcpNoDescriptors, 1);
+                    if self.warned_at.is_none_or(|at| now >= at + WARNING_INTERVAL) {
+                        self.warned_at = Some(now);
+                        tracing::warn!(%error, "cannot accept TCP streams; raise the limit of open files");
+                    }
+                    let is_full = error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code));
+                    if !(is_full && self.make_descriptor(handle)) {
+                        self.listener_ready = false;
+                        self.accept_again = Some(now + CHECK_INTERVAL);
+                        return;
+                    }
                 }
             }
         }
     }
 
-    fn add(&mut self, socket: mio::net::TcpStream, remote: SocketAddr, now: Instant, counters: &mut ShellCounters) {
-        let (Some(number), true) = (self.next_id, self.streams.len() < self.settings.max_streams) else {
+    /// Frees a descriptor for the stream that waits to be accepted: of the oldest stream that nobody has
+    /// proven, else the spare one, only to close that stream, so that its client tries elsewhere. False
+    /// where neither is possible.
+    fn make_descriptor(&mut self, handle: &mut impl FnMut(TcpInput<'_>)) -> bool {
+        if let Some(oldest) = self.places.oldest() {
+            self.close(oldest, handle);
+            return true;
+        }
+        if self.spare.take().is_none() {
+            return false;
+        }
+        drop(self.listener.accept());
+        self.spare = spare();
+        true
+    }
+
+    fn add(
+        &mut self,
+        socket: mio::net::TcpStream,
+        remote: SocketAddr,
+        now: Instant,
+        counters: &mut ShellCounters,
+        handle: &mut impl FnMut(TcpInput<'_>),
+    ) {
+        let ip = remote.ip();
+        let Some(number) = self.next_id else {
             counters.drop_packets(DropReason::TcpTooManyStreams, 1);
             return;
         };
-        let network = network(remote.ip());
-        if self.per_ip.get(&network).copied().unwrap_or(0) >= self.settings.max_streams_per_ip {
-            counters.drop_packets(DropReason::TcpTooManyStreams, 1);
-            return;
+        // Whoever has not shown a valid check gives way to who may.
+        while let Some(reason) = self.places.is_full(ip) {
+            let Some(oldest) = self.places.oldest_of(reason, ip) else {
+                counters.drop_packets(DropReason::TcpTooManyStreams, 1);
+                return;
+            };
+            counters.drop_packets(DropReason::TcpUnproven, 1);
+            self.close(oldest, handle);
         }
         let id = TcpStreamId(number);
         let mut stream = Stream::new(id, socket, remote, now);
@@ -276,7 +347,7 @@ impl TcpStreams {
         if self.streams.is_empty() {
             self.next_check = now + CHECK_INTERVAL;
         }
-        *self.per_ip.entry(network).or_insert(0) += 1;
+        self.places.add(id, ip);
         self.next_id = number.checked_add(1);
         self.streams.insert(id, stream);
     }
@@ -286,21 +357,11 @@ impl TcpStreams {
             return;
         };
         let _ = self.registry.deregister(stream.socket());
-        let network = network(stream.path.remote().ip());
-        if let Some(of_ip) = self.per_ip.get_mut(&network) {
-            *of_ip -= 1;
-            if *of_ip == 0 {
-                self.per_ip.remove(&network);
-            }
-        }
+        self.places.remove(id, stream.path.remote().ip());
         handle(TcpInput::Closed(stream.path));
     }
 }
 
-/// What counts as one address: an IPv6 host has a whole /64 to itself.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-    }
+fn spare() -> Option<File> {
+    File::open("/dev/null").ok()
 }

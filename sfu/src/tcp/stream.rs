@@ -62,6 +62,11 @@ impl Stream {
         }
     }
 
+    /// A STUN request came, as the first packet.
+    pub fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
     pub fn socket(&mut self) -> &mut TcpStream {
         &mut self.socket
     }

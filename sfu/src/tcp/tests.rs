@@ -41,6 +41,15 @@ impl Server {
         stream
     }
 
+    /// One over which a check has come.
+    fn connect_proven(&mut self) -> StdStream {
+        let mut stream = self.connect();
+        stream.write_all(&frame(&stun())).expect("written");
+        let before = self.received.len();
+        self.run(|s| s.received.len() > before);
+        stream
+    }
+
     /// Works until `done`.
     fn run(&mut self, done: impl Fn(&Self) -> bool) {
         let begun = Instant::now();
@@ -63,6 +72,7 @@ impl Server {
             self.tcp
                 .handle_ready(self.now, &mut self.counters, |input| match input {
                     TcpInput::Packet(path, packet) => received.push((path, packet.to_vec())),
+                    TcpInput::IsProven(_, is_proven) => *is_proven = true,
                     TcpInput::Closed(path) => closed.push(path),
                 });
             self.tcp.flush();
@@ -118,7 +128,7 @@ fn packets_both_ways() {
     server.run(|s| !s.closed.is_empty());
     assert_eq!(server.closed, [path]);
     assert!(server.tcp.is_empty());
-    assert!(server.tcp.per_ip.is_empty());
+    assert!(server.tcp.places.is_empty());
 }
 
 #[test]
@@ -176,13 +186,13 @@ fn streams_are_limited_and_their_ids_never_come_back() {
             ..Default::default()
         },
         TcpSettings {
-            max_streams_per_ip: 2,
+            max_streams_per_address: 2,
             ..Default::default()
         },
     ] {
         let mut server = Server::new(settings);
-        let first = server.connect();
-        let _second = server.connect();
+        let first = server.connect_proven();
+        let _second = server.connect_proven();
         let mut third = server.connect();
         server.run(|s| s.drops(DropReason::TcpTooManyStreams) == 1);
         assert_eq!(third.read(&mut [0; 1]).expect("the end"), 0);
@@ -195,6 +205,79 @@ fn streams_are_limited_and_their_ids_never_come_back() {
         ids.sort_unstable();
         assert_eq!(ids, [1, 2]);
     }
+}
+
+#[test]
+fn who_has_shown_no_check_gives_way_to_a_newcomer() {
+    let mut server = Server::new(TcpSettings {
+        max_streams: 3,
+        ..Default::default()
+    });
+    let _user = server.connect_proven();
+    let mut silent = server.connect();
+    server.run(|s| s.tcp.len() == 2);
+    let _other = server.connect_proven();
+    let _newcomer = server.connect_proven();
+    assert_eq!(silent.read(&mut [0; 1]).expect("the end"), 0);
+    assert_eq!(server.drops(DropReason::TcpUnproven), 1);
+    assert_eq!((server.tcp.len(), server.closed.len()), (3, 1));
+}
+
+const DESCRIPTORS: &str = "TIANQIAO_TEST_DESCRIPTORS";
+
+/// Runs itself as a process of its own, in which few files may be open.
+#[test]
+fn without_descriptors_those_inside_go_on_and_newcomers_wait() {
+    if std::env::var_os(DESCRIPTORS).is_none() {
+        let this = std::env::current_exe().expect("a test binary");
+        let output = std::process::Command::new("sh")
+            .args(["-c", "ulimit -n 64 && exec \"$0\" \"$@\""])
+            .arg(this)
+            .args([
+                "--exact",
+                "tcp::tests::without_descriptors_those_inside_go_on_and_newcomers_wait",
+            ])
+            .env(DESCRIPTORS, "1")
+            .output()
+            .expect("runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    let mut server = Server::new(TcpSettings::default());
+    let mut user = server.connect_proven();
+    let path = server.received[0].0;
+    let mut stranger = server.connect();
+    server.run(|s| s.tcp.len() == 2);
+    // These wait to be accepted when there is nothing left.
+    let mut newcomers = [server.connect(), server.connect()];
+    let mut files: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    newcomers[0].write_all(&frame(&stun())).expect("written");
+    server.run(|s| s.drops(DropReason::TcpNoDescriptors) >= 2);
+    assert_eq!(
+        stranger.read(&mut [0; 1]).expect("the end"),
+        0,
+        "it was the oldest without a check"
+    );
+    server.send(path, b"still here", 1);
+    let mut packet = [0; 12];
+    user.read_exact(&mut packet).expect("a packet");
+    assert_eq!(&packet[2..], b"still here");
+
+    // Nobody is left that could give way: the spare descriptor refuses.
+    files.truncate(files.len() - 1);
+    let mut refused = server.connect();
+    let unproven: Vec<_> = server.tcp.streams.keys().copied().collect();
+    unproven
+        .iter()
+        .for_each(|&id| server.tcp.places.prove(id, path.remote().ip()));
+    files.extend(std::iter::from_fn(|| File::open("/dev/null").ok()));
+    let before = server.drops(DropReason::TcpNoDescriptors);
+    server.run(|s| s.drops(DropReason::TcpNoDescriptors) > before);
+    assert_eq!(refused.read(&mut [0; 1]).expect("the end"), 0);
+
+    drop(files);
+    let _last = server.connect_proven();
+    assert!(server.tcp.streams.values().any(|stream| stream.path == path));
 }
 
 #[test]
@@ -250,12 +333,4 @@ fn a_fast_sender_is_read_in_shares() {
     server.run(|s| s.received.len() == 2_001);
     sender.join().expect("all was written");
     assert!(server.received[1..].iter().all(|(_, packet)| packet == &[3; 1_200]));
-}
-
-#[test]
-fn one_ipv6_host_counts_as_its_64() {
-    let ip = |text: &str| network(text.parse().expect("an address"));
-    assert_eq!(ip("2001:db8:0:1::5"), ip("2001:db8:0:1:ffff::6"));
-    assert_ne!(ip("2001:db8:0:1::5"), ip("2001:db8:0:2::5"));
-    assert_ne!(ip("192.0.2.1"), ip("192.0.2.2"));
 }

@@ -219,6 +219,7 @@ impl<C: Core> Worker<C> {
         let tcp = &mut self.sockets.tcp;
         tcp.handle_ready(now, &mut self.counters, |input| match input {
             TcpInput::Packet(path, packet) => core.handle_packet(now, path, packet),
+            TcpInput::IsProven(path, is_proven) => *is_proven = !core.is_closed_path(path),
             TcpInput::Closed(path) => core.handle_path_closed(now, path),
         });
         tcp.handle_timeout(now, |path| core.is_closed_path(path));

@@ -153,6 +153,14 @@ settings! {
         max_connections_per_address: usize = "1024";
         "WebSockets of one IP address (IPv6: /56) before they join; the oldest is closed for a further one."
         max_waiting_websockets_per_address: usize = "600";
+        "Media connections over TCP that one worker (a core) has open at a time. Those over which no client has shown who it is give way first, the oldest of them."
+        max_tcp_streams: usize = "4096";
+        "Of them, those of one IPv4 address or IPv6 /64: as many people as may sit behind one address and cannot use UDP."
+        max_tcp_streams_per_address: usize = "1024";
+        "Of them, those over which no client has shown who it is yet, which takes a round trip. An IPv6 /56 may have four times as many."
+        max_unproven_tcp_streams_per_address: usize = "64";
+        "A media connection over TCP on which no client shows who it is within this time is closed."
+        tcp_grace: Duration = "10s";
     }
 }
 
