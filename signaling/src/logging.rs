@@ -3,6 +3,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
 use prometheus::IntCounter;
@@ -20,11 +21,12 @@ const OURS: &str = "tianqiao";
 /// Once per process.
 pub fn init(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log).with_context(|| format!("log: not a filter: {:?}", config.log))?;
+    let json = config.log_format == LogFormat::Json;
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         // It would tell of a failed write by a macro that panics where standard error is full.
         .log_internal_errors(false)
-        .with_writer(|| LossyStderr);
+        .with_writer(move || LossyStderr { json });
     let lines = match config.log_format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -52,19 +54,42 @@ pub fn lost_lines() -> &'static IntCounter {
     &LOST
 }
 
-/// Standard error; where it cannot be written (a full disk) the line is lost and counted, and the server goes on.
-struct LossyStderr;
+/// Standard error; where it cannot be written (a full disk) the line is lost and counted, and the server goes on. The first
+/// line that can be written again is followed by how many are missing.
+struct LossyStderr {
+    json: bool,
+}
+
+/// Lost lines that the log has told of.
+static TOLD: AtomicU64 = AtomicU64::new(0);
 
 impl Write for LossyStderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if io::stderr().write_all(line).is_err() {
+        let mut stderr = io::stderr().lock();
+        if stderr.write_all(line).is_err() {
             lost_lines().inc();
+            return Ok(line.len());
+        }
+        let lost = lost_lines().get();
+        let missing = lost.saturating_sub(TOLD.load(Ordering::Relaxed));
+        if missing > 0 && stderr.write_all(self.notice(missing).as_bytes()).is_ok() {
+            TOLD.store(lost, Ordering::Relaxed);
         }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl LossyStderr {
+    fn notice(&self, missing: u64) -> String {
+        let words = "log lines were lost: standard error could not be written (is its disk full?)";
+        match self.json {
+            true => format!("{{\"level\":\"WARN\",\"message\":\"{missing} {words}\",\"target\":\"{OURS}\"}}\n"),
+            false => format!("WARN {OURS}: {missing} {words}\n"),
+        }
     }
 }
 
