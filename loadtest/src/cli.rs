@@ -16,6 +16,7 @@ use crate::scenario::forward::{ForwardOptions, Shape};
 use crate::scenario::join::JoinOptions;
 use crate::scenario::memory::MemoryOptions;
 use crate::scenario::{churn, forward, join, memory};
+use crate::server_limits::{Crowd, fitting};
 use crate::server_process::ServerOptions;
 use crate::target::whip::WhipOptions;
 use crate::target::{Target, TargetKind, TargetOptions};
@@ -202,7 +203,10 @@ impl Cli {
                     generator_cpus: common.generator_cpus.clone(),
                     server_cpus: common.server_cpus.clone(),
                 };
-                common.run(async |target| forward::run(target, &options).await).await
+                let crowd = options.crowd();
+                common
+                    .run(&crowd, async |target| forward::run(target, &options).await)
+                    .await
             }
             Scenario::Join {
                 participants,
@@ -214,7 +218,10 @@ impl Cli {
                     publishers,
                     clients: common.clients()?,
                 };
-                common.run(async |target| join::run(target, &options).await).await
+                let crowd = options.crowd();
+                common
+                    .run(&crowd, async |target| join::run(target, &options).await)
+                    .await
             }
             Scenario::Churn {
                 cycles,
@@ -226,7 +233,10 @@ impl Cli {
                     parallel,
                     clients: common.clients()?,
                 };
-                common.run(async |target| churn::run(target, &options).await).await
+                let crowd = options.crowd();
+                common
+                    .run(&crowd, async |target| churn::run(target, &options).await)
+                    .await
             }
             Scenario::Memory {
                 sessions,
@@ -302,9 +312,13 @@ impl Common {
         })
     }
 
-    async fn run<R: Table + Serialize>(self, scenario: impl AsyncFnOnce(&Target) -> Result<R>) -> Result<()> {
+    async fn run<R: Table + Serialize>(
+        self,
+        crowd: &Crowd,
+        scenario: impl AsyncFnOnce(&Target) -> Result<R>,
+    ) -> Result<()> {
         let json = self.json;
-        let target = Target::open(&self.target()?).await?;
+        let target = Target::open(&fitting(&self.target()?, crowd)).await?;
         let result = scenario(&target).await;
         if let (Err(_), Some(log)) = (&result, target.server_log()) {
             eprintln!("the server's last words:\n{log}");

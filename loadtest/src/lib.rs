@@ -10,5 +10,6 @@ pub mod meter;
 pub mod process_stats;
 pub mod report;
 pub mod scenario;
+pub mod server_limits;
 pub mod server_process;
 pub mod target;

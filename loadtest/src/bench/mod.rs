@@ -22,6 +22,7 @@ use self::place::Place;
 use self::row::{Row, Run};
 use crate::report::ForwardReport;
 use crate::scenario::forward::{self, ForwardOptions};
+use crate::server_limits::fitting;
 use crate::server_process::{ServerOptions, default_binary};
 use crate::target::{Target, TargetKind, TargetOptions, janus};
 
@@ -266,7 +267,7 @@ impl Runner {
 }
 
 async fn forward_on(target: &TargetOptions, options: &ForwardOptions) -> Result<ForwardReport> {
-    let target = Target::open(target).await?;
+    let target = Target::open(&fitting(target, &options.crowd())).await?;
     let report = forward::run(&target, options).await;
     let report = match (report, target.server_log()) {
         (Err(error), Some(log)) => Err(error.context(format!("the server's last words:\n{log}"))),

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::client::{Clients, JoinConfig, MediaSink, NoSink, Participant, PeerConfig, ReceivedRtp};
 use crate::media::{MediaSource, TrackWindow, VideoFormat, VideoSource};
 use crate::report::{ChurnReport, Latency};
+use crate::server_limits::Crowd;
 use crate::target::{Meeting, Target};
 
 const STEP_LIMIT: Duration = Duration::from_secs(30);
@@ -28,6 +29,22 @@ pub struct ChurnOptions {
     pub parallel: usize,
 }
 
+impl ChurnOptions {
+    /// Who leaves may still be counted while the next come.
+    pub fn crowd(&self) -> Crowd {
+        Crowd {
+            meetings: 1,
+            per_meeting: 2 * self.parallel,
+            sessions: 2 * self.parallel,
+            joins: self.cycles + self.warm_up_cycles(),
+        }
+    }
+
+    fn warm_up_cycles(&self) -> usize {
+        (self.cycles / 5).max(4 * self.parallel)
+    }
+}
+
 /// Each cycle joins, receives the resident publisher's video and leaves.
 pub async fn run(target: &Target, options: &ChurnOptions) -> Result<ChurnReport> {
     if options.cycles == 0 || options.parallel == 0 {
@@ -35,7 +52,7 @@ pub async fn run(target: &Target, options: &ChurnOptions) -> Result<ChurnReport>
     }
     let meeting = &target.meeting().await?;
     let mut resident = join_resident(meeting, &options.clients).await?;
-    let warm_up_cycles = (options.cycles / 5).max(4 * options.parallel);
+    let warm_up_cycles = options.warm_up_cycles();
     run_cycles(meeting, &resident, options, warm_up_cycles).await?;
     all_left(&mut resident, warm_up_cycles).await?;
     let before = target.resident_bytes()?;

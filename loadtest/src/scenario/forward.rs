@@ -15,6 +15,7 @@ use crate::media::{AudioSource, Mark, MediaSource, TrackWindow, VideoFormat, Vid
 use crate::meter::{Meters, Subscription};
 use crate::process_stats::CpuSnapshot;
 use crate::report::{ForwardReport, KindCounts, Latency};
+use crate::server_limits::Crowd;
 use crate::target::{Feed, Member, MemberConfig, Room, Target};
 
 /// Joins that are under way at once.
@@ -45,6 +46,12 @@ pub struct ForwardOptions {
     pub audio: bool,
 }
 
+impl ForwardOptions {
+    pub fn crowd(&self) -> Crowd {
+        Crowd::of_meetings(self.rooms, self.shape.members())
+    }
+}
+
 /// Who sends to whom in a meeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
@@ -59,6 +66,16 @@ impl Shape {
     pub fn publishers(self) -> usize {
         match self {
             Self::Fan { publishers, .. } => publishers,
+            Self::Mesh { participants } => participants,
+        }
+    }
+
+    fn members(self) -> usize {
+        match self {
+            Self::Fan {
+                publishers,
+                subscribers,
+            } => publishers + subscribers,
             Self::Mesh { participants } => participants,
         }
     }

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::client::{Clients, JoinConfig, NoSink, Participant, PeerConfig};
 use crate::media::{AudioSource, MediaSource, TrackWindow, VideoFormat, VideoSource};
 use crate::report::{FurtherJoin, JoinReport, JoinSize, Latency};
+use crate::server_limits::Crowd;
 use crate::target::{Meeting, Target};
 
 const PARALLEL_JOINS: usize = 8;
@@ -32,6 +33,12 @@ pub struct JoinOptions {
     pub participants: usize,
     /// How many of them publish a camera; the first of them also speaks, as in a lecture.
     pub publishers: usize,
+}
+
+impl JoinOptions {
+    pub fn crowd(&self) -> Crowd {
+        Crowd::of_meetings(1, self.participants)
+    }
 }
 
 pub async fn run(target: &Target, options: &JoinOptions) -> Result<JoinReport> {

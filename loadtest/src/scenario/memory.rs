@@ -16,6 +16,7 @@ use crate::client::{Clients, MediaSink};
 use crate::file_limit;
 use crate::media::{CountedSource, MediaSource};
 use crate::report::MemoryReport;
+use crate::server_limits::{Crowd, fitting};
 use crate::target::tianqiao::MeetingMember;
 use crate::target::{Meeting, MemberConfig, Target, TargetKind, TargetOptions};
 
@@ -51,11 +52,24 @@ pub struct MemoryOptions {
     pub settle_packets: u64,
 }
 
+impl MemoryOptions {
+    /// Of the largest part; each part has its own server.
+    fn crowd(&self) -> Crowd {
+        let sessions = self.sessions.max(self.subscribers).max(self.publishers);
+        Crowd {
+            meetings: self.sessions.div_ceil(self.meeting_size.max(1)),
+            per_meeting: self.meeting_size.max(self.subscribers).max(self.publishers),
+            sessions,
+            joins: sessions,
+        }
+    }
+}
+
 pub async fn run(target: &TargetOptions, options: &MemoryOptions) -> Result<MemoryReport> {
     check(target, options)?;
     let most = options.sessions.max(options.subscribers).max(options.publishers);
     file_limit::raise(2 * most as u64 + OTHER_FILES)?;
-    let target = &with_room(target, options);
+    let target = &fitting(target, &options.crowd());
     let mut report = MemoryReport {
         client: options.clients.name(),
         ..Default::default()
@@ -88,32 +102,6 @@ fn check(target: &TargetOptions, options: &MemoryOptions) -> Result<()> {
         bail!("a slope needs at least two subscribers and two publishers (0 leaves the part out)");
     }
     Ok(())
-}
-
-/// Servers whose limits let so many come from one address; what the user said goes.
-fn with_room(target: &TargetOptions, options: &MemoryOptions) -> TargetOptions {
-    const OTHERS: usize = 100;
-    let mut target = target.clone();
-    let joins = 2 * (options.sessions + options.subscribers + options.publishers) + OTHERS;
-    let limits = [
-        ("--join-burst", joins),
-        (
-            "--meeting-burst",
-            options.sessions.div_ceil(options.meeting_size) + OTHERS,
-        ),
-        ("--max-sessions", options.sessions.max(options.subscribers) + OTHERS),
-        (
-            "--max-participants",
-            options.meeting_size.max(options.subscribers) + OTHERS,
-        ),
-    ];
-    for (name, limit) in limits {
-        let is_this = |argument: &String| argument.split('=').next() == Some(name);
-        if !target.server.arguments.iter().any(is_this) {
-            target.server.arguments.push(format!("{name}={limit}"));
-        }
-    }
-    target
 }
 
 async fn on_own_server<R>(options: &TargetOptions, part: impl AsyncFnOnce(&Target) -> Result<R>) -> Result<R> {
