@@ -32,13 +32,17 @@ impl Crowd {
     }
 
     /// Settings of the server with what they must be at least.
-    fn limits(&self) -> [(&'static str, usize); 6] {
+    fn limits(&self) -> [(&'static str, usize); 9] {
         [
             ("--meeting-burst", self.meetings + OTHERS),
             ("--max-meetings", self.meetings + OTHERS),
             ("--max-participants", self.per_meeting + OTHERS),
             ("--max-sessions", self.sessions + OTHERS),
             ("--max-websockets", self.sessions + OTHERS),
+            // A WebSocket each, and one or two for its REST requests.
+            ("--max-connections", 3 * self.sessions + OTHERS),
+            ("--max-connections-per-address", 3 * self.sessions + OTHERS),
+            ("--max-waiting-websockets-per-address", self.sessions + OTHERS),
             // A token and a join each.
             ("--join-burst", 2 * self.joins + OTHERS),
         ]

@@ -4,8 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tianqiao_bus::NodeId;
 pub use tianqiao_sfu_core::rooms::RoomsLimits;
-use tianqiao_sfu_core::sdp::{CodecPreferences, SdpLimits};
+use tianqiao_sfu_core::sdp::CodecPreferences;
+pub use tianqiao_sfu_core::sdp::SdpLimits;
 
+pub use crate::node::{IntakeConfig, QueueLimits};
 pub use crate::tcp::TcpSettings;
 use crate::udp;
 
@@ -28,6 +30,7 @@ pub struct SfuConfig {
     pub media_bind: IpAddr,
     pub limits: RoomsLimits,
     pub sdp: SdpLimits,
+    pub intake: IntakeConfig,
     pub codecs: CodecPreferences,
     /// Of each worker.
     pub tcp: TcpSettings,
@@ -44,6 +47,7 @@ impl Default for SfuConfig {
             media_bind: udp::wildcard(),
             limits: RoomsLimits::default(),
             sdp: SdpLimits::default(),
+            intake: IntakeConfig::default(),
             codecs: CodecPreferences::default(),
             tcp: TcpSettings::default(),
         }

@@ -3,6 +3,8 @@
 mod answerer;
 mod control;
 mod convert;
+mod fair_queue;
+mod intake;
 #[cfg(test)]
 mod tests;
 
@@ -12,10 +14,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus::{IntGauge, Registry};
 use thiserror::Error;
-use tianqiao_bus::Bus;
+use tianqiao_bus::{Bus, vital};
 use tianqiao_sfu_core::negotiated::Fingerprint;
 use tianqiao_sfu_core::ntp::NtpClock;
 use tianqiao_sfu_core::rooms::{Rooms, RoomsConfig};
+use tianqiao_sfu_core::sdp::Offer;
 use tianqiao_sfu_core::transport::Certificate;
 use tianqiao_sfu_core::units::WorkerIndex;
 use tianqiao_sfu_core::worker_core::{WorkerConfig, WorkerCore};
@@ -27,6 +30,9 @@ use crate::metrics::WorkerCollector;
 use crate::worker::{self, Core, WorkerHandle, WorkerSettings};
 use answerer::Answerer;
 use control::Surroundings;
+pub use fair_queue::QueueLimits;
+pub use intake::IntakeConfig;
+use intake::{Intake, OfferCounters};
 
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -77,6 +83,8 @@ impl Node {
         let rooms = IntGauge::new("tianqiao_sfu_rooms", "Rooms with at least one session.")?;
         registry.register(Box::new(sessions.clone()))?;
         registry.register(Box::new(rooms.clone()))?;
+        let offers = OfferCounters::new()?;
+        registry.register(offers.collector())?;
 
         let settings = WorkerSettings {
             workers,
@@ -98,6 +106,7 @@ impl Node {
             node: config.node.clone(),
             answerer: Answerer::new(fingerprint, &addrs, &ports, config.codecs),
             send: Box::new(move |worker, command| to[usize::from(worker.0)].send(command)),
+            offers: offers.clone(),
             sessions,
             rooms,
             bus: Arc::clone(&bus),
@@ -109,7 +118,9 @@ impl Node {
         });
         let (stop, stopped) = oneshot::channel();
         let calls = bus.serve(config.node);
-        let control = tokio::spawn(control::run(brain, surroundings, calls, config.sdp, events, stopped));
+        let parse = Arc::new(move |sdp: &str| Offer::parse(sdp, &config.sdp));
+        let intake = Intake::spawn(calls, &config.intake, parse, offers);
+        let control = vital::spawn("control", control::run(brain, surroundings, intake, events, stopped));
         Ok(Self { stop, control, workers })
     }
 

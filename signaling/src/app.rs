@@ -14,11 +14,15 @@ use crate::http::OwnNames;
 use crate::listen::Connections;
 use crate::meetings::Meetings;
 use crate::metrics::Metrics;
+use crate::network::Origins;
+use crate::readiness::Readiness;
 
 pub struct App {
     pub config: Config,
     pub tokens: Tokens,
     pub gates: Gates,
+    pub origins: Origins,
+    pub readiness: Arc<Readiness>,
     pub meetings: Arc<Meetings>,
     pub metrics: Arc<Metrics>,
     pub registry: Registry,
@@ -49,6 +53,8 @@ impl App {
         Arc::new(Self {
             tokens: Tokens::new(secret, config.token_ttl),
             gates: Gates::new(&config),
+            origins: Origins::default(),
+            readiness: Readiness::new(bus.clone()),
             meetings: Meetings::new(&config, bus, metrics.clone()),
             metrics,
             registry,

@@ -16,6 +16,7 @@ mod meeting;
 mod meetings;
 mod metrics;
 mod network;
+mod readiness;
 mod refusal;
 pub mod server;
 mod session;

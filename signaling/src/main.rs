@@ -9,7 +9,7 @@ use prometheus::Registry;
 use tianqiao::file_limit::{self, FileUse};
 use tianqiao::{Config, Server, config, logging};
 use tianqiao_bus::in_process::InProcessBus;
-use tianqiao_sfu::config::SfuConfig;
+use tianqiao_sfu::config::{QueueLimits, SdpLimits, SfuConfig};
 use tianqiao_sfu::node::Node;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -124,10 +124,27 @@ fn sfu_config(config: &Config) -> SfuConfig {
     sfu.limits.sessions_per_room = config.max_participants;
     sfu.limits.tracks_per_session = config.max_tracks;
     sfu.limits.slots_per_session = config.max_slots;
-    sfu.sdp.max_bytes = config.max_sdp_size.0;
     sfu.tcp.max_streams = config.max_tcp_streams;
     sfu.tcp.max_streams_per_address = config.max_tcp_streams_per_address;
     sfu.tcp.max_unproven_per_address = config.max_unproven_tcp_streams_per_address;
     sfu.tcp.grace = config.tcp_grace;
+    sfu.sdp = SdpLimits {
+        max_bytes: config.max_sdp_size.0,
+        max_lines: config.max_sdp_lines,
+        max_line: config.max_sdp_line.0,
+        max_sections: config.max_sdp_sections,
+        max_attributes: config.max_sdp_attributes,
+        max_codecs: config.max_sdp_codecs,
+        max_extensions: config.max_sdp_extensions,
+        max_rids: config.max_sdp_rids,
+        max_ssrcs: config.max_sdp_ssrcs,
+        max_candidates: config.max_sdp_candidates,
+    };
+    sfu.intake.parsers = config.sdp_parsers;
+    sfu.intake.queue = QueueLimits {
+        bytes: config.max_waiting_sdp.0,
+        bytes_per_origin: config.max_waiting_sdp_per_address.0,
+        quantum: config.max_sdp_size.0,
+    };
     sfu
 }

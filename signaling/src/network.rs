@@ -1,6 +1,9 @@
 //! What counts as one address where strangers are counted.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
+
+use tianqiao_protocol::control::Origin;
 
 /// The first address of a network; the key under which those who share it are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,6 +25,17 @@ impl Network {
             IpAddr::V6(v6) => Self(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << (128 - prefix))).into()),
             v4 => Self(v4),
         }
+    }
+}
+
+/// Sites as media servers are told of them: numbers that say nothing of the addresses, and mean the same for as long as
+/// the process lives.
+#[derive(Default)]
+pub struct Origins(RandomState);
+
+impl Origins {
+    pub fn of(&self, ip: IpAddr) -> Origin {
+        self.0.hash_one(Network::site(ip))
     }
 }
 

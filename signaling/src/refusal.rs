@@ -10,6 +10,9 @@ use tianqiao_bus::BusError;
 use tianqiao_protocol::ws::WsError;
 use tianqiao_protocol::{ErrorBody, ErrorCode};
 
+/// When a media server that is busy may be asked again: its queues are seconds long at most.
+const NODE_RETRY: Duration = Duration::from_secs(1);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub code: ErrorCode,
@@ -64,10 +67,19 @@ impl Refusal {
 impl From<BusError> for Refusal {
     fn from(error: BusError) -> Self {
         match error {
-            BusError::Refused(error) => Self::new(error.code, error.message),
+            BusError::Refused(error) => {
+                let passes = matches!(error.code, ErrorCode::RateLimited | ErrorCode::Unavailable);
+                Self {
+                    retry_after: passes.then_some(NODE_RETRY),
+                    ..Self::new(error.code, error.message)
+                }
+            }
             BusError::NoNode(_) | BusError::Overloaded | BusError::Gone => {
                 tracing::warn!(%error, "the media server did not answer");
-                Self::new(ErrorCode::Unavailable, "the media server cannot be reached now")
+                Self {
+                    retry_after: Some(NODE_RETRY),
+                    ..Self::new(ErrorCode::Unavailable, "the media server cannot be reached now")
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use anyhow::Context;
 use axum::Router;
 use ipnet::IpNet;
 use prometheus::{IntCounter, Registry};
-use tianqiao_bus::Bus;
+use tianqiao_bus::{Bus, vital};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -76,12 +76,12 @@ impl Server {
         let app = App::new(config, &secret, scheme, bus, registry, metrics, connections, stopping);
         let gates = app.clone();
         let background = vec![
-            tokio::spawn(app.meetings.clone().run_events(events)),
-            tokio::spawn(async move { gates.gates.run_sweeps().await }),
+            vital::spawn("events", app.meetings.clone().run_events(events)),
+            vital::spawn("sweeps", async move { gates.gates.run_sweeps().await }),
         ];
-        let mut listeners = vec![tokio::spawn(public(&app, tcp, tls).run())];
+        let mut listeners = vec![vital::spawn("listener", public(&app, tcp, tls).run())];
         if let Some(tcp) = metrics_tcp {
-            listeners.push(tokio::spawn(watchers(&app, tcp).run()));
+            listeners.push(vital::spawn("metrics listener", watchers(&app, tcp).run()));
         }
         Ok(Self {
             url,

@@ -311,3 +311,13 @@ async fn https_with_a_certificate_that_signs_itself() {
     assert!(server.url.starts_with("https://localhost:"), "{}", server.url);
     assert_eq!(server.get("/healthz").await.status(), 200);
 }
+
+#[tokio::test]
+async fn a_media_server_that_does_not_answer_is_not_ready() {
+    let server = common::start().await;
+    server.node.fall_silent();
+    let ready = server.get("/readyz").await;
+    assert_eq!(ready.status(), 503);
+    assert_eq!(ready.text().await.expect("text"), "the media server does not answer\n");
+    assert_eq!(server.get("/healthz").await.status(), 200);
+}

@@ -512,3 +512,49 @@ async fn shutdown_tells_everybody_and_ends_soon() {
         })
         .await;
 }
+
+#[tokio::test]
+async fn who_hangs_up_before_the_answer_takes_the_place_back() {
+    let mut server = common::start().await;
+    let meeting = server.meeting().await;
+    let token = server.token(&meeting.id, "Hasty").await;
+    server.node.fall_silent();
+    let mut client = server.connect().await;
+    client.send(common::client::join(&token, "v=0")).await;
+    // It does not wait to be answered.
+    client.send(json!({ "type": "ping", "t": 1 })).await;
+    let opened = server
+        .node
+        .request(|request| matches!(request, SfuRequest::Open(_)))
+        .await;
+    let SfuRequest::Open(opened) = opened else {
+        unreachable!("it opens");
+    };
+    drop(client);
+    let closed = server
+        .node
+        .request(|request| matches!(request, SfuRequest::Close { .. }))
+        .await;
+    assert_eq!(
+        closed,
+        SfuRequest::Close {
+            session: opened.session
+        }
+    );
+}
+
+#[tokio::test]
+async fn what_a_client_sends_before_it_is_answered_is_answered_after() {
+    let server = common::start().await;
+    let meeting = server.meeting().await;
+    let token = server.token(&meeting.id, "Eager").await;
+    let mut client = server.connect().await;
+    client.send(common::client::join(&token, "v=0")).await;
+    for t in 0..3 {
+        client.send(json!({ "type": "ping", "t": t })).await;
+    }
+    assert_eq!(client.recv().await["type"], "joined");
+    for t in 0..3 {
+        assert_eq!(client.recv().await, json!({ "type": "pong", "t": t }));
+    }
+}

@@ -214,3 +214,36 @@ async fn media_that_dies_ends_the_session() {
     let gone = send(fragment(&server, &location, &token, "*", RESTART)).await;
     assert_eq!(refusal(gone).await.0, 404);
 }
+
+/// The offer of somebody who hangs up must not be worked on, and its place must be free again.
+#[tokio::test]
+async fn who_hangs_up_before_the_answer_takes_the_place_back() {
+    let mut server = common::start().await;
+    let meeting = server.meeting().await;
+    let token = server.token(&meeting.id, "Hasty").await;
+    server.node.fall_silent();
+    let request = server
+        .request(reqwest::Method::POST, &format!("/whip/{}", meeting.id))
+        .bearer_auth(&token)
+        .header("content-type", "application/sdp")
+        .body("v=0");
+    let request = tokio::spawn(request.send());
+    let opened = server
+        .node
+        .request(|request| matches!(request, SfuRequest::Open(_)))
+        .await;
+    let SfuRequest::Open(opened) = opened else {
+        unreachable!("it opens");
+    };
+    request.abort();
+    let closed = server
+        .node
+        .request(|request| matches!(request, SfuRequest::Close { .. }))
+        .await;
+    assert_eq!(
+        closed,
+        SfuRequest::Close {
+            session: opened.session
+        }
+    );
+}

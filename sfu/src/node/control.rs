@@ -7,24 +7,16 @@ use std::time::Instant;
 use prometheus::IntGauge;
 use tianqiao_bus::{Bus, Call, NodeEvent, NodeId};
 use tianqiao_protocol::control::{self as protocol, SfuError, SfuReply, SfuRequest};
-use tianqiao_sfu_core::negotiated::IceCredentials;
-use tianqiao_sfu_core::rooms::{OpenSession, Reoffer, Rooms, RoomsEvent, RoomsOutput, SessionState};
-use tianqiao_sfu_core::sdp::{Offer, SdpLimits};
+use tianqiao_sfu_core::negotiated::{IceCredentials, Negotiated};
+use tianqiao_sfu_core::rooms::{OpenSession, Reoffer, Rooms, RoomsEvent, RoomsOutput, Seat, SessionState};
+use tianqiao_sfu_core::sdp::{Answered, Offer};
 use tianqiao_sfu_core::units::{TrackId, WorkerIndex};
 use tianqiao_sfu_core::worker_api::{WorkerCommand, WorkerEvent};
 use tokio::sync::{mpsc, oneshot};
 
 use super::answerer::Answerer;
 use super::convert;
-
-/// Calls that are parsed and wait for the control task.
-const PARSED_CALLS: usize = 256;
-
-/// A call whose SDP, if it has any, is parsed.
-struct ParsedCall {
-    call: Call,
-    offer: Option<Offer>,
-}
+use super::intake::{Intake, OfferCounters, ParsedCall, reply};
 
 /// What the control task works with besides the rooms.
 pub struct Surroundings {
@@ -33,6 +25,7 @@ pub struct Surroundings {
     pub answerer: Answerer,
     /// Hands a command to a worker; must not block.
     pub send: Box<dyn Fn(WorkerIndex, WorkerCommand) + Send + Sync>,
+    pub offers: OfferCounters,
     pub sessions: IntGauge,
     pub rooms: IntGauge,
 }
@@ -41,12 +34,10 @@ pub struct Surroundings {
 pub async fn run(
     rooms: Rooms,
     surroundings: Surroundings,
-    calls: mpsc::Receiver<Call>,
-    sdp_limits: SdpLimits,
+    mut intake: Intake,
     mut events: mpsc::UnboundedReceiver<(WorkerIndex, WorkerEvent)>,
     mut stop: oneshot::Receiver<()>,
 ) {
-    let (parsed, mut calls) = parse_calls(calls, sdp_limits);
     let mut control = Control { rooms, surroundings };
     loop {
         let timeout = control.rooms.poll_timeout().map(tokio::time::Instant::from_std);
@@ -56,7 +47,7 @@ pub async fn run(
                 let Some((worker, event)) = event else { break };
                 control.rooms.handle_worker_event(Instant::now(), worker, event);
             }
-            call = calls.recv() => {
+            call = intake.calls.recv() => {
                 let Some(call) = call else { break };
                 control.handle_call(Instant::now(), call);
             }
@@ -64,7 +55,7 @@ pub async fn run(
         }
         control.flush();
     }
-    parsed.abort();
+    intake.task.abort();
     control.rooms.shut_down();
     control.flush();
 }
@@ -76,39 +67,6 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     }
 }
 
-/// Parses offers ahead of the control task, in order, so that a burst of joins does not hold up the
-/// speakers of running meetings.
-fn parse_calls(
-    mut calls: mpsc::Receiver<Call>,
-    limits: SdpLimits,
-) -> (tokio::task::JoinHandle<()>, mpsc::Receiver<ParsedCall>) {
-    let (sender, receiver) = mpsc::channel(PARSED_CALLS);
-    let task = tokio::spawn(async move {
-        while let Some(call) = calls.recv().await {
-            let offer = match &call.request {
-                SfuRequest::Open(protocol::OpenSession { sdp, .. }) | SfuRequest::Offer { sdp, .. } => {
-                    Some(Offer::parse(sdp, &limits))
-                }
-                _ => None,
-            };
-            match offer.transpose() {
-                Ok(offer) => {
-                    if sender.send(ParsedCall { call, offer }).await.is_err() {
-                        return;
-                    }
-                }
-                Err(error) => reply(call.reply, Err(convert::sdp_error(error))),
-            }
-        }
-    });
-    (task, receiver)
-}
-
-fn reply(to: oneshot::Sender<Result<SfuReply, SfuError>>, result: Result<SfuReply, SfuError>) {
-    // The caller may have given up; the session then ends by its own timeouts.
-    let _ = to.send(result);
-}
-
 struct Control {
     rooms: Rooms,
     surroundings: Surroundings,
@@ -118,6 +76,8 @@ impl Control {
     fn handle_call(&mut self, now: Instant, parsed: ParsedCall) {
         let Call { request, reply: to } = parsed.call;
         let result = match (request, parsed.offer) {
+            // Nobody would learn of the session; its caller closes it all the same.
+            (SfuRequest::Open(_), _) if to.is_closed() => return,
             (SfuRequest::Open(open), Some(offer)) => self.open(now, open, &offer),
             (
                 SfuRequest::Offer {
@@ -139,6 +99,7 @@ impl Control {
                 self.rooms.close_room(&room);
                 Ok(SfuReply::Done)
             }
+            (SfuRequest::Ping, _) => Ok(SfuReply::Done),
         };
         if let Err(error) = &result {
             tracing::debug!(code = ?error.code, message = error.message, "request refused");
@@ -156,7 +117,7 @@ impl Control {
             .rooms
             .seat(&room, &session, offer.sends())
             .map_err(convert::rooms_error)?;
-        let answered = self.surroundings.answerer.answer(offer, &seat, 1, None)?;
+        let answered = self.answer(offer, &seat, 1, None)?;
         let worker = seat.worker;
         let open = OpenSession {
             room,
@@ -170,6 +131,17 @@ impl Control {
         tracing::info!(room = %open.room, session = %open.session, worker = worker.0, "session opens");
         let state = self.rooms.open(now, open).map_err(convert::rooms_error)?;
         Ok(answered_reply(answered.sdp, &state))
+    }
+
+    fn answer(
+        &self,
+        offer: &Offer,
+        seat: &Seat,
+        version: u64,
+        previous: Option<&Negotiated>,
+    ) -> Result<Answered, SfuError> {
+        let Surroundings { answerer, offers, .. } = &self.surroundings;
+        offers.guard(|| answerer.answer(offer, seat, version, previous))
     }
 
     fn reoffer(
@@ -188,8 +160,7 @@ impl Control {
             running.seat.local_ice = fresh.clone();
             local_ice = Some(fresh);
         }
-        let answerer = &self.surroundings.answerer;
-        let answered = answerer.answer(offer, &running.seat, running.sdp_version, previous)?;
+        let answered = self.answer(offer, &running.seat, running.sdp_version, previous)?;
         let reoffer = Reoffer {
             session: convert::name(session)?,
             negotiated: answered.negotiated,

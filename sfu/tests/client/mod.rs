@@ -48,6 +48,7 @@ impl Client {
         let request = SfuRequest::Open(OpenSession {
             room: "room".to_owned(),
             session: name.to_owned(),
+            origin: 1,
             sdp: offer(&local, certificate.fingerprint(), section),
             tracks: Vec::new(),
             slots: Vec::new(),

@@ -2,6 +2,7 @@
 //! from nodes to signaling. [`in_process`] carries both inside one process.
 
 pub mod in_process;
+pub mod vital;
 
 use async_trait::async_trait;
 use thiserror::Error;

@@ -19,6 +19,7 @@ pub enum SfuRequest {
     /// A new offer in a running session, also for ICE restart; answered by [`SfuReply::Answered`].
     Offer {
         session: SessionId,
+        origin: Origin,
         sdp: String,
         tracks: Vec<TrackDeclaration>,
         slots: Vec<SlotView>,
@@ -41,12 +42,19 @@ pub enum SfuRequest {
     Close { session: SessionId },
     /// Ends every session of a room.
     CloseRoom { room: RoomId },
+    /// Answered by [`SfuReply::Done`] on the way of all other requests: the node is at work.
+    Ping,
 }
+
+/// From where a request comes, as signaling groups addresses: an opaque number. Offers of one origin share its turn,
+/// so that nobody delays others by sending many.
+pub type Origin = u64;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenSession {
     pub room: RoomId,
     pub session: SessionId,
+    pub origin: Origin,
     pub sdp: String,
     /// Media sections that send and are not declared here are taken as microphone and camera.
     pub tracks: Vec<TrackDeclaration>,

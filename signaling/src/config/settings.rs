@@ -161,6 +161,30 @@ settings! {
         max_unproven_tcp_streams_per_address: usize = "64";
         "A media connection over TCP on which no client shows who it is within this time is closed."
         tcp_grace: Duration = "10s";
+        "Lines of an SDP offer."
+        max_sdp_lines: usize = "20000";
+        "Bytes of one line of an SDP offer."
+        max_sdp_line: ByteSize = "4KiB";
+        "Media sections (m-lines) of an SDP offer, the stopped ones included."
+        max_sdp_sections: usize = "128";
+        "Attributes (a= lines) of one section of an SDP offer, or of the session."
+        max_sdp_attributes: usize = "512";
+        "Codecs of one section of an SDP offer: payload types, and a=rtpmap and a=fmtp lines."
+        max_sdp_codecs: usize = "128";
+        "Header extensions (a=extmap lines) of one section of an SDP offer, or of the session."
+        max_sdp_extensions: usize = "64";
+        "Simulcast layers (a=rid lines, and alternatives in a=simulcast) of one section of an SDP offer."
+        max_sdp_rids: usize = "16";
+        "a=ssrc lines of one section of an SDP offer, and as many a=ssrc-group lines."
+        max_sdp_ssrcs: usize = "64";
+        "ICE candidates of one section of an SDP offer."
+        max_sdp_candidates: usize = "128";
+        "SDP offers that are read at the same time; 0: half as many as there are cores."
+        sdp_parsers: usize = "0";
+        "SDP offers that wait to be read, in bytes. Addresses take turns; when it is full, the newest offer of the address with most bytes is refused."
+        max_waiting_sdp: ByteSize = "128MiB";
+        "The same of one IPv4 address, or of the /56 of an IPv6 address."
+        max_waiting_sdp_per_address: ByteSize = "32MiB";
     }
 }
 

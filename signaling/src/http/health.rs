@@ -14,12 +14,14 @@ pub async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: meetings can be held.
+/// `GET /readyz`: meetings can be held, as a media server has shown within the last second.
 pub async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
     if app.is_stopping() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
     } else if !app.meetings.has_node() {
         (StatusCode::SERVICE_UNAVAILABLE, "no media server\n")
+    } else if !app.readiness.is_ready().await {
+        (StatusCode::SERVICE_UNAVAILABLE, "the media server does not answer\n")
     } else {
         (StatusCode::OK, "ok\n")
     }

@@ -7,7 +7,7 @@ use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tianqiao_protocol::ErrorCode;
-use tianqiao_protocol::control::{AudioPolicy, SfuReply, SfuRequest};
+use tianqiao_protocol::control::{AudioPolicy, Origin, SfuReply, SfuRequest};
 use tianqiao_protocol::ws::EndReason;
 
 use super::extract::too_large;
@@ -76,6 +76,7 @@ pub async fn create(
     app: Arc<App>,
     live: Arc<LiveMeeting>,
     claims: Claims,
+    origin: Origin,
     kind: Kind,
     Sdp(sdp): Sdp,
     audio: AudioPolicy,
@@ -90,11 +91,11 @@ pub async fn create(
         kind,
         offered,
         audio,
+        origin,
     };
     let meeting = live.id.clone();
-    // A client that hangs up drops this future; the admission must not stop half way.
-    let entered = tokio::spawn(async move { live.enter(entry).await }).await;
-    let entered = entered.map_err(|_| Refusal::new(ErrorCode::Internal, "the admission failed"))??;
+    // A client that hangs up drops this future, and its place with it.
+    let entered = live.enter(entry).await?;
     tracing::info!(
         room = meeting,
         session = entered.participant,

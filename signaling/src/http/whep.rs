@@ -41,5 +41,6 @@ pub async fn create(
         },
         Some(_) => return Err(Refusal::session_unknown()),
     };
-    media_session::create(app, live, claims, Kind::Whep, sdp, AudioPolicy::Follow(target)).await
+    let origin = app.origins.of(ip);
+    media_session::create(app, live, claims, origin, Kind::Whep, sdp, AudioPolicy::Follow(target)).await
 }

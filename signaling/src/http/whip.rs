@@ -22,5 +22,6 @@ pub async fn create(
 ) -> Result<Response, Refusal> {
     app.gates.join(ip)?;
     let (live, claims) = media_session::authorize(&app, &headers, &meeting)?;
-    media_session::create(app, live, claims, Kind::Whip, sdp?, AudioPolicy::Loudest).await
+    let origin = app.origins.of(ip);
+    media_session::create(app, live, claims, origin, Kind::Whip, sdp?, AudioPolicy::Loudest).await
 }

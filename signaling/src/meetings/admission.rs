@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tianqiao_protocol::control::{AudioPolicy, OpenSession, SfuReply, SfuRequest};
+use tianqiao_protocol::control::{AudioPolicy, OpenSession, Origin, SfuReply, SfuRequest};
 use tianqiao_protocol::ws::{EndReason, RoomState};
 use tianqiao_protocol::{ErrorCode, ParticipantId, SlotTarget, SlotView, TrackDeclaration};
 
@@ -30,6 +30,8 @@ pub struct Entry {
     pub kind: Kind,
     pub offered: Offered,
     pub audio: AudioPolicy,
+    /// Of the client's address.
+    pub origin: Origin,
 }
 
 pub struct Entered {
@@ -78,7 +80,8 @@ fn is_mid(mid: &str) -> bool {
 }
 
 impl LiveMeeting {
-    /// Must not be cancelled between its steps: callers whose client may hang up spawn it.
+    /// May be cancelled, as when the client hangs up: the place is free again, and the media server passes over an
+    /// offer that it has not come to, or closes the session.
     pub async fn enter(self: &Arc<Self>, entry: Entry) -> Result<Entered, Refusal> {
         let newcomer = Newcomer {
             id: random_id::<9>(),
@@ -90,39 +93,51 @@ impl LiveMeeting {
         let participant = newcomer.id.clone();
         let secret = newcomer.secret.clone();
         self.reserve(newcomer)?;
+        let mut place = Place {
+            live: self,
+            participant: &participant,
+            is_taken: false,
+        };
         let open = SfuRequest::Open(OpenSession {
             room: self.id.clone(),
             session: participant.clone(),
+            origin: entry.origin,
             sdp: entry.offered.sdp,
             tracks: entry.offered.tracks,
             slots: entry.offered.slots,
             audio: entry.audio,
         });
-        let answered = match self.request(open).await {
-            Ok(SfuReply::Answered { sdp, tracks, slots }) => Ok((sdp, tracks, slots)),
-            Ok(_) => Err(Refusal::new(
+        let SfuReply::Answered { sdp, tracks, slots } = self.request(open).await? else {
+            return Err(Refusal::new(
                 ErrorCode::Internal,
                 "the media server answered something else",
-            )),
-            Err(refusal) => Err(refusal),
+            ));
         };
-        let admitted = answered.and_then(|(sdp, tracks, slots)| {
-            let with_websocket = entry.kind == Kind::Web;
-            let (state, attachment) = self.admit(&participant, tracks, slots, with_websocket)?;
-            Ok((sdp, state, attachment))
-        });
-        match admitted {
-            Ok((sdp, state, attachment)) => Ok(Entered {
-                participant,
-                secret,
-                sdp,
-                state,
-                attachment,
-            }),
-            Err(refusal) => {
-                self.leave(&participant, EndReason::Left);
-                Err(refusal)
-            }
+        let with_websocket = entry.kind == Kind::Web;
+        let (state, attachment) = self.admit(&participant, tracks, slots, with_websocket)?;
+        place.is_taken = true;
+        drop(place);
+        Ok(Entered {
+            participant,
+            secret,
+            sdp,
+            state,
+            attachment,
+        })
+    }
+}
+
+/// A place in a meeting, given back unless the newcomer gets in.
+struct Place<'a> {
+    live: &'a LiveMeeting,
+    participant: &'a str,
+    is_taken: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if !self.is_taken {
+            self.live.leave(self.participant, EndReason::Left);
         }
     }
 }

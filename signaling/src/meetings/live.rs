@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rand::seq::IndexedRandom;
-use tianqiao_bus::{BusError, NodeId};
+use tianqiao_bus::{BusError, NodeId, vital};
 use tianqiao_protocol::control::{SfuEvent, SfuReply, SfuRequest};
 use tianqiao_protocol::ws::{EndReason, RoomState, ServerMessage};
 use tianqiao_protocol::{ErrorCode, ParticipantId, SlotState, TrackId, TrackInfo};
@@ -306,7 +306,7 @@ impl LiveMeeting {
 /// Runs the meeting's timeouts until it is over.
 pub(super) fn spawn_timer(live: &Arc<LiveMeeting>) {
     let live = live.clone();
-    tokio::spawn(async move {
+    vital::spawn("meeting", async move {
         loop {
             let timeout = {
                 let inner = live.lock();

@@ -88,8 +88,10 @@ async fn join(app: &App, wire: &mut Wire, message: Join) -> Result<Attachment, R
         kind: Kind::Web,
         offered,
         audio: AudioPolicy::Loudest,
+        origin: app.origins.of(wire.ip),
     };
-    let entered = live.enter(entry).await?;
+    let entered = wire.unless_gone(live.enter(entry)).await;
+    let entered = entered.unwrap_or_else(|| Err(Refusal::new(ErrorCode::NotJoined, "the WebSocket was lost")))?;
     let joined = Joined {
         session: format!("{}.{}", entered.participant, entered.secret),
         participant: entered.participant,

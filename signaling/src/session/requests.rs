@@ -1,6 +1,6 @@
 //! What a joined client asks for: a function per message.
 
-use tianqiao_protocol::control::{SfuReply, SfuRequest};
+use tianqiao_protocol::control::{Origin, SfuReply, SfuRequest};
 use tianqiao_protocol::ws::{Answer, ClientMessage, EndReason, Offer, ServerMessage};
 use tianqiao_protocol::{ErrorCode, SlotView, TrackId};
 
@@ -34,13 +34,13 @@ pub async fn handle(app: &App, wire: &mut Wire, attachment: &Attachment, message
 
 async fn handle_offer(app: &App, wire: &mut Wire, attachment: &Attachment, offer: Offer) -> bool {
     let id = offer.id;
-    match renegotiate(app, attachment, offer).await {
+    match renegotiate(app, app.origins.of(wire.ip), attachment, offer).await {
         Ok(answer) => wire.send(&ServerMessage::Answer(answer)).await,
         Err(refusal) => wire.refuse(refusal, Some(id)).await,
     }
 }
 
-async fn renegotiate(app: &App, attachment: &Attachment, offer: Offer) -> Result<Answer, Refusal> {
+async fn renegotiate(app: &App, origin: Origin, attachment: &Attachment, offer: Offer) -> Result<Answer, Refusal> {
     let offered = Offered {
         sdp: offer.sdp,
         tracks: offer.tracks,
@@ -49,6 +49,7 @@ async fn renegotiate(app: &App, attachment: &Attachment, offer: Offer) -> Result
     offered.check(&app.config)?;
     let request = SfuRequest::Offer {
         session: attachment.participant.clone(),
+        origin,
         sdp: offered.sdp,
         tracks: offered.tracks,
         slots: offered.slots,

@@ -1,5 +1,7 @@
 //! One WebSocket: frames to messages and back, within the limits of size and rate.
 
+use std::collections::VecDeque;
+use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +23,10 @@ use crate::refusal::Refusal;
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Messages over the rate, in a row, after which the WebSocket is closed.
 const MAX_EXCESS: u32 = 200;
+
+/// What is kept of a peer that goes on before it was answered; then it is not read.
+const MAX_EARLY: usize = 16;
+const MAX_EARLY_BYTES: usize = 64 * 1024;
 
 /// Private-use close codes (RFC 6455, section 7.4.2).
 pub const CLOSE_SLOW: u16 = 4000;
@@ -46,6 +52,8 @@ pub struct Wire {
     /// The client has sent a binary frame.
     compress: bool,
     pub heard_at: Instant,
+    /// Frames that came before somebody asked for them.
+    early: VecDeque<Message>,
 }
 
 impl Wire {
@@ -59,13 +67,18 @@ impl Wire {
             excess: 0,
             compress: false,
             heard_at: now(),
+            early: VecDeque::new(),
             app,
         }
     }
 
     /// Cancel-safe.
     pub async fn recv(&mut self) -> Incoming {
-        let frame = match self.socket.next().await {
+        let frame = match self.early.pop_front() {
+            Some(frame) => Some(Ok(frame)),
+            None => self.socket.next().await,
+        };
+        let frame = match frame {
             Some(Ok(frame)) => frame,
             Some(Err(error)) if is_too_long(&error) => return self.too_large(),
             Some(Err(_)) | None => return Incoming::Closed,
@@ -109,6 +122,26 @@ impl Wire {
                 Incoming::Refused(Refusal::new(ErrorCode::BadMessage, place))
             }
         })
+    }
+
+    /// What `work` comes to; `None`: the peer has gone away before, and `work` with it. What the peer sends meanwhile
+    /// is kept for [`Self::recv`].
+    pub async fn unless_gone<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(work);
+        let mut kept = 0;
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Some(done),
+                frame = self.socket.next(), if kept < MAX_EARLY_BYTES => match frame {
+                    None | Some(Err(_) | Ok(Message::Close(_))) => return None,
+                    Some(Ok(frame)) => {
+                        kept += frame_len(&frame) + MAX_EARLY_BYTES / MAX_EARLY;
+                        self.early.push_back(frame);
+                    }
+                },
+            }
+        }
     }
 
     /// What `read` makes of the frame, unless the peer sends too many.
@@ -198,6 +231,14 @@ impl Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         self.app.metrics.websockets.dec();
+    }
+}
+
+fn frame_len(frame: &Message) -> usize {
+    match frame {
+        Message::Text(text) => text.len(),
+        Message::Binary(data) | Message::Ping(data) | Message::Pong(data) => data.len(),
+        Message::Close(_) => 0,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A node on the bus that answers without media.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tianqiao_bus::in_process::InProcessBus;
@@ -15,24 +15,41 @@ const NODE: &str = "fake";
 pub struct FakeNode {
     bus: Arc<InProcessBus>,
     requests: mpsc::UnboundedReceiver<SfuRequest>,
+    is_silent: Arc<AtomicBool>,
 }
 
 impl FakeNode {
     pub fn start(bus: Arc<InProcessBus>) -> Self {
         let mut calls = bus.serve(NODE.to_owned());
         let (sender, requests) = mpsc::unbounded_channel();
+        let is_silent = Arc::new(AtomicBool::new(false));
+        let silent = is_silent.clone();
         tokio::spawn(async move {
+            let mut unanswered = Vec::new();
             let next_track = AtomicU32::new(1);
             while let Some(Call { request, reply }) = calls.recv().await {
                 let answer = answer(&request, &next_track);
                 let _ = sender.send(request);
+                if silent.load(Ordering::Relaxed) {
+                    unanswered.push(reply);
+                    continue;
+                }
                 match answer {
                     Some(answer) => drop(reply.send(answer)),
                     None => drop(reply),
                 }
             }
         });
-        Self { bus, requests }
+        Self {
+            bus,
+            requests,
+            is_silent,
+        }
+    }
+
+    /// From now on it takes requests and answers none.
+    pub fn fall_silent(&self) {
+        self.is_silent.store(true, Ordering::Relaxed);
     }
 
     pub fn publish(&self, event: SfuEvent) {

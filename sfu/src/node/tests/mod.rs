@@ -1,5 +1,6 @@
 //! The control task over the in-process bus, with workers that only listen.
 
+mod crowds;
 mod lifecycle;
 
 use std::sync::Arc;
@@ -11,13 +12,14 @@ use tianqiao_protocol::control::{AudioPolicy, CloseReason, OpenSession, SfuError
 use tianqiao_protocol::{ErrorCode, SlotTarget, SlotView, TrackDeclaration, TrackSource};
 use tianqiao_sfu_core::negotiated::{Fingerprint, FingerprintAlgorithm};
 use tianqiao_sfu_core::rooms::{Rooms, RoomsConfig};
-use tianqiao_sfu_core::sdp::{CodecPreferences, SdpLimits};
+use tianqiao_sfu_core::sdp::{CodecPreferences, Offer, SdpLimits};
 use tianqiao_sfu_core::units::WorkerIndex;
 use tianqiao_sfu_core::worker_api::{WorkerCommand, WorkerEvent};
 use tokio::sync::{mpsc, oneshot};
 
 use super::answerer::Answerer;
 use super::control::{self, Surroundings};
+use super::intake::{Intake, IntakeConfig, OfferCounters, Parse};
 
 const NODE: &str = "n1";
 
@@ -26,6 +28,7 @@ struct Bench {
     published: mpsc::UnboundedReceiver<NodeEvent>,
     commands: mpsc::UnboundedReceiver<(WorkerIndex, WorkerCommand)>,
     workers: mpsc::UnboundedSender<(WorkerIndex, WorkerEvent)>,
+    offers: OfferCounters,
     sessions: IntGauge,
     stop: oneshot::Sender<()>,
     control: tokio::task::JoinHandle<()>,
@@ -39,6 +42,17 @@ fn fingerprint() -> Fingerprint {
 }
 
 fn bench() -> Bench {
+    let parse = |sdp: &str| Offer::parse(sdp, &SdpLimits::default());
+    bench_with(Arc::new(parse))
+}
+
+/// With one parser.
+fn bench_with(parse: Parse) -> Bench {
+    let config = IntakeConfig {
+        parsers: 1,
+        ..IntakeConfig::default()
+    };
+    let offers = OfferCounters::new().expect("a metric");
     let bus = Arc::new(InProcessBus::new());
     let published = bus.events();
     let calls = bus.serve(NODE.to_owned());
@@ -52,6 +66,7 @@ fn bench() -> Bench {
         bus: bus.clone(),
         answerer: Answerer::new(fingerprint(), &addrs, &[7000, 7001], CodecPreferences::default()),
         send: Box::new(move |worker, command| drop(sender.send((worker, command)))),
+        offers: offers.clone(),
         sessions: sessions.clone(),
         rooms: IntGauge::new("rooms", "help").expect("a metric"),
     };
@@ -59,12 +74,14 @@ fn bench() -> Bench {
         workers: 2,
         ..RoomsConfig::default()
     });
-    let control = control::run(rooms, surroundings, calls, SdpLimits::default(), events, stopped);
+    let intake = Intake::spawn(calls, &config, parse, offers.clone());
+    let control = control::run(rooms, surroundings, intake, events, stopped);
     Bench {
         bus,
         published,
         commands,
         workers,
+        offers,
         sessions,
         stop,
         control: tokio::spawn(control),
@@ -111,6 +128,7 @@ fn open(session: &str, slots: Vec<SlotView>) -> SfuRequest {
     SfuRequest::Open(OpenSession {
         room: "room".to_owned(),
         session: session.to_owned(),
+        origin: 1,
         sdp: offer("abcd"),
         tracks: vec![TrackDeclaration {
             mid: "1".to_owned(),
@@ -217,6 +235,7 @@ async fn ice_restarts_by_offer_and_by_fragment() {
     };
     let again = |ufrag: &str| SfuRequest::Offer {
         session: "alice".to_owned(),
+        origin: 1,
         sdp: offer(ufrag),
         tracks: Vec::new(),
         slots: Vec::new(),
