@@ -28,20 +28,11 @@ pub struct ParsedCall {
 
 pub type Parse = Arc<dyn Fn(&str) -> Result<Offer, SdpError> + Send + Sync>;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IntakeConfig {
     /// Offers that are parsed at the same time; 0: half as many as there are cores, as most of them carry media.
     pub parsers: usize,
     pub queue: QueueLimits,
-}
-
-impl Default for IntakeConfig {
-    fn default() -> Self {
-        Self {
-            parsers: 0,
-            queue: QueueLimits::default(),
-        }
-    }
 }
 
 impl IntakeConfig {
