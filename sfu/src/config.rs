@@ -3,9 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use tianqiao_bus::NodeId;
+pub use tianqiao_sfu_core::rate::RateLimits;
 pub use tianqiao_sfu_core::rooms::RoomsLimits;
 use tianqiao_sfu_core::sdp::CodecPreferences;
 pub use tianqiao_sfu_core::sdp::SdpLimits;
+pub use tianqiao_sfu_core::units::Bitrate;
 
 pub use crate::node::{IntakeConfig, QueueLimits};
 pub use crate::tcp::TcpSettings;
@@ -29,6 +31,10 @@ pub struct SfuConfig {
     /// Where the workers' sockets are bound.
     pub media_bind: IpAddr,
     pub limits: RoomsLimits,
+    /// Of each worker; that of all that it sends is replaced by its share of `max_bitrate`.
+    pub rates: RateLimits,
+    /// Of all media that the node sends; 0: no limit.
+    pub max_bitrate: Bitrate,
     pub sdp: SdpLimits,
     pub intake: IntakeConfig,
     pub codecs: CodecPreferences,
@@ -46,6 +52,8 @@ impl Default for SfuConfig {
             media_port: 10_000,
             media_bind: udp::wildcard(),
             limits: RoomsLimits::default(),
+            rates: RateLimits::default(),
+            max_bitrate: Bitrate(0),
             sdp: SdpLimits::default(),
             intake: IntakeConfig::default(),
             codecs: CodecPreferences::default(),
@@ -63,6 +71,14 @@ impl SfuConfig {
                 Some(u8::try_from(cores).unwrap_or(u8::MAX))
             }
             workers => u8::try_from(workers).ok(),
+        }
+    }
+
+    /// The rates of one of `workers`.
+    pub fn worker_rates(&self, workers: u8) -> RateLimits {
+        RateLimits {
+            worker: Bitrate(self.max_bitrate.0.div_ceil(u64::from(workers.max(1)))),
+            ..self.rates
         }
     }
 

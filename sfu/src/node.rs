@@ -63,7 +63,11 @@ impl Node {
         let fingerprint = certificate.fingerprint().clone();
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let ntp = NtpClock::new(Instant::now(), since_epoch);
-        let new_core = move |worker, now| WorkerCore::new(WorkerConfig::new(worker, certificate.clone(), ntp), now);
+        let rates = config.worker_rates(config.worker_count().unwrap_or(1));
+        let new_core = move |worker, now| {
+            let settings = WorkerConfig::new(worker, certificate.clone(), ntp);
+            WorkerCore::new(WorkerConfig { rates, ..settings }, now)
+        };
         Self::start_with(config, bus, registry, fingerprint, new_core).await
     }
 

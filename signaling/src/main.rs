@@ -9,7 +9,7 @@ use prometheus::Registry;
 use tianqiao::file_limit::{self, FileUse};
 use tianqiao::{Config, Server, config, logging};
 use tianqiao_bus::in_process::InProcessBus;
-use tianqiao_sfu::config::{QueueLimits, SdpLimits, SfuConfig};
+use tianqiao_sfu::config::{Bitrate, QueueLimits, RateLimits, SdpLimits, SfuConfig};
 use tianqiao_sfu::node::Node;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -111,6 +111,20 @@ fn fit_to_files(config: &mut Config, sfu: &mut SfuConfig) {
         .min(given.streams_per_worker.div_ceil(2));
 }
 
+fn rate_limits(config: &Config) -> RateLimits {
+    RateLimits {
+        video_layer: Bitrate(config.max_video_bitrate.0),
+        screen_layer: Bitrate(config.max_screen_bitrate.0),
+        audio_track: Bitrate(config.max_audio_bitrate.0),
+        publisher: Bitrate(config.max_publisher_bitrate.0),
+        rtcp: Bitrate(config.max_feedback_bitrate.0),
+        session: Bitrate(config.max_session_bitrate.0),
+        keyframe_interval: config.keyframe_request_interval,
+        retransmission_percent: config.retransmission_percent,
+        ..RateLimits::default()
+    }
+}
+
 fn sfu_config(config: &Config) -> SfuConfig {
     let mut sfu = SfuConfig {
         workers: config.workers,
@@ -146,5 +160,7 @@ fn sfu_config(config: &Config) -> SfuConfig {
         bytes_per_origin: config.max_waiting_sdp_per_address.0,
         quantum: config.max_sdp_size.0,
     };
+    sfu.rates = rate_limits(config);
+    sfu.max_bitrate = Bitrate(config.max_node_bitrate.0);
     sfu
 }

@@ -19,6 +19,7 @@ use tianqiao_sfu_core::downtrack::{Downtrack, SlotFormat};
 use tianqiao_sfu_core::negotiated::{Codec, MediaKind, SendMedia};
 use tianqiao_sfu_core::packet::payload;
 use tianqiao_sfu_core::pool::{PacketInfo, PacketPool, PacketRef};
+use tianqiao_sfu_core::rate::RateLimits;
 use tianqiao_sfu_core::send_batch::SendBatch;
 use tianqiao_sfu_core::track::{Home, Track};
 use tianqiao_sfu_core::transport::SRTP_MAX_OVERHEAD;
@@ -162,7 +163,7 @@ impl PacketSink for VirtualSocket {
 
 /// From the publisher's datagrams to encrypted packets of all subscribers, through a whole worker.
 fn route(c: &mut Criterion) {
-    let mut world = World::new(1);
+    let mut world = World::with(1, RateLimits::UNLIMITED);
     let media = vec![camera("0", 1_000, &[]), microphone("1", 2_000)];
     let publisher = world.join(0, media, &[("0", 71), ("1", 72)]);
     for _ in 0..SUBSCRIBERS {

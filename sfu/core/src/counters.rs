@@ -29,5 +29,7 @@ pub struct Counters {
     pub rtx_packets_in: u64,
     pub keyframe_requests_received: u64,
     pub keyframe_requests_sent: u64,
+    /// Past a subscriber's budget: answered by the next key frame, or asked for when there is budget again.
+    pub keyframe_requests_deferred: u64,
     pub drops: DropCounters,
 }

@@ -1,8 +1,17 @@
 //! Why a packet went no further. Every early return of the packet path names one; each is a label
-//! of one exported counter.
+//! of an exported counter: one for faults, another for what is discarded while all is well.
+
+/// What a reason says about the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropClass {
+    /// Happens with honest clients on a good network: late packets of those who left, probes, copies.
+    Expected,
+    /// Somebody does something wrong, or something is too small or too slow.
+    Fault,
+}
 
 macro_rules! drop_reasons {
-    ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident = $class:ident $label:literal,)*) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(usize)]
         pub enum DropReason {
@@ -18,58 +27,80 @@ macro_rules! drop_reasons {
                     $(Self::$name => $label,)*
                 }
             }
+
+            pub fn class(self) -> DropClass {
+                match self {
+                    $(Self::$name => DropClass::$class,)*
+                }
+            }
         }
     };
 }
 
 drop_reasons! {
     /// Empty, or a first byte outside RFC 7983's ranges.
-    UnknownProtocol = "unknown_protocol",
-    /// From an address over which no connection has had a valid STUN check.
-    UnknownAddress = "unknown_address",
-    StunMalformed = "stun_malformed",
-    /// A USERNAME that names no connection here.
-    StunUnknownUser = "stun_unknown_user",
+    UnknownProtocol = Fault "unknown_protocol",
+    /// From an address over which no connection has had a valid STUN check: mostly the last packets of one who left.
+    UnknownAddress = Expected "unknown_address",
+    StunMalformed = Fault "stun_malformed",
+    /// A USERNAME that names no connection here: mostly that of one who does not know yet that it was closed.
+    StunUnknownUser = Expected "stun_unknown_user",
     /// MESSAGE-INTEGRITY missing or wrong.
-    StunIntegrity = "stun_integrity",
+    StunIntegrity = Fault "stun_integrity",
     /// Indications, and responses to no check of ours.
-    StunUnexpected = "stun_unexpected",
+    StunUnexpected = Fault "stun_unexpected",
     /// A check of one client from the address over which another one's media flows.
-    PathInUse = "path_in_use",
-    DtlsMalformed = "dtls_malformed",
-    DtlsUnexpected = "dtls_unexpected",
+    PathInUse = Fault "path_in_use",
+    DtlsMalformed = Fault "dtls_malformed",
+    DtlsUnexpected = Fault "dtls_unexpected",
     /// Media before DTLS has delivered keys.
-    SrtpNoKeys = "srtp_no_keys",
-    SrtpAuth = "srtp_auth",
-    SrtpReplay = "srtp_replay",
-    SrtpTooShort = "srtp_too_short",
-    RtpMalformed = "rtp_malformed",
-    RtcpMalformed = "rtcp_malformed",
+    SrtpNoKeys = Fault "srtp_no_keys",
+    SrtpAuth = Fault "srtp_auth",
+    /// The network made a copy of it.
+    SrtpReplay = Expected "srtp_replay",
+    SrtpTooShort = Fault "srtp_too_short",
+    RtpMalformed = Fault "rtp_malformed",
+    RtcpMalformed = Fault "rtcp_malformed",
     /// Neither its SSRC, mid nor rid belongs to a media section that sends.
-    RtpUnknownSsrc = "rtp_unknown_ssrc",
-    RtpUnknownPayloadType = "rtp_unknown_payload_type",
-    RtpDuplicate = "rtp_duplicate",
+    RtpUnknownSsrc = Fault "rtp_unknown_ssrc",
+    RtpUnknownPayloadType = Fault "rtp_unknown_payload_type",
+    /// Seen before, or too old to tell.
+    RtpDuplicate = Expected "rtp_duplicate",
+    /// RTX of a packet that is here already: browsers probe for bandwidth with them.
+    RtxDuplicate = Expected "rtx_duplicate",
     /// Only padding: a bandwidth probe.
-    RtpPadding = "rtp_padding",
-    RtxMalformed = "rtx_malformed",
+    RtpPadding = Expected "rtp_padding",
+    /// Of a track that its publisher has muted.
+    TrackMuted = Expected "track_muted",
+    RtxMalformed = Fault "rtx_malformed",
     /// Larger than a packet buffer.
-    TooLarge = "too_large",
-    PoolExhausted = "pool_exhausted",
+    TooLarge = Fault "too_large",
+    PoolExhausted = Fault "pool_exhausted",
     /// The bounded queue to another worker was full.
-    MailboxFull = "mailbox_full",
+    MailboxFull = Fault "mailbox_full",
     /// The socket's or a TCP stream's send buffer was full.
-    SendBufferFull = "send_buffer_full",
-    SendFailed = "send_failed",
-    TcpFraming = "tcp_framing",
-    TcpTooManyStreams = "tcp_too_many_streams",
+    SendBufferFull = Fault "send_buffer_full",
+    SendFailed = Fault "send_failed",
+    TcpFraming = Fault "tcp_framing",
+    TcpTooManyStreams = Fault "tcp_too_many_streams",
     /// A stream without a valid check gave way to another.
-    TcpUnproven = "tcp_unproven",
+    TcpUnproven = Fault "tcp_unproven",
     /// The process has no descriptor left for one more stream.
-    TcpNoDescriptors = "tcp_no_descriptors",
+    TcpNoDescriptors = Fault "tcp_no_descriptors",
     /// A subscriber's codec is not among those it negotiated.
-    CodecNotNegotiated = "codec_not_negotiated",
+    CodecNotNegotiated = Fault "codec_not_negotiated",
+    /// Above the ceiling of its track's layer, or of a layer that has been above it and waits for a key frame.
+    OverTrackRate = Fault "over_track_rate",
+    /// Not even decrypted: all that its publisher sends is above his ceiling.
+    OverPublisherRate = Fault "over_publisher_rate",
+    /// Not even decrypted: more RTCP than a client has reason to send.
+    OverRtcpRate = Fault "over_rtcp_rate",
+    /// Video to a session to which enough is sent.
+    OverSessionRate = Fault "over_session_rate",
+    /// Video from a node that sends enough.
+    OverNodeRate = Fault "over_node_rate",
     /// Past a connection's limit of something.
-    LimitReached = "limit_reached",
+    LimitReached = Fault "limit_reached",
 }
 
 /// A counter for each reason.
@@ -93,5 +124,30 @@ impl DropCounters {
 
     pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         DropReason::ALL.iter().map(|&reason| (reason, self.value(reason)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_browsers_do_in_a_quiet_call_is_no_fault() {
+        for reason in [
+            DropReason::RtxDuplicate,
+            DropReason::RtpPadding,
+            DropReason::RtpDuplicate,
+            DropReason::TrackMuted,
+            DropReason::UnknownAddress,
+        ] {
+            assert_eq!(reason.class(), DropClass::Expected, "{reason:?}");
+        }
+        for reason in [
+            DropReason::SrtpAuth,
+            DropReason::MailboxFull,
+            DropReason::SendBufferFull,
+        ] {
+            assert_eq!(reason.class(), DropClass::Fault, "{reason:?}");
+        }
     }
 }

@@ -15,6 +15,7 @@ pub mod path;
 pub mod pool;
 #[allow(unsafe_code)]
 mod prefetch;
+pub mod rate;
 pub mod rooms;
 pub mod router;
 pub mod sdp;

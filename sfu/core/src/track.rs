@@ -50,6 +50,7 @@ pub struct Layer {
     /// Width and height in pixels of its latest key frame.
     pub resolution: Option<(u16, u16)>,
     pub last_packet: Option<Instant>,
+    pub last_keyframe: Option<Instant>,
     pub report: Option<MappedReport>,
     pub keyframes: KeyframeThrottle,
 }
@@ -92,6 +93,7 @@ impl Track {
                 ring: RetransmissionRing::new(RingLimits::of(kind)),
                 resolution: None,
                 last_packet: None,
+                last_keyframe: None,
                 report: None,
                 keyframes: KeyframeThrottle::default(),
             }),
@@ -134,6 +136,7 @@ impl Track {
                 layer.resolution = packet.frame.resolution;
                 self.layers_changed = true;
             }
+            layer.last_keyframe = Some(packet.arrival);
             layer.keyframes.on_keyframe();
         }
         layer.ring.insert(packet.clone());

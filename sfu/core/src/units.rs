@@ -50,6 +50,10 @@ impl ExtendedSeq {
     }
 }
 
+/// Bits per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bitrate(pub u64);
+
 impl fmt::Display for Ssrc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}", self.0)

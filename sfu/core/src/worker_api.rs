@@ -50,6 +50,8 @@ pub struct Renegotiate {
 pub struct PublishedTrack {
     pub mid: Mid,
     pub track: TrackId,
+    /// A shared screen, which has another ceiling of its bit rate than a camera.
+    pub screen: bool,
 }
 
 /// Puts a source into a subscriber's slot, or empties it.

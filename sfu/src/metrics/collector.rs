@@ -6,14 +6,18 @@ use std::sync::Arc;
 use prometheus::Registry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
-use tianqiao_sfu_core::drop_reason::DropReason;
+use tianqiao_sfu_core::drop_reason::{DropClass, DropReason};
 
 use super::counters::LATENCY_BUCKETS;
 use super::table::{FAMILIES, WorkerStats};
 
 const DROPS: (&str, &str) = (
     "tianqiao_sfu_drops_total",
-    "Packets that went no further, by reason, of all workers.",
+    "Packets that went no further though they should have, or should not have been sent, by reason, of all workers.",
+);
+const DISCARDS: (&str, &str) = (
+    "tianqiao_sfu_discards_total",
+    "Packets that went no further while all is well, such as probes and copies, by reason, of all workers.",
 );
 const LATENCY: (&str, &str) = (
     "tianqiao_sfu_forwarding_latency_seconds",
@@ -38,12 +42,14 @@ impl WorkerCollector {
                 HashMap::new(),
             )?);
         }
-        descs.push(Desc::new(
-            DROPS.0.into(),
-            DROPS.1.into(),
-            vec!["reason".into()],
-            HashMap::new(),
-        )?);
+        for (name, help) in [DROPS, DISCARDS] {
+            descs.push(Desc::new(
+                name.into(),
+                help.into(),
+                vec!["reason".into()],
+                HashMap::new(),
+            )?);
+        }
         descs.push(Desc::new(LATENCY.0.into(), LATENCY.1.into(), vec![], HashMap::new())?);
         registry.register(Box::new(Self { workers, descs }))
     }
@@ -72,15 +78,16 @@ impl WorkerCollector {
             .collect()
     }
 
-    fn drops(&self) -> MetricFamily {
+    fn drops(&self, family: (&str, &str), class: DropClass) -> MetricFamily {
         let metrics = DropReason::ALL
             .iter()
+            .filter(|reason| reason.class() == class)
             .map(|&reason| {
                 let drops: u64 = self.workers.iter().map(|worker| worker.drops(reason)).sum();
                 metric(MetricType::COUNTER, drops as f64, vec![label("reason", reason.label())])
             })
             .collect();
-        named(DROPS, MetricType::COUNTER, metrics)
+        named(family, MetricType::COUNTER, metrics)
     }
 
     fn latency(&self) -> MetricFamily {
@@ -118,7 +125,8 @@ impl Collector for WorkerCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let mut families = self.table();
-        families.push(self.drops());
+        families.push(self.drops(DROPS, DropClass::Fault));
+        families.push(self.drops(DISCARDS, DropClass::Expected));
         families.push(self.latency());
         families
     }
@@ -179,6 +187,7 @@ mod tests {
                 ..Default::default()
             };
             core.drops.count(DropReason::SrtpAuth);
+            core.drops.count(DropReason::RtxDuplicate);
             let mut shell = ShellCounters {
                 busy_permille: 250,
                 busy_ns: 1_500_000_000,
@@ -200,6 +209,7 @@ mod tests {
             "tianqiao_sfu_worker_busy_seconds_total{worker=\"0\"} 1.5",
             "tianqiao_sfu_drops_total{reason=\"srtp_auth\"} 6",
             "tianqiao_sfu_drops_total{reason=\"too_large\"} 0",
+            "tianqiao_sfu_discards_total{reason=\"rtx_duplicate\"} 2",
             "tianqiao_sfu_forwarding_latency_seconds_bucket{le=\"0.00005\"} 0",
             "tianqiao_sfu_forwarding_latency_seconds_bucket{le=\"0.0001\"} 8",
             "tianqiao_sfu_forwarding_latency_seconds_bucket{le=\"+Inf\"} 8",
@@ -207,12 +217,16 @@ mod tests {
         ] {
             assert!(text.lines().any(|l| l == line), "no {line} in\n{text}");
         }
+        assert!(!text.contains("drops_total{reason=\"rtx_duplicate"), "no fault");
     }
 
     #[test]
     fn the_docs_list_every_metric_and_reason() {
         let docs = include_str!("../../../docs/metrics.md");
-        let names = FAMILIES.iter().map(|family| family.name).chain([DROPS.0, LATENCY.0]);
+        let names = FAMILIES
+            .iter()
+            .map(|family| family.name)
+            .chain([DROPS.0, DISCARDS.0, LATENCY.0]);
         let reasons = DropReason::ALL.iter().map(|reason| reason.label());
         for word in names.chain(reasons) {
             assert!(docs.contains(&format!("`{word}`")), "{word} is not in docs/metrics.md");

@@ -129,11 +129,12 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     counter(
         "tianqiao_sfu_pli_total",
-        "Keyframe requests (PLI and FIR): in, by subscribers; out, to publishers.",
+        "Keyframe requests (PLI and FIR): in, by subscribers; out, to publishers; deferred, of those in, for the subscriber asks too often.",
         "direction",
         &[
             of("in", |core, _| core.keyframe_requests_received),
             of("out", |core, _| core.keyframe_requests_sent),
+            of("deferred", |core, _| core.keyframe_requests_deferred),
         ],
     ),
     counter(

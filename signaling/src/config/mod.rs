@@ -14,7 +14,7 @@ use thiserror::Error;
 
 pub use document::{markdown_table, sample_file};
 pub use settings::Config;
-pub use value::{ByteSize, LogFormat};
+pub use value::{BitRate, ByteSize, LogFormat};
 use value::{Kind, Value};
 
 #[derive(Debug, Error)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{ByteSize, ConfigError, Layer, LogFormat, Setting, Value, parse};
+use super::{BitRate, ByteSize, ConfigError, Layer, LogFormat, Setting, Value, parse};
 
 macro_rules! settings {
     ($($section:literal { $($help:literal $name:ident: $type:ty = $default:literal;)* })*) => {
@@ -185,6 +185,26 @@ settings! {
         max_waiting_sdp: ByteSize = "128MiB";
         "The same of one IPv4 address, or of the /56 of an IPv6 address."
         max_waiting_sdp_per_address: ByteSize = "32MiB";
+    }
+    "Rates" {
+        "Bit rate of each simulcast layer of a camera. What is above it is dropped until the next key frame. As with all rates here a second's worth may come at once, and 0 is no limit."
+        max_video_bitrate: BitRate = "8Mbps";
+        "Bit rate of each layer of a shared screen."
+        max_screen_bitrate: BitRate = "20Mbps";
+        "Bit rate of an audio track."
+        max_audio_bitrate: BitRate = "512kbps";
+        "Bit rate of all that one participant publishes; far above it packets are dropped without being decrypted."
+        max_publisher_bitrate: BitRate = "25Mbps";
+        "Bit rate of the feedback (RTCP) of one participant."
+        max_feedback_bitrate: BitRate = "2Mbps";
+        "Bit rate of all media that one participant is sent; above it pictures are left out, sound never."
+        max_session_bitrate: BitRate = "100Mbps";
+        "Bit rate of all media that the server sends, shared evenly by its workers; above it pictures are left out, sound never."
+        max_node_bitrate: BitRate = "0";
+        "A participant's requests for key frames are passed on to each publisher four at once, and then one in this time."
+        keyframe_request_interval: Duration = "3s";
+        "What a participant may have sent again in a second, in percent of what it was sent in the one before; 1 Mbps comes on top."
+        retransmission_percent: u32 = "50";
     }
 }
 

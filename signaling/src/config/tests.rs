@@ -97,6 +97,21 @@ fn sizes_have_units() {
     }
 }
 
+#[test]
+fn bit_rates_have_units() {
+    for (text, expected) in [
+        ("512kbps", Some(512_000)),
+        ("8 Mbps", Some(8_000_000)),
+        ("1Gbps", Some(1_000_000_000)),
+        ("0", Some(0)),
+        ("8", None),
+        ("8MB", None),
+        ("99999999999999Gbps", None),
+    ] {
+        assert_eq!(BitRate::parse(text).ok().map(|rate| rate.0), expected, "{text}");
+    }
+}
+
 const MANIFEST: &str = env!("CARGO_MANIFEST_DIR");
 
 #[test]

@@ -18,6 +18,7 @@ pub enum Kind {
     Number,
     Duration,
     Size,
+    Rate,
     Flag,
     /// What its entries look like.
     List(&'static str),
@@ -32,6 +33,7 @@ impl Kind {
             Self::Number => "NUMBER",
             Self::Duration => "DURATION",
             Self::Size => "SIZE",
+            Self::Rate => "RATE",
             Self::Flag => "true|false",
             Self::Ip => "IP",
             Self::List(entry) => entry,
@@ -148,6 +150,31 @@ impl Value for ByteSize {
             .and_then(|factor| number.parse::<usize>().ok()?.checked_mul(factor))
             .map(Self)
             .ok_or_else(|| format!("expected a size such as 128KiB, found {text:?}"))
+    }
+}
+
+/// Bits per second, written `512kbps`, `8Mbps` or `1Gbps`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BitRate(pub u64);
+
+impl Value for BitRate {
+    const KIND: Kind = Kind::Rate;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let factor = match unit.trim() {
+            "bps" => Some(1_u64),
+            "kbps" => Some(1_000),
+            "Mbps" => Some(1_000_000),
+            "Gbps" => Some(1_000_000_000),
+            "" if number.parse() == Ok(0) => Some(1),
+            _ => None,
+        };
+        factor
+            .and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor))
+            .map(Self)
+            .ok_or_else(|| format!("expected a bit rate such as 8Mbps, found {text:?}"))
     }
 }
 

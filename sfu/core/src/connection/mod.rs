@@ -1,11 +1,13 @@
 //! One client: orders its transport, the tracks that it publishes and the slots that it receives.
 
 mod feedback;
+mod keyframe_budget;
 mod publisher_clock;
+mod retransmission_budget;
 mod streams;
 
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 
@@ -15,22 +17,28 @@ use crate::negotiated::{ExtensionIds, Negotiated};
 use crate::ntp::NtpClock;
 use crate::packet::extensions::ExtensionValues;
 use crate::packet::payload;
-use crate::packet::rtcp::SenderInfo;
+use crate::packet::rtcp::{ReportBlock, SenderInfo};
 use crate::packet::rtp::RtpHeader;
 use crate::packet::rtx;
 use crate::pool::PacketInfo;
+use crate::rate::{Ceilings, RateMeter, Ticks};
 use crate::track::MappedReport;
 use crate::transport::Transport;
 use crate::twcc::FeedbackGenerator;
 use crate::units::{ConnectionId, Mid, Ssrc, TrackId};
-use crate::uptrack::Uptrack;
+use crate::uptrack::{Policed, Uptrack};
 use crate::worker_api::PublishedTrack;
 
+pub(crate) use keyframe_budget::{Cause, KeyframeBudget};
 use publisher_clock::PublisherClock;
+pub(crate) use retransmission_budget::RetransmissionBudget;
 use streams::Streams;
 
-/// Retransmissions a second that a subscriber may ask for; beyond it, it is flooding us.
-const RETRANSMISSION_BUDGET: u32 = 2_000;
+/// Sender reports of one layer are taken at most that often: each is mail to all workers with subscribers.
+const MIN_REPORT_INTERVAL: Duration = Duration::from_millis(50);
+/// A round trip that nobody has measured yet, and the longest that is believed.
+const INITIAL_ROUND_TRIP: Duration = Duration::from_millis(50);
+const MAX_ROUND_TRIP: Duration = Duration::from_secs(1);
 
 /// SSRCs of slots that ended: the answerer gives none that is new while one is free, so there are no more
 /// than two answers have slots. Past it no slot begins under an SSRC that is new.
@@ -59,8 +67,15 @@ pub struct Connection {
     keyframe_requests: ArrayVec<(Ssrc, bool), MAX_KEYFRAME_REQUESTS>,
     /// Layers that lost more than NACK can repair, until the worker has asked for key frames.
     pub(crate) lost_keyframes: Vec<(TrackId, u8)>,
-    retransmission_budget: u32,
-    budget_since: Instant,
+    /// Of all RTP that it publishes.
+    pub(crate) published: RateMeter,
+    pub(crate) rtcp: RateMeter,
+    /// Of all media that is sent to it.
+    pub(crate) egress: RateMeter,
+    pub(crate) retransmissions: RetransmissionBudget,
+    pub(crate) keyframes: KeyframeBudget,
+    /// As the client's latest report tells it.
+    pub(crate) round_trip: Duration,
 }
 
 /// A decrypted media packet, its fields read; `payload` and `descriptor` are ranges of the datagram.
@@ -100,8 +115,12 @@ impl Connection {
             fir_seq: 0,
             keyframe_requests: ArrayVec::new(),
             lost_keyframes: Vec::new(),
-            retransmission_budget: RETRANSMISSION_BUDGET,
-            budget_since: now,
+            published: RateMeter::default(),
+            rtcp: RateMeter::default(),
+            egress: RateMeter::default(),
+            retransmissions: RetransmissionBudget::new(now),
+            keyframes: KeyframeBudget::default(),
+            round_trip: INITIAL_ROUND_TRIP,
         };
         connection.apply(negotiated, tracks);
         connection
@@ -112,7 +131,9 @@ impl Connection {
         self.extensions = merged_extensions(negotiated);
         self.reduced_size_rtcp = negotiated.media.iter().all(|media| media.reduced_size_rtcp);
         let keeps = |mid: Mid, track: TrackId| {
-            tracks.contains(&PublishedTrack { mid, track })
+            tracks
+                .iter()
+                .any(|published| (published.mid, published.track) == (mid, track))
                 && negotiated
                     .media
                     .iter()
@@ -122,6 +143,15 @@ impl Connection {
             if !keeps(self.uptracks[index].mid, self.uptracks[index].track) {
                 self.uptracks.remove(index);
                 self.streams.remove_uptrack(index);
+            }
+        }
+        for published in tracks {
+            let own = self
+                .uptracks
+                .iter_mut()
+                .find(|uptrack| uptrack.track == published.track);
+            if let Some(own) = own {
+                own.screen = published.screen;
             }
         }
         let retired = &mut self.retired;
@@ -140,8 +170,9 @@ impl Connection {
             if let Some(uptrack) = self.uptracks.iter_mut().find(|uptrack| uptrack.mid == media.mid) {
                 uptrack.renegotiate(media);
             } else if let Some(published) = tracks.iter().find(|published| published.mid == media.mid)
-                && let Some(uptrack) = Uptrack::new(media, published.track)
+                && let Some(mut uptrack) = Uptrack::new(media, published.track)
             {
+                uptrack.screen = published.screen;
                 self.uptracks.push(uptrack);
                 let index = self.uptracks.len() - 1;
                 self.streams.declare(&mut self.uptracks, index, media);
@@ -165,21 +196,45 @@ impl Connection {
         self.slots.iter().position(|slot| slot.mid == mid)
     }
 
-    /// Decrypts an RTP packet in place and finds its track and layer.
-    pub fn unprotect(&mut self, now: Instant, packet: &mut [u8]) -> Result<Received, DropReason> {
+    /// Decrypts an RTP packet in place and finds its track and layer; `ticks` is `now`.
+    ///
+    /// What is above the publisher's ceiling is not even decrypted. SRTP's rollover counter is estimated right
+    /// all the same: as the bucket drains, packets get through again, thousands of times within the 2^15 packets
+    /// of one SSRC that may be missing (RFC 3711, section 3.3.1). Only authentic packets are charged, or a forger
+    /// could use a publisher's ceiling up.
+    pub fn unprotect(
+        &mut self,
+        now: Instant,
+        ticks: Ticks,
+        ceilings: &Ceilings,
+        packet: &mut [u8],
+    ) -> Result<Received, DropReason> {
+        if self.published.is_over(&ceilings.publisher, ticks) {
+            return Err(DropReason::OverPublisherRate);
+        }
+        let bytes = packet.len();
         let len = self.transport.unprotect_rtp(packet)?;
+        self.published.charge(&ceilings.publisher, ticks, bytes);
         let packet = packet.get(..len).ok_or(DropReason::RtpMalformed)?;
         let header = RtpHeader::parse(packet)?;
         let values = ExtensionValues::parse(&self.extensions, &header, packet);
-        if let Some(seq) = values.transport_cc {
-            self.twcc.on_packet(now, seq);
-        }
         let stream = match self.streams.find(header.ssrc) {
-            Some(stream) => stream,
+            Some(stream) => Ok(stream),
             None => self
                 .streams
-                .learn(&mut self.uptracks, header.ssrc, header.payload_type, &values)?,
+                .learn(&mut self.uptracks, header.ssrc, header.payload_type, &values),
         };
+        let policed = stream.map_or(Policed::Below, |stream| match self.uptracks.get_mut(stream.uptrack) {
+            Some(uptrack) => uptrack.police(ceilings, ticks, stream.layer, bytes, stream.rtx),
+            None => Policed::Below,
+        });
+        // To the publisher's bandwidth estimation what is above the ceiling is lost, so that it comes down.
+        if let Some(seq) = values.transport_cc
+            && policed != Policed::Above
+        {
+            self.twcc.on_packet(now, seq);
+        }
+        let stream = stream?;
         let uptrack = self
             .uptracks
             .get_mut(stream.uptrack)
@@ -197,8 +252,22 @@ impl Connection {
             header.timestamp,
             stream.rtx,
         )?;
+        if policed == Policed::Above {
+            if !stream.rtx && uptrack.cut(stream.layer) && !self.lost_keyframes.contains(&(uptrack.track, stream.layer))
+            {
+                self.lost_keyframes.push((uptrack.track, stream.layer));
+            }
+            return Err(DropReason::OverTrackRate);
+        }
         let frame = payload::describe(accepted.codec, &packet[payload.clone()]);
-        if frame.keyframe && frame.start_of_frame {
+        let starts = frame.keyframe && frame.start_of_frame;
+        if policed == Policed::AwaitsKeyframe {
+            if !starts {
+                return Err(DropReason::OverTrackRate);
+            }
+            uptrack.resume(ceilings, ticks, stream.layer, bytes);
+        }
+        if starts {
             uptrack.on_keyframe(stream.layer, accepted.seq);
         }
         Ok(Received {
@@ -232,7 +301,13 @@ impl Connection {
         let stream = self.streams.find(ssrc).filter(|stream| !stream.rtx)?;
         let uptrack = self.uptracks.get_mut(stream.uptrack)?;
         let layer = uptrack.layers.get_mut(usize::from(stream.layer))?;
-        layer.stream.as_mut()?.on_sender_report(now, info.ntp);
+        if !layer
+            .stream
+            .as_mut()?
+            .on_sender_report(now, info.ntp, MIN_REPORT_INTERVAL)
+        {
+            return None;
+        }
         let report = self.clock.on_report(now, info.ntp, info.rtp);
         Some((uptrack.track, stream.layer, report))
     }
@@ -247,15 +322,18 @@ impl Connection {
         }
     }
 
-    /// One more retransmission within the subscriber's budget?
-    pub fn take_retransmission(&mut self, now: Instant) -> bool {
-        if now.saturating_duration_since(self.budget_since).as_secs() >= 1 {
-            self.budget_since = now;
-            self.retransmission_budget = RETRANSMISSION_BUDGET;
+    /// A report on one of its slots: how long the way there and back is (RFC 3550, section 6.4.1).
+    pub(crate) fn on_report_block(&mut self, now: Instant, block: &ReportBlock) {
+        if block.last_sr == 0 || !self.slots.iter().any(|slot| slot.ssrc == block.ssrc) {
+            return;
         }
-        let left = self.retransmission_budget.checked_sub(1);
-        self.retransmission_budget = left.unwrap_or(0);
-        left.is_some()
+        let middle = (self.ntp.at(now) >> 16) as u32;
+        let round_trip = middle
+            .wrapping_sub(block.last_sr)
+            .wrapping_sub(block.delay_since_last_sr);
+        // Clocks that tick a little apart make it negative where the way is short.
+        let round_trip = u64::from(u32::try_from((round_trip as i32).max(0)).unwrap_or(0));
+        self.round_trip = Duration::from_micros(round_trip * 1_000_000 >> 16).min(MAX_ROUND_TRIP);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::uptrack::retransmission_ring::RingLimits;
 use super::vp8_continuity::Vp8Offsets;
 
 /// A packet is not sent again within this time: the second NACK crossed the first answer.
-const RESEND_INTERVAL: Duration = Duration::from_millis(25);
+pub const RESEND_INTERVAL: Duration = Duration::from_millis(25);
 /// In which the time of a retransmission is kept; it wraps after [`TICKS`] of them, 1.3 s.
 const TICK: Duration = Duration::from_millis(5);
 const TICKS: u16 = 255;
@@ -160,8 +160,8 @@ impl History {
         self.highest = self.highest.max(out);
     }
 
-    /// The packet that a NACK of `seq` means; `None` where it is forgotten or was resent just now.
-    pub fn resend(&mut self, now: Instant, seq: u16) -> Option<Sent> {
+    /// The packet that a NACK of `seq` means; `None` where it is forgotten or was resent less than `interval` ago.
+    pub fn resend(&mut self, now: Instant, seq: u16, interval: Duration) -> Option<Sent> {
         let out = self.highest.nearest(seq);
         let age = self.highest.0.checked_sub(out.0)?;
         if age >= self.entries.len() as u64 {
@@ -177,7 +177,7 @@ impl History {
         let ticks = now.saturating_duration_since(since).as_nanos() / TICK.as_nanos();
         let tick = (ticks % u128::from(TICKS)) as u8 + 1;
         let elapsed = (u16::from(tick) + TICKS - u16::from(entry.resent)) % TICKS;
-        if entry.resent != 0 && TICK * u32::from(elapsed) < RESEND_INTERVAL {
+        if entry.resent != 0 && TICK * u32::from(elapsed) < interval {
             return None;
         }
         entry.resent = tick;
@@ -222,7 +222,7 @@ mod tests {
     }
 
     fn source(history: &mut History, now: Instant, seq: u16) -> Option<u64> {
-        history.resend(now, seq).map(|sent| sent.source.0)
+        history.resend(now, seq, RESEND_INTERVAL).map(|sent| sent.source.0)
     }
 
     #[test]
@@ -277,12 +277,14 @@ mod tests {
                 });
             }
         }
-        let sent = history.resend(now, 1_039).expect("the latest");
+        let sent = history.resend(now, 1_039, RESEND_INTERVAL).expect("the latest");
         assert_eq!((sent.stretch.layer, sent.source), (19, ExtendedSeq(70_001)));
-        let sent = history.resend(now, 1_024).expect("within eight stretches");
+        let sent = history
+            .resend(now, 1_024, RESEND_INTERVAL)
+            .expect("within eight stretches");
         assert_eq!((sent.stretch.layer, sent.stretch.timestamp_offset), (12, 120));
         assert_eq!(sent.source, ExtendedSeq(70_000 * 8));
-        assert_eq!(history.resend(now, 1_022), None);
+        assert_eq!(history.resend(now, 1_022, RESEND_INTERVAL), None);
     }
 
     #[test]

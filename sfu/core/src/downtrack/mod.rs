@@ -18,7 +18,7 @@ use crate::track::Track;
 use crate::units::{ExtendedSeq, Mid, PayloadType, Ssrc, TrackId};
 use crate::uptrack::retransmission_ring::RingLimits;
 
-use history::{History, Sent, Stretch};
+use history::{History, RESEND_INTERVAL, Sent, Stretch};
 use seq_map::SeqMap;
 use timeline::Timeline;
 use vp8_continuity::Vp8Continuity;
@@ -135,6 +135,8 @@ pub struct Downtrack {
     packets: u32,
     octets: u32,
     next_report: Option<Instant>,
+    /// The subscriber asked for a key frame then, and was over its budget.
+    owed_keyframe: Option<Instant>,
 }
 
 impl Downtrack {
@@ -160,6 +162,7 @@ impl Downtrack {
             packets: 0,
             octets: 0,
             next_report: None,
+            owed_keyframe: None,
         }
     }
 
@@ -205,6 +208,7 @@ impl Downtrack {
             self.source = source;
             self.generation = self.generation.wrapping_add(1);
             self.flow = Flow::Paused;
+            self.owed_keyframe = None;
             if source.is_none() {
                 self.history.clear();
             }
@@ -243,6 +247,41 @@ impl Downtrack {
             Flow::Waiting { target } => target,
             Flow::Forwarding { layer, .. } => Some(layer),
         }
+    }
+
+    /// A key frame was asked for at `now` and is not to be requested yet.
+    pub fn owe_keyframe(&mut self, now: Instant) {
+        self.owed_keyframe.get_or_insert(now);
+    }
+
+    /// The layer of which a key frame is owed still: none has come since it was asked for.
+    pub fn owed_keyframe(&mut self, track: &Track) -> Option<u8> {
+        let since = self.owed_keyframe?;
+        let layer = self.keyframe_layer()?;
+        let latest = track.layers.get(usize::from(layer))?.last_keyframe;
+        if latest.is_some_and(|latest| latest > since) {
+            self.owed_keyframe = None;
+            return None;
+        }
+        Some(layer)
+    }
+
+    /// It was requested.
+    pub fn settle_keyframe(&mut self) {
+        self.owed_keyframe = None;
+    }
+
+    /// Nothing more is sent until decoding can start anew. True where something was being sent.
+    pub fn interrupt(&mut self) -> bool {
+        let Flow::Forwarding { target, .. } = self.flow else {
+            return false;
+        };
+        self.flow = Flow::Waiting { target: Some(target) };
+        true
+    }
+
+    pub fn is_forwarding(&self) -> bool {
+        matches!(self.flow, Flow::Forwarding { .. })
     }
 
     /// Decides about one packet of the source. `None`: it is not for this subscriber.
@@ -318,10 +357,11 @@ impl Downtrack {
     }
 
     /// What a NACK of `seq` asks for; `None` where it was never sent, is forgotten, or went out just now.
-    pub fn retransmit(&mut self, now: Instant, seq: u16) -> Option<Sent> {
+    /// No packet is sent again more than twice in a `round_trip`.
+    pub fn retransmit(&mut self, now: Instant, seq: u16, round_trip: Duration) -> Option<Sent> {
         let generation = self.generation;
         self.history
-            .resend(now, seq)
+            .resend(now, seq, RESEND_INTERVAL.max(round_trip / 2))
             .filter(|sent| sent.stretch.generation == generation)
     }
 

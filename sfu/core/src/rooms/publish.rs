@@ -14,6 +14,7 @@ pub(super) fn published(tracks: &[Track]) -> Vec<PublishedTrack> {
     let published = |track: &Track| PublishedTrack {
         mid: track.mid,
         track: track.id,
+        screen: track.source == TrackSource::Screen,
     };
     tracks.iter().map(published).collect()
 }

@@ -12,6 +12,7 @@ use arrayvec::ArrayVec;
 
 use crate::drop_reason::DropReason;
 use crate::negotiated::{Codec, Feedback, MAX_CODECS, MAX_LAYERS, MediaKind, NegotiatedCodec, NegotiatedMedia};
+use crate::rate::{Ceilings, RateLimit, RateMeter, Ticks};
 use crate::units::{ExtendedSeq, Mid, PayloadType, Rid, Ssrc, TrackId};
 
 use nack_generator::{NackGenerator, NackLimits};
@@ -31,6 +32,18 @@ pub struct ReceiveLayer {
     /// Added to the stream's own extended numbers; grows when the publisher restarts it.
     base: u64,
     highest: u64,
+    meter: RateMeter,
+    /// A packet was above the ceiling: what follows cannot be decoded until a key frame.
+    is_cut: bool,
+}
+
+/// How a packet stands to the ceiling of its layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policed {
+    Below,
+    /// Let through only if decoding can start at it; then call [`Uptrack::resume`].
+    AwaitsKeyframe,
+    Above,
 }
 
 /// What an RTP packet turned out to be.
@@ -48,6 +61,8 @@ pub struct Uptrack {
     pub route: usize,
     pub mid: Mid,
     pub kind: MediaKind,
+    /// A shared screen.
+    pub screen: bool,
     codecs: ArrayVec<NegotiatedCodec, MAX_CODECS>,
     pub layers: ArrayVec<ReceiveLayer, MAX_LAYERS>,
 }
@@ -63,6 +78,8 @@ impl Uptrack {
             nack: NackGenerator::new(nack_limits(media.kind)),
             base: 0,
             highest: 0,
+            meter: RateMeter::default(),
+            is_cut: false,
         };
         let mut layers: ArrayVec<_, MAX_LAYERS> = receive.rids.iter().map(|&rid| layer(Some(rid))).collect();
         if layers.is_empty() {
@@ -73,6 +90,7 @@ impl Uptrack {
             route: usize::MAX,
             mid: media.mid,
             kind: media.kind,
+            screen: false,
             codecs: media.codecs.clone(),
             layers,
         })
@@ -129,6 +147,48 @@ impl Uptrack {
         }
     }
 
+    fn ceiling<'a>(&self, ceilings: &'a Ceilings) -> &'a RateLimit {
+        match self.kind {
+            MediaKind::Audio => &ceilings.audio_track,
+            MediaKind::Video if self.screen => &ceilings.screen_layer,
+            MediaKind::Video => &ceilings.video_layer,
+        }
+    }
+
+    /// Holds a packet of `bytes` against the ceiling of its layer. RTX that is above it is not taken, but cuts
+    /// nothing: mostly it brings what is here already.
+    pub fn police(&mut self, ceilings: &Ceilings, now: Ticks, layer: u8, bytes: usize, rtx: bool) -> Policed {
+        let ceiling = self.ceiling(ceilings);
+        let Some(layer) = self.layers.get_mut(usize::from(layer)) else {
+            return Policed::Below;
+        };
+        if layer.is_cut {
+            return match rtx || layer.meter.is_tight(ceiling, now) {
+                true => Policed::Above,
+                false => Policed::AwaitsKeyframe,
+            };
+        }
+        match layer.meter.admit(ceiling, now, bytes) {
+            true => Policed::Below,
+            false => Policed::Above,
+        }
+    }
+
+    /// A packet was left out. True: a key frame is to be asked for.
+    pub fn cut(&mut self, layer: u8) -> bool {
+        let layer = self.layers.get_mut(usize::from(layer));
+        self.kind == MediaKind::Video && layer.is_some_and(|layer| !std::mem::replace(&mut layer.is_cut, true))
+    }
+
+    /// A key frame came and is let through.
+    pub fn resume(&mut self, ceilings: &Ceilings, now: Ticks, layer: u8, bytes: usize) {
+        let ceiling = self.ceiling(ceilings);
+        if let Some(layer) = self.layers.get_mut(usize::from(layer)) {
+            layer.is_cut = false;
+            layer.meter.charge(ceiling, now, bytes);
+        }
+    }
+
     /// Counts a media packet, `recovered` if RTX brought it.
     pub fn on_packet(
         &mut self,
@@ -155,7 +215,10 @@ impl Uptrack {
         } else {
             stream.on_packet(now, seq, timestamp)
         };
-        let seq = seq.ok_or(DropReason::RtpDuplicate)?;
+        let seq = seq.ok_or(match recovered {
+            true => DropReason::RtxDuplicate,
+            false => DropReason::RtpDuplicate,
+        })?;
         if feedback.nack {
             layer.nack.on_packet(now, seq);
         }

@@ -99,9 +99,15 @@ impl ReceiveStream {
         Some(extended)
     }
 
-    /// `ntp` is the time of the stream's sender report.
-    pub fn on_sender_report(&mut self, now: Instant, ntp: u64) {
+    /// `ntp` is the time of the stream's sender report. False: it is not taken, for the last one came less
+    /// than `interval` ago.
+    pub fn on_sender_report(&mut self, now: Instant, ntp: u64, interval: Duration) -> bool {
+        let is_early = |(_, at): (u32, Instant)| now.saturating_duration_since(at) < interval;
+        if self.last_sr.is_some_and(is_early) {
+            return false;
+        }
         self.last_sr = Some(((ntp >> 16) as u32, now));
+        true
     }
 
     pub fn highest(&self) -> Option<ExtendedSeq> {
@@ -394,7 +400,8 @@ mod tests {
         let now = Instant::now();
         let mut stream = stream();
         stream.on_packet(now, 1, 0);
-        stream.on_sender_report(now, 0x1122_3344_5566_7788);
+        assert!(stream.on_sender_report(now, 0x1122_3344_5566_7788, AT));
+        assert!(!stream.on_sender_report(now + AT / 2, 0x2222_3344_5566_7788, AT));
         let block = stream.report_block(now + Duration::from_millis(1_500)).unwrap();
         assert_eq!((block.last_sr, block.delay_since_last_sr), (0x3344_5566, 98_304));
     }

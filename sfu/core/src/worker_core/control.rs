@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::WorkerCore;
-use crate::connection::Connection;
+use crate::connection::{Cause, Connection};
 use crate::mail::{LayerState, Mail};
 use crate::router::HomeNotice;
 use crate::track::{Home, Subscriber};
@@ -270,9 +270,45 @@ impl WorkerCore {
             .get_mut(subscriber.connection)
             .filter(|connection| connection.transport.is_connected())
             .and_then(|connection| connection.slots.get_mut(subscriber.slot));
-        if let Some(layer) = slot.and_then(|slot| slot.retarget(track)) {
-            self.request_keyframe(now, index, layer);
+        let Some(slot) = slot else { return };
+        // Where it is refused it is tried again with the next look at the layers.
+        if let Some(layer) = slot.retarget(track) {
+            self.ask_keyframe(now, index, layer, subscriber.connection, Cause::Switch);
+        } else if let Some(layer) = slot.owed_keyframe(track)
+            && self.ask_keyframe(now, index, layer, subscriber.connection, Cause::Request)
+            && let Some(slot) = self.connections[subscriber.connection].slots.get_mut(subscriber.slot)
+        {
+            slot.settle_keyframe();
         }
+    }
+
+    /// Asks for a key frame on behalf of a subscriber, within its budget. What is asked for already, by
+    /// whomever, costs nothing.
+    pub(super) fn ask_keyframe(
+        &mut self,
+        now: Instant,
+        index: usize,
+        layer: u8,
+        subscriber: usize,
+        cause: Cause,
+    ) -> bool {
+        let ticks = self.ticks(now);
+        let Some(track) = self.router.track(index) else {
+            return false;
+        };
+        let state = track.layers.get(usize::from(layer));
+        let Some(connection) = self.connections.get_mut(subscriber) else {
+            return false;
+        };
+        if state.is_some_and(|state| !state.keyframes.is_waiting())
+            && !connection
+                .keyframes
+                .take(&self.ceilings.keyframe_requests, ticks, track.id, cause)
+        {
+            return false;
+        }
+        self.request_keyframe(now, index, layer);
+        true
     }
 
     /// Passes a wish for a key frame on towards the publisher, throttled per layer.

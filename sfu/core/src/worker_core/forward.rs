@@ -7,9 +7,10 @@ use super::{PacketSink, WorkerCore};
 use crate::downtrack::write::MAX_HEADER;
 use crate::drop_reason::DropReason;
 use crate::mail::{Mail, PACKETS_PER_MAIL};
-use crate::negotiated::MAX_LAYERS;
+use crate::negotiated::{MAX_LAYERS, MediaKind};
 use crate::pool::{PACKET_CAPACITY, PacketRef};
 use crate::prefetch::prefetch;
+use crate::rate::Ticks;
 use crate::track::Subscriber;
 use crate::transport::srtp::SRTP_MAX_OVERHEAD;
 
@@ -66,13 +67,14 @@ impl WorkerCore {
         let subscribers = std::mem::take(&mut track.subscribers);
         even_out(&pending, &mut self.paddings);
         let room = room(&pending);
+        let ticks = self.ticks(now);
         for (at, &subscriber) in subscribers.iter().enumerate() {
             self.prefetch(&subscribers[at..]);
             // A run that is cut costs as much again as one that begins in an empty slab.
             if self.batch.remaining() < room && room <= self.batch.capacity() {
                 self.send(sink);
             }
-            self.forward_to(index, subscriber, &pending, sink);
+            self.forward_to(ticks, index, subscriber, &pending, sink);
         }
         pending.clear();
         if let Some(track) = self.router.track_mut(index) {
@@ -105,7 +107,14 @@ impl WorkerCore {
     }
 
     /// One subscriber's share of a batch, written and encrypted into the slab one behind the other.
-    fn forward_to(&mut self, index: usize, subscriber: Subscriber, pending: &[PacketRef], sink: &mut dyn PacketSink) {
+    fn forward_to(
+        &mut self,
+        now: Ticks,
+        index: usize,
+        subscriber: Subscriber,
+        pending: &[PacketRef],
+        sink: &mut dyn PacketSink,
+    ) {
         let Some(track) = self.router.track(index) else { return };
         let Some(connection) = self.connections.get_mut(subscriber.connection) else {
             return;
@@ -117,6 +126,28 @@ impl WorkerCore {
         let Some(slot) = connection.slots.get_mut(subscriber.slot) else {
             return;
         };
+        // Audio goes first: it is charged, but never left out.
+        if track.kind == MediaKind::Video {
+            let (session, worker) = (&self.ceilings.session, &self.ceilings.worker);
+            let over = if connection.egress.is_over(session, now) {
+                Some(DropReason::OverSessionRate)
+            } else if self.egress.is_over(worker, now) {
+                Some(DropReason::OverNodeRate)
+            } else {
+                None
+            };
+            if let Some(reason) = over {
+                if slot.interrupt() {
+                    self.counters.drops.count(reason);
+                }
+                return;
+            }
+            let is_tight = connection.egress.is_tight(session, now) || self.egress.is_tight(worker, now);
+            if is_tight && !slot.is_forwarding() {
+                return;
+            }
+        }
+        let mut sent = 0;
         for (packet, &padding) in pending.iter().zip(&self.paddings) {
             let Some(decision) = slot.rewrite(packet, track, padding) else {
                 continue;
@@ -139,7 +170,13 @@ impl WorkerCore {
             };
             self.batch.commit(path, len);
             self.counters.rtp_packets_out += 1;
-            self.counters.rtp_bytes_out += len as u64;
+            sent += len;
+        }
+        if sent > 0 {
+            self.counters.rtp_bytes_out += sent as u64;
+            connection.retransmissions.on_sent(sent);
+            connection.egress.charge(&self.ceilings.session, now, sent);
+            self.egress.charge(&self.ceilings.worker, now, sent);
         }
     }
 
@@ -151,13 +188,15 @@ impl WorkerCore {
         let Some(path) = connection.transport.media_path() else {
             return false;
         };
-        if !connection.take_retransmission(now) {
+        let ticks = Ticks::since(self.epoch, now);
+        if connection.egress.is_over(&self.ceilings.session, ticks) {
             return false;
         }
+        let round_trip = connection.round_trip;
         let Some(downtrack) = connection.slots.get_mut(slot) else {
             return false;
         };
-        let Some(sent) = downtrack.retransmit(now, seq) else {
+        let Some(sent) = downtrack.retransmit(now, seq, round_trip) else {
             return false;
         };
         let Some(track) = downtrack.source().and_then(|source| self.router.by_id(source)) else {
@@ -174,6 +213,10 @@ impl WorkerCore {
             self.counters.drops.count(DropReason::SendBufferFull);
             return false;
         }
+        let percent = self.ceilings.retransmission_percent;
+        if !connection.retransmissions.take(now, percent, packet.payload().len()) {
+            return false;
+        }
         let out = self.batch.free();
         let Some((written, seq)) = downtrack.write_again(out, packet, &sent, track.id) else {
             return false;
@@ -185,6 +228,8 @@ impl WorkerCore {
             return false;
         };
         self.batch.commit(path, len);
+        connection.egress.charge(&self.ceilings.session, ticks, len);
+        self.egress.charge(&self.ceilings.worker, ticks, len);
         self.counters.retransmissions_sent += 1;
         true
     }

@@ -22,6 +22,7 @@ use crate::mail::Mail;
 use crate::ntp::NtpClock;
 use crate::path::Path;
 use crate::pool::PacketPool;
+use crate::rate::{Ceilings, RateLimits, RateMeter, Ticks};
 use crate::router::Router;
 use crate::send_batch::SendBatch;
 use crate::transport::Certificate;
@@ -45,6 +46,7 @@ pub struct WorkerConfig {
     pub pool_packets: usize,
     /// Bytes of outgoing packets that are gathered before they are handed to the kernel.
     pub batch_bytes: usize,
+    pub rates: RateLimits,
 }
 
 impl WorkerConfig {
@@ -56,6 +58,7 @@ impl WorkerConfig {
             pool_packets: 32_768,
             // Of a few subscribers' frames: what is written must still be in the cache when the kernel copies it.
             batch_bytes: 64 * 1024,
+            rates: RateLimits::default(),
         }
     }
 }
@@ -86,6 +89,11 @@ pub struct WorkerCore {
     /// Audio tracks heard since the last report of levels.
     heard: Vec<usize>,
     counters: Counters,
+    ceilings: Ceilings,
+    /// Of all media that the worker sends.
+    egress: RateMeter,
+    /// Where [`Ticks`] count from.
+    epoch: Instant,
     /// The earliest of `deadlines`, or before it.
     next_deadline: Instant,
     /// Feedback and requests for key frames are looked at no more often than [`TICK`] …
@@ -102,6 +110,9 @@ impl WorkerCore {
         Self {
             pool: PacketPool::new(config.pool_packets),
             batch: SendBatch::with_capacity(config.batch_bytes),
+            ceilings: Ceilings::new(&config.rates),
+            egress: RateMeter::default(),
+            epoch: now,
             config,
             connections: Slab::new(),
             deadlines: Vec::new(),
@@ -123,6 +134,10 @@ impl WorkerCore {
             next_reports: now,
             next_levels: now,
         }
+    }
+
+    fn ticks(&self, now: Instant) -> Ticks {
+        Ticks::since(self.epoch, now)
     }
 
     pub fn poll_event(&mut self) -> Option<WorkerEvent> {

@@ -96,8 +96,11 @@ impl WorkerCore {
     fn handle_rtp(&mut self, now: Instant, index: usize, packet: &mut [u8]) -> Result<(), DropReason> {
         self.counters.rtp_packets_in += 1;
         self.counters.rtp_bytes_in += packet.len() as u64;
-        let received = self.connections[index].unprotect(now, packet)?;
-        self.has_news = true;
+        let ticks = self.ticks(now);
+        let received = self.connections[index].unprotect(now, ticks, &self.ceilings, packet);
+        // What is above a track's ceiling leaves a key frame to be asked for.
+        self.has_news |= matches!(received, Ok(_) | Err(DropReason::OverTrackRate));
+        let received = received?;
         if received.info.recovered {
             self.counters.rtx_packets_in += 1;
         }
@@ -107,7 +110,7 @@ impl WorkerCore {
             self.heard.push(route);
         }
         if track.muted {
-            return Ok(());
+            return Err(DropReason::TrackMuted);
         }
         let filled = self
             .pool

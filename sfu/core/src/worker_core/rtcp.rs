@@ -3,19 +3,35 @@
 use std::time::Instant;
 
 use super::WorkerCore;
+use crate::connection::Cause;
 use crate::drop_reason::DropReason;
 use crate::mail::Mail;
-use crate::packet::rtcp::{RtcpPacket, RtcpPackets, SenderInfo};
+use crate::packet::rtcp::{ReportBlock, RtcpPacket, RtcpPackets, SenderInfo};
 use crate::units::Ssrc;
+
+/// What an RTCP packet costs at least, in bytes: to decrypt it and to look for whom it means.
+const MIN_COST: usize = 100;
 
 impl WorkerCore {
     pub(super) fn handle_rtcp(&mut self, now: Instant, index: usize, packet: &mut [u8]) -> Result<(), DropReason> {
         self.counters.rtcp_packets_in += 1;
-        let len = self.connections[index].transport.unprotect_rtcp(packet)?;
+        let ticks = self.ticks(now);
+        let connection = &mut self.connections[index];
+        // As with RTP: not even decrypted above the ceiling, and only what is authentic is charged.
+        if connection.rtcp.is_over(&self.ceilings.rtcp, ticks) {
+            return Err(DropReason::OverRtcpRate);
+        }
+        let cost = packet.len().max(MIN_COST);
+        let len = connection.transport.unprotect_rtcp(packet)?;
+        connection.rtcp.charge(&self.ceilings.rtcp, ticks, cost);
         let packet = packet.get(..len).ok_or(DropReason::RtcpMalformed)?;
         for part in RtcpPackets::new(packet) {
             match part? {
-                RtcpPacket::SenderReport(report) => self.on_sender_report(now, index, report.ssrc, &report.info),
+                RtcpPacket::SenderReport(report) => {
+                    self.on_sender_report(now, index, report.ssrc, &report.info);
+                    self.on_report_blocks(now, index, report.blocks);
+                }
+                RtcpPacket::ReceiverReport(report) => self.on_report_blocks(now, index, report.blocks),
                 RtcpPacket::Nack(nack) => self.on_nack(now, index, nack.media, nack.seqs),
                 RtcpPacket::Pli(pli) => self.on_keyframe_request(now, index, pli.media),
                 RtcpPacket::Fir(fir) => {
@@ -23,8 +39,7 @@ impl WorkerCore {
                         self.on_keyframe_request(now, index, media);
                     }
                 }
-                RtcpPacket::ReceiverReport(_)
-                | RtcpPacket::Sdes(_)
+                RtcpPacket::Sdes(_)
                 | RtcpPacket::Bye(_)
                 | RtcpPacket::Remb(_)
                 | RtcpPacket::TransportFeedback(_)
@@ -54,12 +69,23 @@ impl WorkerCore {
         }
     }
 
+    fn on_report_blocks(&mut self, now: Instant, index: usize, blocks: impl Iterator<Item = ReportBlock>) {
+        for block in blocks {
+            self.connections[index].on_report_block(now, &block);
+        }
+    }
+
     fn on_nack(&mut self, now: Instant, index: usize, media: Ssrc, seqs: impl Iterator<Item = u16>) {
         let Some(slot) = self.connections[index].slots.iter().position(|slot| slot.ssrc == media) else {
             return;
         };
         for seq in seqs {
             self.counters.nacked_packets_received += 1;
+            // Those that are not at hand cost a look for them too.
+            if !self.connections[index].retransmissions.may_ask(now) {
+                self.counters.retransmissions_missed += 1;
+                continue;
+            }
             if !self.retransmit(now, index, slot, seq) {
                 self.counters.retransmissions_missed += 1;
             }
@@ -68,12 +94,15 @@ impl WorkerCore {
 
     fn on_keyframe_request(&mut self, now: Instant, index: usize, media: Ssrc) {
         self.counters.keyframe_requests_received += 1;
-        let slot = self.connections[index].slots.iter().find(|slot| slot.ssrc == media);
-        if let Some(slot) = slot
+        let slot = self.connections[index].slots.iter().position(|slot| slot.ssrc == media);
+        if let Some(at) = slot
+            && let slot = &self.connections[index].slots[at]
             && let (Some(source), Some(layer)) = (slot.source(), slot.keyframe_layer())
             && let Some(track) = self.router.find(source)
+            && !self.ask_keyframe(now, track, layer, index, Cause::Request)
         {
-            self.request_keyframe(now, track, layer);
+            self.counters.keyframe_requests_deferred += 1;
+            self.connections[index].slots[at].owe_keyframe(now);
         }
     }
 }

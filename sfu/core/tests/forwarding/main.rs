@@ -8,6 +8,8 @@ mod world;
 
 mod forwards_and_rewrites;
 mod keeps_lip_sync;
+mod keeps_to_budgets;
+mod keeps_to_ceilings;
 mod leaves_nothing_behind;
 mod repairs_losses;
 mod survives_bad_input;

@@ -13,6 +13,7 @@ use tianqiao_sfu_core::ntp::NtpClock;
 use tianqiao_sfu_core::packet::rtcp::{RtcpPacket, RtcpPackets};
 use tianqiao_sfu_core::packet::rtp::RtpHeader;
 use tianqiao_sfu_core::path::Path;
+use tianqiao_sfu_core::rate::RateLimits;
 use tianqiao_sfu_core::send_batch::SendBatch;
 use tianqiao_sfu_core::transport::demux::{PacketKind, classify};
 use tianqiao_sfu_core::transport::{Certificate, SRTP_MAX_OVERHEAD, ufrag};
@@ -64,6 +65,8 @@ pub struct World {
     pub workers: Vec<WorkerCore>,
     pub peers: Vec<Peer>,
     pub events: Vec<WorkerEvent>,
+    /// The workers' clock in their sender reports.
+    pub ntp: NtpClock,
     next_connection: u32,
 }
 
@@ -83,15 +86,23 @@ impl PacketSink for Sink {
 
 impl World {
     pub fn new(workers: u8) -> Self {
+        Self::with(workers, RateLimits::default())
+    }
+
+    pub fn with(workers: u8, rates: RateLimits) -> Self {
         let now = Instant::now();
         let ntp = NtpClock::new(now, Duration::from_secs(1_700_000_000));
         let certificate = Certificate::generate().expect("generates");
-        let worker = |index| WorkerCore::new(WorkerConfig::new(WorkerIndex(index), certificate.clone(), ntp), now);
+        let worker = |index| {
+            let config = WorkerConfig::new(WorkerIndex(index), certificate.clone(), ntp);
+            WorkerCore::new(WorkerConfig { rates, ..config }, now)
+        };
         Self {
             now,
             workers: (0..workers).map(worker).collect(),
             peers: Vec::new(),
             events: Vec::new(),
+            ntp,
             next_connection: 1,
         }
     }
@@ -111,6 +122,7 @@ impl World {
                 .map(|&(mid, track)| PublishedTrack {
                     mid: to_mid(mid),
                     track: TrackId(track),
+                    screen: false,
                 })
                 .collect(),
         };

@@ -11,6 +11,7 @@ mod source;
 mod world;
 
 use allocation_counter::measure;
+use tianqiao_sfu_core::rate::RateLimits;
 use tianqiao_sfu_core::send_batch::SendBatch;
 use tianqiao_sfu_core::units::WorkerIndex;
 use tianqiao_sfu_core::worker_core::PacketSink;
@@ -30,7 +31,7 @@ impl PacketSink for Count {
 /// Frames of video and audio go from worker 0 to subscribers on both workers.
 #[test]
 fn nothing_is_allocated_per_packet() {
-    let mut world = World::new(2);
+    let mut world = World::with(2, RateLimits::UNLIMITED);
     let publisher = world.join(
         0,
         vec![camera("0", 1000, &[]), microphone("1", 2000)],

@@ -427,6 +427,7 @@ fn tracks(index: usize, negotiated: &Negotiated) -> Vec<PublishedTrack> {
     let track = |(section, media): (usize, &tianqiao_sfu_core::negotiated::NegotiatedMedia)| PublishedTrack {
         mid: media.mid,
         track: TrackId(1 + 10 * index as u32 + section as u32),
+        screen: false,
     };
     published.enumerate().map(track).collect()
 }

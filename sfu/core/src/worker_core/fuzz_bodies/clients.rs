@@ -86,6 +86,7 @@ pub fn tracks(client: usize) -> Vec<PublishedTrack> {
     let published = |section| PublishedTrack {
         mid: mid(section),
         track: track(client, section),
+        screen: false,
     };
     (0..SENDS).map(published).collect()
 }
