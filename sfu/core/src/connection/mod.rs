@@ -333,7 +333,7 @@ impl Connection {
             .wrapping_sub(block.delay_since_last_sr);
         // Clocks that tick a little apart make it negative where the way is short.
         let round_trip = u64::from(u32::try_from((round_trip as i32).max(0)).unwrap_or(0));
-        self.round_trip = Duration::from_micros(round_trip * 1_000_000 >> 16).min(MAX_ROUND_TRIP);
+        self.round_trip = Duration::from_micros((round_trip * 1_000_000) >> 16).min(MAX_ROUND_TRIP);
     }
 }
 

@@ -137,7 +137,7 @@ impl Chaos {
             let seat = self.node.seat(name);
             let slots = &self.node.connections[&(seat.worker, seat.connection)].slots;
             let mut heard = HashSet::new();
-            for (_, (track, _)) in slots {
+            for (track, _) in slots.values() {
                 let uses = slots.values().filter(|(other, _)| other == track).count();
                 assert!(uses <= 2, "{name} gets {track} {uses} times");
             }
