@@ -28,6 +28,10 @@ const OVERTAKE_SLOTS: u64 = 30;
 const LOUDER_DB: f32 = 6.0;
 /// A place among the loudest is kept at least that long, in slots: 1 s.
 const MIN_HOLD_SLOTS: u64 = 20;
+/// A pause of speech in which nothing that is no speech takes its place, in slots: 2 s.
+const THOUGHT_SLOTS: u64 = 40;
+/// Who has spoken that much more of late, in slots, gives his place to one who begins to speak: 5 s.
+const TURN_SLOTS: f32 = 100.0;
 /// Those unheard for so long are forgotten, 5 s.
 const FORGET_SLOTS: u64 = 100;
 
@@ -82,8 +86,14 @@ impl<Id: Copy + Eq + Hash + Ord> SpeakerDetector<Id> {
 
     /// `level` in −dBov as in RFC 6464: 0 is loudest, 127 silence.
     pub fn on_level(&mut self, now: Instant, id: Id, level: u8, voice: bool) {
+        self.on_level_of(now, id, None, level, voice);
+    }
+
+    /// The same of a track of `group`, of which one has a place among the loudest at a time.
+    pub fn on_level_of(&mut self, now: Instant, id: Id, group: Option<u64>, level: u8, voice: bool) {
         let slot = self.slot(now);
         let activity = self.speakers.entry(id).or_insert_with(|| Activity::new(slot));
+        activity.group = group;
         activity.on_sample(slot, MAX_LOUDNESS - level.min(MAX_LOUDNESS), voice);
     }
 
@@ -153,6 +163,28 @@ impl<Id: Copy + Eq + Hash + Ord> SpeakerDetector<Id> {
             .is_some_and(|activity| activity.is_speaking(slot))
     }
 
+    fn is_lively(&self, id: Id, slot: u64) -> bool {
+        self.speakers.get(&id).is_some_and(|activity| activity.is_lively(slot))
+    }
+
+    fn is_dull(&self, id: Id, slot: u64) -> bool {
+        self.speakers.get(&id).is_some_and(|activity| activity.is_dull(slot))
+    }
+
+    fn airtime(&self, id: Id, slot: u64) -> f32 {
+        self.speakers.get(&id).map_or(0.0, |activity| activity.airtime_at(slot))
+    }
+
+    fn silent_slots(&self, id: Id, slot: u64) -> u64 {
+        self.speakers
+            .get(&id)
+            .map_or(u64::MAX, |activity| activity.silent_slots(slot))
+    }
+
+    fn group(&self, id: Id) -> Option<u64> {
+        self.speakers.get(&id)?.group
+    }
+
     fn update_speaking(&mut self, slot: u64) -> bool {
         let mut speaking = std::mem::take(&mut self.speaking);
         let before = speaking.clone();
@@ -176,12 +208,14 @@ impl<Id: Copy + Eq + Hash + Ord> SpeakerDetector<Id> {
             let Some(activity) = self.speakers.get(&id) else {
                 continue;
             };
-            if self.dominant == Some(id) || activity.blocks(slot) < MIN_BLOCKS {
+            if self.dominant == Some(id) || activity.blocks(slot) < MIN_BLOCKS || self.must_wait(id, slot) {
                 continue;
             }
             let scores = activity.scores(slot);
             let lead = match incumbent {
                 None => scores.medium,
+                // However loud it is, a level that stands still gives way to speech.
+                Some(_) if self.outranks(id, self.dominant, slot) => scores.medium,
                 Some(other) => {
                     let c1 = f32::ln(scores.immediate / other.immediate);
                     let c2 = f32::ln(scores.medium / other.medium);
@@ -205,12 +239,31 @@ impl<Id: Copy + Eq + Hash + Ord> SpeakerDetector<Id> {
         self.dominant != before
     }
 
+    /// Speech against something that is none.
+    fn outranks(&self, id: Id, other: Option<Id>, slot: u64) -> bool {
+        other.is_some_and(|other| self.is_dull(other, slot)) && self.is_lively(id, slot)
+    }
+
+    /// One that is no speech does not take the floor in another's pause for thought.
+    fn must_wait(&self, id: Id, slot: u64) -> bool {
+        let Some(dominant) = self.dominant else { return false };
+        self.is_lively(dominant, slot) && self.yields_to(dominant, id, slot)
+    }
+
+    /// A dull newcomer finds a lively speaker in his place until that one has been silent for [`THOUGHT_SLOTS`].
+    fn yields_to(&self, holder: Id, newcomer: Id, slot: u64) -> bool {
+        !self.is_lively(newcomer, slot)
+            && self.is_lively(holder, slot)
+            && self.silent_slots(holder, slot) < THOUGHT_SLOTS
+    }
+
     /// Who has been talking over the dominant one for long enough.
     fn overtaker(&mut self, slot: u64) -> Option<Id> {
         let dominant = self.dominant?;
         let level = self.loudness(dominant, slot) + OVERTAKE_DB;
         let is_rival = |id: Id| {
             id != dominant
+                && !self.must_wait(id, slot)
                 && self.loudness(id, slot) >= level
                 && self
                     .speakers
@@ -234,11 +287,18 @@ impl<Id: Copy + Eq + Hash + Ord> SpeakerDetector<Id> {
                 continue;
             }
             let newcomer = Place { id, since: slot };
-            if places.len() < self.max_loudest {
+            let own = self.group(id).and_then(|group| {
+                let held = |place: &Place<Id>| self.group(place.id) == Some(group);
+                places.iter().position(held)
+            });
+            if let Some(index) = own {
+                // Of one identity the one that has the floor, else who was first.
+                if dominant == Some(id) || !self.is_speaking(places[index].id, slot) {
+                    places[index] = newcomer;
+                }
+            } else if places.len() < self.max_loudest {
                 places.push(newcomer);
-            } else if let Some(index) = self.weakest(&places, slot)
-                && (dominant == Some(id) || self.may_replace(id, places[index], slot))
-            {
+            } else if let Some(index) = self.place_for(id, &places, slot) {
                 places[index] = newcomer;
             }
         }
@@ -254,28 +314,52 @@ impl<Id: Copy + Eq + Hash + Ord> SpeakerDetector<Id> {
         self.loudest(self.max_loudest).ne(before)
     }
 
-    /// The place to give away first: who has been silent for longest, else the softest speaker.
-    fn weakest(&self, places: &[Place<Id>], slot: u64) -> Option<usize> {
-        let silent = |id: &Id| match self.speakers.get(id) {
-            Some(activity) if activity.is_speaking(slot) => 0,
-            Some(activity) => activity.silent_slots(slot),
-            None => u64::MAX,
+    /// The place that one who speaks may take.
+    fn place_for(&self, id: Id, places: &[Place<Id>], slot: u64) -> Option<usize> {
+        let weakest = self.weakest(places, self.is_lively(id, slot), slot)?;
+        if self.dominant == Some(id) || self.may_replace(id, places[weakest], slot) {
+            return Some(weakest);
+        }
+        self.longest_talker(id, places, slot)
+    }
+
+    /// The place to give away first: who has been silent for longest, else the softest speaker. Before speech
+    /// gives way what is none, unless others have been silent for as long as it takes to be forgotten.
+    fn weakest(&self, places: &[Place<Id>], for_speech: bool, slot: u64) -> Option<usize> {
+        let silent = |id: Id| match self.is_speaking(id, slot) {
+            true if for_speech && self.is_dull(id, slot) => FORGET_SLOTS,
+            true => 0,
+            false => self.silent_slots(id, slot),
         };
         (0..places.len())
             .filter(|&index| self.dominant != Some(places[index].id))
             .max_by(|&a, &b| {
-                let (a, b) = (&places[a].id, &places[b].id);
-                let softer = self.loudness(*b, slot).total_cmp(&self.loudness(*a, slot));
+                let (a, b) = (places[a].id, places[b].id);
+                let softer = self.loudness(b, slot).total_cmp(&self.loudness(a, slot));
                 silent(a).cmp(&silent(b)).then(softer)
             })
     }
 
     fn may_replace(&self, newcomer: Id, holder: Place<Id>, slot: u64) -> bool {
-        if !self.is_speaking(holder.id, slot) {
+        if self.yields_to(holder.id, newcomer, slot) {
+            return false;
+        }
+        if !self.is_speaking(holder.id, slot) || self.outranks(newcomer, Some(holder.id), slot) {
             return true;
         }
         slot - holder.since >= MIN_HOLD_SLOTS
             && self.loudness(newcomer, slot) >= self.loudness(holder.id, slot) + LOUDER_DB
+    }
+
+    /// Where all speak, one who has said little of late gets a turn: the place of who has talked the most.
+    fn longest_talker(&self, newcomer: Id, places: &[Place<Id>], slot: u64) -> Option<usize> {
+        let airtime = |index: &usize| self.airtime(places[*index].id, slot);
+        let talker = (0..places.len())
+            .filter(|&index| self.dominant != Some(places[index].id))
+            .max_by(|a, b| airtime(a).total_cmp(&airtime(b)))?;
+        let is_turn = airtime(&talker) >= self.airtime(newcomer, slot) + TURN_SLOTS;
+        let held = slot - places[talker].since >= MIN_HOLD_SLOTS;
+        (is_turn && held && self.is_lively(newcomer, slot)).then_some(talker)
     }
 }
 

@@ -127,6 +127,7 @@ impl Control {
             tracks: convert::declarations(&open.tracks)?,
             slots: convert::views(&open.slots)?,
             audio: convert::audio_policy(&open.audio)?,
+            identity: open.identity,
         };
         tracing::info!(room = %open.room, session = %open.session, worker = worker.0, "session opens");
         let state = self.rooms.open(now, open).map_err(convert::rooms_error)?;

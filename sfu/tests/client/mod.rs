@@ -53,6 +53,7 @@ impl Client {
             tracks: Vec::new(),
             slots: Vec::new(),
             audio: AudioPolicy::Loudest,
+            identity: "somebody".to_owned(),
         });
         let SfuReply::Answered { sdp, tracks, .. } = bus.request(node, request).await.expect("joins") else {
             panic!("no answer");

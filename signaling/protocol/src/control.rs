@@ -61,6 +61,8 @@ pub struct OpenSession {
     pub slots: Vec<SlotView>,
     /// What the audio slots carry.
     pub audio: AudioPolicy,
+    /// Whose session it is, an opaque name: all sessions of one identity have one voice among the loudest.
+    pub identity: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -83,9 +83,10 @@ impl LiveMeeting {
     /// May be cancelled, as when the client hangs up: the place is free again, and the media server passes over an
     /// offer that it has not come to, or closes the session.
     pub async fn enter(self: &Arc<Self>, entry: Entry) -> Result<Entered, Refusal> {
+        let identity = entry.claims.sub;
         let newcomer = Newcomer {
             id: random_id::<9>(),
-            identity: entry.claims.sub,
+            identity: identity.clone(),
             name: entry.claims.name,
             kind: entry.kind,
             secret: random_id::<18>(),
@@ -106,6 +107,7 @@ impl LiveMeeting {
             tracks: entry.offered.tracks,
             slots: entry.offered.slots,
             audio: entry.audio,
+            identity,
         });
         let SfuReply::Answered { sdp, tracks, slots } = self.request(open).await? else {
             return Err(Refusal::new(

@@ -15,6 +15,7 @@ mod speaking;
 pub mod types;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
@@ -66,6 +67,8 @@ pub struct Rooms {
     tracks: FxHashMap<TrackId, TrackOwner>,
     wakeups: BTreeSet<(Instant, RoomKey)>,
     outputs: VecDeque<RoomsOutput>,
+    /// Makes numbers of identities that nobody can foresee.
+    identities: RandomState,
 }
 
 impl Rooms {
@@ -81,6 +84,7 @@ impl Rooms {
             tracks: FxHashMap::default(),
             wakeups: BTreeSet::new(),
             outputs: VecDeque::new(),
+            identities: RandomState::new(),
         }
     }
 
@@ -155,6 +159,7 @@ impl Rooms {
             id: open.session.clone(),
             room,
             seat: open.seat,
+            identity: self.identities.hash_one(&open.identity),
             negotiated: open.negotiated.clone(),
             sdp_version: 1,
             tracks: Vec::new(),

@@ -30,6 +30,8 @@ pub(super) struct Session {
     pub id: SessionId,
     pub room: RoomKey,
     pub seat: Seat,
+    /// Stands for its identity.
+    pub identity: u64,
     pub negotiated: Negotiated,
     pub sdp_version: u64,
     /// In the order of the media sections.

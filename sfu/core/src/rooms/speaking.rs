@@ -37,13 +37,14 @@ impl Rooms {
             let Some(owner) = self.tracks.get(&level.track) else {
                 continue;
             };
-            let track = self.sessions[owner.session.0].track(level.track);
+            let session = &self.sessions[owner.session.0];
+            let track = session.track(level.track);
             // Shared sound is forwarded anyway and is nobody's speech.
             if !track.is_some_and(|track| track.source == TrackSource::Microphone && !track.muted) {
                 continue;
             }
             let speakers = &mut self.rooms[owner.room.0].speakers;
-            speakers.on_level(now, level.track, level.level, level.voice);
+            speakers.on_level_of(now, level.track, Some(session.identity), level.level, level.voice);
             if !heard.contains(&owner.room) {
                 heard.push(owner.room);
             }

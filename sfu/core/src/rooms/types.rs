@@ -117,6 +117,8 @@ pub struct OpenSession {
     pub tracks: Vec<TrackDeclaration>,
     pub slots: Vec<SlotView>,
     pub audio: AudioPolicy,
+    /// All sessions of one identity have one place among the loudest speakers.
+    pub identity: String,
 }
 
 /// A new offer of a running session, answered.

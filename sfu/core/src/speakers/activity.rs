@@ -40,6 +40,17 @@ const MIN_SCORE: f32 = 1e-10;
 /// pauses between words.
 const SPEAKING_SLOTS: u64 = 12;
 
+/// Samples of half a second.
+const HALF_WINDOW: u32 = 10;
+/// Different heights, in steps of 2 dB, within the last half to whole second. The levels of speech within a second
+/// lie 15 dB and more apart; a level that stands still has one, one that is switched two.
+const LIVELY_HEIGHTS: u32 = 4;
+/// Nobody speaks for 15 s without a pause for breath of 150 ms.
+const MAX_UNBROKEN: u64 = 300;
+const PAUSE_SLOTS: u64 = 3;
+/// Of a slot: what was said half a minute ago counts for a third.
+const AIRTIME_FADE: f32 = 1.0 - 1.0 / 600.0;
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Activity {
     /// The slot of the newest sample, which is bit 0 of `speech`.
@@ -53,6 +64,16 @@ pub(super) struct Activity {
     window_len: u16,
     /// The sender's voice-activity bit means something: it was set before.
     knows_voice: bool,
+    /// Loudness of the latest audible samples, a bit for each 2 dB: of this half second and of the one before.
+    heights: [u64; 2],
+    /// Audible ones.
+    samples: u32,
+    /// Since when there has been no pause.
+    unbroken_since: u64,
+    /// Slots of speech of late; what is older fades.
+    airtime: f32,
+    /// Whose track it is.
+    pub(super) group: Option<u64>,
 }
 
 /// How likely it is that this is speech, over three spans of time.
@@ -68,6 +89,7 @@ impl Activity {
         Self {
             newest: slot,
             window_min: MAX_LOUDNESS,
+            unbroken_since: slot,
             ..Self::default()
         }
     }
@@ -92,7 +114,41 @@ impl Activity {
             0 => self.loudness_now.max(loudness),
             _ => loudness,
         };
+        self.note_nature(slot, elapsed, loudness, is_speech);
         self.newest = self.newest.max(slot);
+    }
+
+    fn note_nature(&mut self, slot: u64, elapsed: u64, loudness: u8, is_speech: bool) {
+        // What is softer than speech does not count: dropping out now and then makes no tone lively, and a pause
+        // for thought no speaker dull.
+        if loudness >= MIN_SPEECH {
+            self.samples = self.samples.wrapping_add(1);
+            if self.samples.is_multiple_of(HALF_WINDOW) {
+                self.heights = [0, self.heights[0]];
+            }
+            self.heights[0] |= 1 << (loudness / 2);
+        }
+        if elapsed >= PAUSE_SLOTS || self.speech & mask(PAUSE_SLOTS as u32) == 0 {
+            self.unbroken_since = slot;
+        }
+        self.airtime *= AIRTIME_FADE.powi(elapsed.min(100_000) as i32);
+        self.airtime += f32::from(u8::from(is_speech && elapsed > 0));
+    }
+
+    /// It rises, falls and pauses as speech and music do.
+    pub(super) fn is_lively(&self, slot: u64) -> bool {
+        let distinct = (self.heights[0] | self.heights[1]).count_ones();
+        distinct >= LIVELY_HEIGHTS && slot.saturating_sub(self.unbroken_since) < MAX_UNBROKEN
+    }
+
+    /// It has been heard for long enough to tell, and does not. So is a machine, or a level that its sender made up.
+    pub(super) fn is_dull(&self, slot: u64) -> bool {
+        self.samples >= 2 * HALF_WINDOW && !self.is_lively(slot)
+    }
+
+    /// Slots of speech in about the last half minute.
+    pub(super) fn airtime_at(&self, slot: u64) -> f32 {
+        self.airtime * AIRTIME_FADE.powi(self.idle_slots(slot).min(100_000) as i32)
     }
 
     fn update_floor(&mut self, elapsed: u64, loudness: u8) {
@@ -218,6 +274,39 @@ mod tests {
         activity.on_sample(100, 90, true);
         activity.on_sample(150, 90, false);
         assert!(!activity.is_speaking(150));
+    }
+
+    #[test]
+    fn speech_is_told_from_levels_that_are_made_up() {
+        type Levels = fn(u64) -> u8;
+        let table: [(&str, Levels, bool); 6] = [
+            ("one level", |_| 127, false),
+            (
+                "two in turn",
+                |slot| if slot.is_multiple_of(2) { 127 } else { 90 },
+                false,
+            ),
+            ("on and off", |slot| if slot / 5 % 2 == 0 { 127 } else { 0 }, false),
+            ("steady noise", |slot| 100 + (slot * 7 % 3) as u8, false),
+            ("up and down without breath", |slot| 85 + (slot * 7 % 40) as u8, false),
+            (
+                "words",
+                |slot| if slot % 20 < 15 { 80 + (slot * 7 % 25) as u8 } else { 20 },
+                true,
+            ),
+        ];
+        for (name, levels, is_speech) in table {
+            let mut activity = Activity::new(0);
+            for slot in 0..400 {
+                activity.on_sample(slot, levels(slot), true);
+            }
+            assert_eq!(activity.is_lively(399), is_speech, "{name}");
+            assert_eq!(activity.is_dull(399), !is_speech, "{name}");
+        }
+        // Nothing is said of who has just begun.
+        let mut activity = Activity::new(0);
+        activity.on_sample(0, 127, true);
+        assert!(!activity.is_dull(0) && !activity.is_lively(0));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use super::WorkerCore;
 use crate::drop_reason::DropReason;
-use crate::negotiated::MediaKind;
+use crate::negotiated::{Codec, MediaKind};
+use crate::packet::red;
 use crate::path::Path;
 use crate::track::Track;
 use crate::transport::demux::{PacketKind, classify};
@@ -13,6 +14,12 @@ use crate::transport::{ice_lite, stun, ufrag};
 
 /// Level taken for a speaker whose client sends none, in −dBov: audible, but no shout.
 const ASSUMED_LEVEL: u8 = 50;
+
+/// In −dBov.
+const SILENCE: u8 = 127;
+/// Opus' packets of discontinuous transmission and digital silence have one to three bytes, comfort noise up to
+/// ten; speech has fifteen and more from 6 kbit/s on (RFC 6716, section 2.1.1).
+const MAX_SILENCE: usize = 10;
 
 impl WorkerCore {
     /// One UDP datagram or one RFC 4571 frame; it is decrypted in place.
@@ -106,7 +113,13 @@ impl WorkerCore {
         }
         let route = received.route;
         let track = self.router.published(route, index).ok_or(DropReason::RtpUnknownSsrc)?;
-        if track.kind == MediaKind::Audio && on_level(track, received.info.audio_level) {
+        if track.kind == MediaKind::Audio
+            && on_level(
+                track,
+                received.info.audio_level,
+                is_silence(received.info.codec, &packet[received.payload.clone()]),
+            )
+        {
             self.heard.push(route);
         }
         if track.muted {
@@ -120,9 +133,19 @@ impl WorkerCore {
     }
 }
 
+/// Too small to hold speech, whatever level its sender claims.
+fn is_silence(codec: Codec, payload: &[u8]) -> bool {
+    let len = match codec {
+        Codec::Red => red::primary(payload).map_or(0, |block| block.range.len()),
+        _ => payload.len(),
+    };
+    len <= MAX_SILENCE
+}
+
 /// Notes the loudest level since the last report; true if it is the first.
-fn on_level(track: &mut Track, level: Option<u8>) -> bool {
+fn on_level(track: &mut Track, level: Option<u8>, is_silence: bool) -> bool {
     let (level, voice) = match level {
+        _ if is_silence => (SILENCE, false),
         Some(byte) => (byte & 0x7f, byte & 0x80 != 0),
         None => (ASSUMED_LEVEL, true),
     };

@@ -71,10 +71,15 @@ impl Video {
 
 /// An Opus packet with an RFC 6464 level.
 pub fn audio(ssrc: u32, seq: u64, level: u8) -> Outgoing {
+    sound(ssrc, seq, level, 40)
+}
+
+/// The same with `len` bytes of payload.
+pub fn sound(ssrc: u32, seq: u64, level: u8, len: usize) -> Outgoing {
     let mut packet = header(OPUS, false, ExtendedSeq(seq), seq as u32 * 960, ssrc);
     extend(&mut packet, &[(3, &[0x80 | level])]);
     let header_len = packet.len();
-    packet.extend([seq as u8; 40]);
+    packet.resize(header_len + len, seq as u8);
     (packet, header_len, ExtendedSeq(seq))
 }
 

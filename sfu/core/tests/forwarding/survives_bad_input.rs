@@ -3,9 +3,10 @@
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tianqiao_sfu_core::path::Path;
-use tianqiao_sfu_core::units::ExtendedSeq;
+use tianqiao_sfu_core::units::{ExtendedSeq, TrackId};
+use tianqiao_sfu_core::worker_api::WorkerEvent;
 
-use crate::source::Video;
+use crate::source::{Video, sound};
 use crate::world::*;
 
 fn random_packet(rng: &mut StdRng) -> Vec<u8> {
@@ -72,4 +73,23 @@ fn noise_from_strangers_and_from_a_client() {
     world.send_rtp(peer, &video.frame(true, 2));
     world.send_rtp(peer, &video.frame(true, 2));
     assert!(!world.peers[subscriber].take_rtp().is_empty());
+}
+
+#[test]
+fn packets_too_small_for_speech_are_silent_whatever_level_they_claim() {
+    let mut world = World::new(1);
+    let liar = world.join(0, vec![microphone("0", 2000)], &[("0", 72)]);
+    // (bytes of payload, claimed level, level that is told)
+    for (seq, (len, claimed, told)) in (100..).zip([(1, 0, 127), (3, 0, 127), (10, 5, 127), (15, 5, 5), (80, 30, 30)]) {
+        world.events.clear();
+        world.send_rtp(liar, &[sound(2000, seq, claimed, len)]);
+        world.advance(60 * MS);
+        let levels = world.events.iter().find_map(|event| match event {
+            WorkerEvent::AudioLevels { levels } => Some(levels.clone()),
+            _ => None,
+        });
+        let levels = levels.expect("heard");
+        assert_eq!((levels[0].track, levels[0].level), (TrackId(72), told), "{len} bytes");
+        assert_eq!(levels[0].voice, told < 127);
+    }
 }

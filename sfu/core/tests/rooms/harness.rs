@@ -28,6 +28,7 @@ pub struct Joiner {
     pub views: Vec<SlotView>,
     pub audio: AudioPolicy,
     pub declare: bool,
+    pub identity: String,
 }
 
 pub fn joiner(name: impl ToString) -> Joiner {
@@ -40,6 +41,7 @@ pub fn joiner(name: impl ToString) -> Joiner {
         views: Vec::new(),
         audio: AudioPolicy::Loudest,
         declare: true,
+        identity: name.to_string(),
     }
 }
 
@@ -66,6 +68,11 @@ impl Joiner {
 
     pub fn in_room(mut self, room: &'static str) -> Self {
         self.room = room;
+        self
+    }
+
+    pub fn known_as(mut self, identity: &str) -> Self {
+        self.identity = identity.to_owned();
         self
     }
 
@@ -193,6 +200,7 @@ impl Node {
                 tracks: joiner.declarations(),
                 slots: joiner.views.clone(),
                 audio: joiner.audio.clone(),
+                identity: joiner.identity.clone(),
             },
         )?;
         self.note_tracks(&joiner.name, seat.worker, &state);
@@ -272,6 +280,19 @@ impl Node {
                 self.rooms.handle_worker_event(self.now, worker, event);
                 self.drain();
             }
+        }
+    }
+
+    /// These tracks have these levels now.
+    pub fn levels(&mut self, levels: &[(&str, u8)]) {
+        self.pass(AUDIO_LEVEL_INTERVAL);
+        for &(name, level) in levels {
+            let (track, worker) = self.tracks[&(name.to_string(), Microphone)];
+            let voice = level < 127;
+            let levels = vec![AudioLevel { track, level, voice }];
+            self.rooms
+                .handle_worker_event(self.now, worker, WorkerEvent::AudioLevels { levels });
+            self.drain();
         }
     }
 

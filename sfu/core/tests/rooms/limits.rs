@@ -77,6 +77,7 @@ fn a_declaration_of_the_wrong_kind_is_refused() {
             }],
             slots: Vec::new(),
             audio: Default::default(),
+            identity: "a".to_owned(),
         },
     );
     assert!(matches!(opened, Err(RoomsError::TrackKind { .. })), "{opened:?}");

@@ -8,6 +8,7 @@ mod follow;
 mod harness;
 mod join;
 mod large_room;
+mod liars;
 mod limits;
 mod renegotiation;
 mod speakers_event;

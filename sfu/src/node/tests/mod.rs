@@ -137,6 +137,7 @@ fn open(session: &str, slots: Vec<SlotView>) -> SfuRequest {
         }],
         slots,
         audio: AudioPolicy::Loudest,
+        identity: "somebody".to_owned(),
     })
 }
 
