@@ -9,7 +9,7 @@ use tianqiao_bus::Bus;
 use tianqiao_bus::in_process::InProcessBus;
 use tianqiao_protocol::TrackInfo;
 use tianqiao_protocol::control::{AudioPolicy, OpenSession, SfuReply, SfuRequest};
-use tianqiao_sfu::config::SfuConfig;
+use tianqiao_sfu::config::{RateLimits, SfuConfig};
 use tianqiao_sfu::node::Node;
 use tianqiao_sfu_core::negotiated::{DtlsRole, Fingerprint, FingerprintAlgorithm, IceCredentials};
 use tianqiao_sfu_core::path::Path;
@@ -213,6 +213,8 @@ pub async fn two_workers(bus: &Arc<InProcessBus>, registry: &Registry) -> (Node,
         workers: 2,
         media_port: 0,
         media_bind: Ipv4Addr::LOCALHOST.into(),
+        // Alice speaks as fast as she can, not at a voice's rate.
+        rates: RateLimits::UNLIMITED,
         ..SfuConfig::default()
     };
     let name = config.node.clone();
