@@ -1,21 +1,27 @@
 //! What every request handler needs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::Registry;
 use tianqiao_bus::Bus;
 use tokio::sync::{Semaphore, watch};
 
+use crate::api_keys::ApiKeys;
 use crate::assets::Assets;
 use crate::auth::Tokens;
 use crate::config::Config;
 use crate::gates::Gates;
 use crate::http::OwnNames;
 use crate::listen::Connections;
-use crate::meetings::Meetings;
+use crate::meetings::{Meetings, now};
 use crate::metrics::Metrics;
 use crate::network::Origins;
 use crate::readiness::Readiness;
+use crate::session::budget::Budgets;
+
+/// How often what is no longer needed of addresses and persons is forgotten.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 pub struct App {
     pub config: Config,
@@ -23,6 +29,8 @@ pub struct App {
     pub gates: Gates,
     pub origins: Origins,
     pub readiness: Arc<Readiness>,
+    pub budgets: Budgets,
+    pub api_keys: ApiKeys,
     pub meetings: Arc<Meetings>,
     pub metrics: Arc<Metrics>,
     pub registry: Registry,
@@ -42,6 +50,7 @@ impl App {
     #[allow(clippy::too_many_arguments)] // each is a part that the handlers share
     pub fn new(
         config: Config,
+        api_keys: ApiKeys,
         secret: &[u8; 32],
         scheme: &'static str,
         bus: Arc<dyn Bus>,
@@ -55,6 +64,8 @@ impl App {
             gates: Gates::new(&config),
             origins: Origins::default(),
             readiness: Readiness::new(bus.clone()),
+            budgets: Budgets::new(&config),
+            api_keys,
             meetings: Meetings::new(&config, bus, metrics.clone()),
             metrics,
             registry,
@@ -66,6 +77,18 @@ impl App {
             scheme,
             config,
         })
+    }
+
+    /// Keeps what is known of strangers small, for as long as the server runs.
+    pub async fn run_sweeps(&self) {
+        let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+        loop {
+            ticks.tick().await;
+            let now = now();
+            self.gates.sweep(now);
+            self.budgets.sweep(now);
+            self.meetings.sweep(now);
+        }
     }
 
     pub fn is_stopping(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Tianqiao's control plane: the web page, REST, the WebSocket of each participant, WHIP and WHEP,
 //! and the meetings behind them. Media is answered and carried by SFU nodes on the bus.
 
+mod api_keys;
 mod app;
 mod assets;
 mod auth;
@@ -16,10 +17,12 @@ mod meeting;
 mod meetings;
 mod metrics;
 mod network;
+mod proof;
 mod readiness;
 mod refusal;
 pub mod server;
 mod session;
+mod text;
 mod tls;
 
 pub use config::Config;

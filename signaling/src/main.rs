@@ -134,8 +134,9 @@ fn sfu_config(config: &Config) -> SfuConfig {
         ..SfuConfig::default()
     };
     sfu.media_bind = config.media_bind.unwrap_or(sfu.media_bind);
-    sfu.limits.sessions = config.max_sessions;
-    sfu.limits.sessions_per_room = config.max_participants;
+    // Signaling keeps the limits; a session that makes room for another may end at the node a little after it.
+    sfu.limits.sessions = config.max_sessions + config.max_sessions / 20 + 64;
+    sfu.limits.sessions_per_room = config.max_participants + config.max_participants / 20 + 16;
     sfu.limits.tracks_per_session = config.max_tracks;
     sfu.limits.slots_per_session = config.max_slots;
     sfu.tcp.max_streams = config.max_tcp_streams;

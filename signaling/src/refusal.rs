@@ -7,6 +7,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tianqiao_bus::BusError;
+use tianqiao_protocol::proof::ProofOfWork;
 use tianqiao_protocol::ws::WsError;
 use tianqiao_protocol::{ErrorBody, ErrorCode};
 
@@ -19,6 +20,8 @@ pub struct Refusal {
     /// A sentence in English, for logs and developers.
     pub message: Cow<'static, str>,
     pub retry_after: Option<Duration>,
+    /// With [`ErrorCode::ProofRequired`].
+    pub proof: Option<ProofOfWork>,
     /// An HTTP status that says more than the code's own.
     pub status: Option<StatusCode>,
 }
@@ -29,6 +32,7 @@ impl Refusal {
             code,
             message: message.into(),
             retry_after: None,
+            proof: None,
             status: None,
         }
     }
@@ -38,6 +42,33 @@ impl Refusal {
             retry_after: Some(retry_after),
             ..Self::new(ErrorCode::RateLimited, message)
         }
+    }
+
+    /// Something is full now and will not be for ever.
+    pub fn busy(code: ErrorCode, message: &'static str, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(code, message)
+        }
+    }
+
+    /// The request may be repeated with a proof of `work`, or without one after a time.
+    pub fn proof_required(work: ProofOfWork, retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            proof: Some(work),
+            ..Self::new(
+                ErrorCode::ProofRequired,
+                "too many wrong tries: this one needs a proof of work",
+            )
+        }
+    }
+
+    pub fn api_key_required() -> Self {
+        Self::new(
+            ErrorCode::ApiKeyRequired,
+            "meetings are made with an API key on this server",
+        )
     }
 
     pub fn with_status(self, status: StatusCode) -> Self {
@@ -55,9 +86,17 @@ impl Refusal {
         Self::new(ErrorCode::SessionUnknown, "there is no such session")
     }
 
+    /// Whole seconds, rounded up.
+    fn wait_seconds(&self) -> Option<u32> {
+        let wait = self.retry_after?;
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Some(u32::try_from(seconds.max(1)).unwrap_or(u32::MAX))
+    }
+
     pub fn into_ws(self, offer: Option<u32>) -> WsError {
         WsError {
             code: self.code,
+            retry_after: self.wait_seconds(),
             message: self.message.into_owned(),
             offer,
         }
@@ -89,9 +128,12 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.http_status()).expect("every code has a valid status");
         let status = self.status.unwrap_or(status);
+        let wait = self.wait_seconds();
         let body = ErrorBody {
             code: self.code,
             message: self.message.into_owned(),
+            retry_after: wait,
+            proof: self.proof,
         };
         let mut response = (status, Json(body)).into_response();
         // For the counter of refusals.
@@ -101,8 +143,8 @@ impl IntoResponse for Refusal {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if let Some(wait) = self.retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        if let Some(wait) = wait {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
         }
         response
     }

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use crate::api_keys::ApiKeys;
 use crate::app::App;
 use crate::auth::random_bytes;
 use crate::config::Config;
@@ -71,13 +72,29 @@ impl Server {
 
         let events = bus.events();
         let (stop, stopping) = watch::channel(false);
+        let api_keys = match &config.api_keys_file {
+            Some(path) => {
+                ApiKeys::load(path).with_context(|| format!("the API keys in {} cannot be read", path.display()))?
+            }
+            None => ApiKeys::default(),
+        };
         let metrics = Arc::new(Metrics::register(&registry)?);
         let connections = Connections::new(connection_limits(&config), metrics.http_closed.clone());
-        let app = App::new(config, &secret, scheme, bus, registry, metrics, connections, stopping);
+        let app = App::new(
+            config,
+            api_keys,
+            &secret,
+            scheme,
+            bus,
+            registry,
+            metrics,
+            connections,
+            stopping,
+        );
         let gates = app.clone();
         let background = vec![
             vital::spawn("events", app.meetings.clone().run_events(events)),
-            vital::spawn("sweeps", async move { gates.gates.run_sweeps().await }),
+            vital::spawn("sweeps", async move { gates.run_sweeps().await }),
         ];
         let mut listeners = vec![vital::spawn("listener", public(&app, tcp, tls).run())];
         if let Some(tcp) = metrics_tcp {

@@ -5,6 +5,7 @@ mod common;
 use common::{refusal, start, start_with};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tianqiao_protocol::proof::ProofOfWork;
 
 #[tokio::test]
 async fn a_meeting_from_creation_to_its_end() {
@@ -26,9 +27,11 @@ async fn a_meeting_from_creation_to_its_end() {
             .json()
             .await
             .expect("JSON");
-        assert_eq!(info["title"], "早会");
-        assert_eq!(info["passcode_required"], true);
-        assert_eq!(info["participants"], 0);
+        assert_eq!(
+            info,
+            json!({ "code": code, "passcode_required": true }),
+            "that is all for strangers"
+        );
     }
 
     let path = format!("/api/v1/meetings/{code}");
@@ -42,6 +45,9 @@ async fn a_meeting_from_creation_to_its_end() {
             .expect("a token")
             .to_owned()
     };
+    let info = server.request(Method::GET, &path).bearer_auth(&join_token).send().await;
+    let info: Value = info.expect("an answer").json().await.expect("JSON");
+    assert_eq!((&info["title"], &info["participants"]), (&json!("早会"), &json!(0)));
     let other = server.meeting().await.host_token;
     for (request, expected) in [
         (delete(), (401, "token_invalid")),
@@ -108,26 +114,180 @@ async fn bad_requests_have_a_status_and_a_code() {
     }
 }
 
+/// The work that a refusal asks for.
+async fn work(response: reqwest::Response) -> ProofOfWork {
+    assert_eq!(response.status(), 429);
+    assert!(response.headers().contains_key("retry-after"));
+    let body: Value = response.json().await.expect("JSON");
+    assert_eq!(body["code"], "proof_required");
+    assert!(
+        body["retry_after"]
+            .as_u64()
+            .is_some_and(|wait| (1..=300).contains(&wait)),
+        "{body}"
+    );
+    serde_json::from_value(body["proof"].clone()).expect("work")
+}
+
 #[tokio::test]
-async fn wrong_passcodes_are_limited_and_right_ones_are_not() {
-    let server = start_with(|config| config.passcode_attempts = 3).await;
+async fn the_right_passcode_gets_in_whatever_others_try_and_each_guess_costs() {
+    let server = start_with(|config| {
+        config.passcode_attempts = 3;
+        config.passcode_attempts_all = 5;
+        config.proof_bits = 6;
+        config.max_proof_bits = 8;
+        config.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    })
+    .await;
     let meeting = server.meeting_with(json!({ "passcode": "42" })).await;
-    let path = format!("/api/v1/meetings/{}/tokens", meeting.id);
-    let attempt = |passcode: &'static str| server.post(&path, json!({ "name": "Ann", "passcode": passcode }));
+    let path = format!("/api/v1/meetings/{}/tokens", meeting.code);
+    let attempt = |passcode: &str, from: &str, solution: Option<String>| {
+        let request = server.request(Method::POST, &path).header("x-forwarded-for", from);
+        let request = request.json(&json!({ "name": "Ann", "passcode": passcode }));
+        let request = solution
+            .into_iter()
+            .fold(request, |request, proof| request.header("tianqiao-proof", proof));
+        async { request.send().await.expect("an answer") }
+    };
     for _ in 0..5 {
-        assert_eq!(attempt("42").await.status(), 201);
+        assert_eq!(attempt("42", "10.0.0.1", None).await.status(), 201);
     }
     for _ in 0..3 {
-        assert_eq!(attempt("41").await.status(), 403);
+        assert_eq!(attempt("41", "10.0.0.1", None).await.status(), 403);
     }
-    let limited = attempt("42").await;
-    let wait: u64 = limited.headers()["retry-after"]
-        .to_str()
-        .expect("text")
-        .parse()
-        .expect("seconds");
-    assert!((1..=20).contains(&wait), "{wait}");
-    assert_eq!(refusal(limited).await, (429, "rate_limited".to_owned()));
+    // This address pays, right or wrong, and another one does not yet.
+    let first = work(attempt("41", "10.0.0.1", None).await).await;
+    assert_eq!(
+        first,
+        ProofOfWork {
+            bits: 6,
+            ..first.clone()
+        }
+    );
+    assert_eq!(attempt("42", "10.0.0.2", None).await.status(), 201);
+    let solution = first.solve("41");
+    assert_eq!(
+        attempt("42", "10.0.0.1", Some(solution.clone())).await.status(),
+        429,
+        "of another guess"
+    );
+    assert_eq!(attempt("41", "10.0.0.2", None).await.status(), 403);
+    assert_eq!(
+        attempt("41", "10.0.0.1", Some(solution)).await.status(),
+        403,
+        "looked at and wrong"
+    );
+    // Now everybody pays, and who knows the passcode gets in at the first try.
+    let dearer = work(attempt("42", "10.0.0.3", None).await).await;
+    assert_eq!(attempt("42", "10.0.0.3", Some(dearer.solve("42"))).await.status(), 201);
+    for _ in 0..20 {
+        let next = work(attempt("41", "10.0.0.1", None).await).await;
+        assert!((6..=8).contains(&next.bits), "{next:?}");
+        assert_eq!(attempt("41", "10.0.0.1", Some(next.solve("41"))).await.status(), 403);
+    }
+    assert_eq!(work(attempt("41", "10.0.0.1", None).await).await.bits, 8);
+}
+
+#[tokio::test]
+async fn codes_are_not_guessed_for_nothing_and_the_limit_does_not_tell_the_good_ones() {
+    let server = start_with(|config| {
+        config.lookup_misses = 3;
+        config.proof_bits = 6;
+    })
+    .await;
+    let meeting = server.meeting().await;
+    let good = format!("/api/v1/meetings/{}", meeting.code);
+    let bad = "/api/v1/meetings/000-000 001";
+    for _ in 0..3 {
+        assert_eq!(server.get(&good).await.status(), 200);
+        assert_eq!(server.get(bad).await.status(), 404);
+    }
+    for (path, status) in [(good.as_str(), 200), (bad, 404)] {
+        let solution = work(server.get(path).await).await.solve("");
+        let paid = server.request(Method::GET, path).header("tianqiao-proof", solution);
+        assert_eq!(paid.send().await.expect("an answer").status(), status);
+    }
+    let tokens = server.post(&format!("{good}/tokens"), json!({ "name": "Ann" })).await;
+    work(tokens).await;
+    // What cannot be guessed costs nothing.
+    assert_eq!(
+        server.get(&format!("/api/v1/meetings/{}", meeting.id)).await.status(),
+        200
+    );
+    let token = server.token(&meeting.id, "Ann").await;
+    for code in ["000000001", &server.meeting().await.code] {
+        for path in [format!("/whip/{code}"), format!("/whep/{code}")] {
+            let request = server
+                .request(Method::POST, &path)
+                .header("content-type", "application/sdp");
+            let response = request
+                .bearer_auth(&token)
+                .body("offer")
+                .send()
+                .await
+                .expect("an answer");
+            assert_eq!(refusal(response).await, (403, "forbidden".to_owned()), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn meetings_can_be_made_with_keys_only() {
+    let keys = std::env::temp_dir().join(format!("tianqiao-keys-{}", uuid::Uuid::new_v4()));
+    let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"; // of "secret"
+    std::fs::write(&keys, format!("school {hash}\n")).expect("it is written");
+    let server = start_with(|config| {
+        config.create_meetings = tianqiao::config::CreateMeetings::Token;
+        config.api_keys_file = Some(keys.clone());
+        config.lookup_misses = 2;
+    })
+    .await;
+    let create = |key: Option<&'static str>| {
+        let request = server.request(Method::POST, "/api/v1/meetings").json(&json!({}));
+        key.into_iter()
+            .fold(request, |request, key| request.bearer_auth(key))
+            .send()
+    };
+    for (key, expected) in [
+        (None, (401, "api_key_required")),
+        (Some("wrong"), (401, "api_key_required")),
+        (Some("wrong"), (401, "api_key_required")),
+        (Some("wrong"), (429, "rate_limited")),
+    ] {
+        if expected.0 == 401 {
+            assert_eq!(create(Some("secret")).await.expect("an answer").status(), 201);
+        }
+        let (status, code) = refusal(create(key).await.expect("an answer")).await;
+        assert_eq!((status, code.as_str()), expected);
+    }
+    let _ = std::fs::remove_file(keys);
+}
+
+#[tokio::test]
+async fn who_fills_the_server_with_meetings_pushes_out_his_own() {
+    let server = start_with(|config| {
+        config.max_meetings = 4;
+        config.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+        config.unused_meetings_per_address = 3;
+    })
+    .await;
+    let create = |from: &'static str| {
+        let request = server.request(Method::POST, "/api/v1/meetings").json(&json!({}));
+        async move { request.header("x-forwarded-for", from).send().await.expect("an answer") }
+    };
+    let honest: Value = create("10.0.0.1").await.json().await.expect("JSON");
+    for _ in 0..20 {
+        assert_eq!(create("10.0.0.2").await.status(), 201);
+    }
+    let second = create("10.0.0.3").await;
+    assert_eq!(second.status(), 201, "there is space for somebody else");
+    let path = format!("/api/v1/meetings/{}", honest["code"].as_str().expect("a code"));
+    assert_eq!(server.get(&path).await.status(), 200, "it is still there");
+    // One each, and all of them new: then it is said when to come again.
+    create("10.0.0.4").await;
+    let full = create("10.0.0.5").await;
+    assert_eq!(full.status(), 503);
+    assert!(full.headers().contains_key("retry-after"));
 }
 
 #[tokio::test]
@@ -147,7 +307,8 @@ async fn new_meetings_are_limited_by_address_and_in_all() {
         ("10.0.0.1", 201),
         ("10.0.0.1", 429),
         ("10.0.0.2", 201),
-        ("10.0.0.2", 503),
+        // The first address has the most in which nobody has been.
+        ("10.0.0.2", 201),
     ] {
         assert_eq!(create(from).await.expect("an answer").status(), expected, "{from}");
     }

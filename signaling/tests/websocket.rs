@@ -449,41 +449,75 @@ async fn a_websocket_that_answers_no_ping_is_taken_for_dead() {
         .await;
 }
 
+/// More than the sockets between server and client hold.
+const FLOOD_LINES: usize = 8_000;
+
 #[tokio::test]
-async fn a_websocket_that_takes_nothing_is_cut_and_resumes() {
+async fn a_websocket_that_takes_nothing_loses_chat_and_keeps_the_meeting() {
     let server = start_with(|config| {
-        config.max_waiting_messages = 4;
+        config.max_waiting_messages = 8;
         config.message_rate = 1_000_000;
         config.message_burst = 1_000_000;
+        let plenty = tianqiao::config::ByteSize(1 << 30);
+        config.message_bytes_rate = plenty;
+        config.message_bytes_burst = plenty;
+        config.chat_rate = plenty;
+        config.chat_burst = plenty;
+        config.chat_page_size = tianqiao::config::ByteSize(8_000);
+        config.ping_interval = Duration::from_secs(60);
+        config.dead_after = Duration::from_secs(120);
     })
     .await;
     let meeting = server.meeting().await;
-    let (slow, joined) = server.join(&meeting.id, "Ann").await;
+    let (mut slow, _) = server.join(&meeting.id, "Ann").await;
     let (mut bob, _) = server.join(&meeting.id, "Bob").await;
     let text = "x".repeat(1_900);
-    let cut = async {
-        loop {
-            bob.send(json!({ "type": "chat", "text": text })).await;
-            bob.recv_type("chat").await;
-            let metrics = server.metrics().await;
-            if metrics.contains("tianqiao_slow_websockets_total 1") {
-                return;
-            }
-            for _ in 0..200 {
-                bob.send(json!({ "type": "chat", "text": text })).await;
-                bob.recv_type("chat").await;
-            }
+    for _ in 0..FLOOD_LINES {
+        bob.send(json!({ "type": "chat", "text": text })).await;
+        bob.recv_type("chat").await;
+    }
+    slow.recv_type("chat_lost").await;
+    slow.send(json!({ "type": "history" })).await;
+    let history = slow.recv_type("history").await;
+    let seqs: Vec<_> = history["chat"]
+        .as_array()
+        .expect("lines")
+        .iter()
+        .map(|line| line["seq"].as_u64())
+        .collect();
+    let last = FLOOD_LINES as u64;
+    assert_eq!(seqs, [last - 2, last - 1, last].map(Some), "one page of the latest");
+    slow.send(json!({ "type": "history", "before": last - 2 })).await;
+    let history = slow.recv_type("history").await;
+    assert_eq!(history["chat"][2]["seq"], last - 3);
+}
+
+#[tokio::test]
+async fn what_a_message_inflates_to_is_charged_to_all_connections_of_its_person() {
+    let server = start_with(|config| {
+        config.message_bytes_rate = tianqiao::config::ByteSize(1);
+        config.message_bytes_burst = tianqiao::config::ByteSize(20_000);
+    })
+    .await;
+    let meeting = server.meeting().await;
+    let token = server.token(&meeting.id, "Ann").await;
+    let (mut one, mut two) = (server.connect().await, server.connect().await);
+    for client in [&mut one, &mut two] {
+        client.join(&token).await;
+    }
+    let bulky = json!({ "type": "viewport", "slots": [], "padding": " ".repeat(100_000) });
+    one.send_deflated(bulky).await;
+    two.send(json!({ "type": "ping", "t": 1 })).await;
+    // The first may still be on its way when the second is read.
+    for t in 2..100 {
+        two.send(json!({ "type": "ping", "t": t })).await;
+        let answer = two.recv().await;
+        if answer["code"] == "rate_limited" {
+            assert!(answer["retry_after"].as_u64().is_some_and(|wait| wait > 0), "{answer}");
+            return;
         }
-    };
-    tokio::time::timeout(Duration::from_secs(60), cut)
-        .await
-        .expect("it is cut");
-    drop(slow);
-    let mut again = server.connect().await;
-    again
-        .send(json!({ "type": "resume", "session": joined["session"] }))
-        .await;
-    assert_eq!(again.recv().await["type"], "resumed");
+    }
+    panic!("nothing was charged");
 }
 
 #[tokio::test]

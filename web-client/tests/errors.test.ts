@@ -23,11 +23,11 @@ test('a meeting is made on the start page and joined by its link', async () => {
   await host.page.fill('input[name=title]', 'Budget 2027');
   await host.page.click('form.card .primary');
   await host.page.waitForURL(/\/m\/\d{9}$/);
-  await host.page.getByRole('heading', { name: 'Budget 2027' }).waitFor();
-  await host.page.getByText('Nobody else is here yet.').waitFor();
   await host.page.click('#join');
   await host.page.getByText('Please enter your name.').waitFor();
   await host.page.fill('input[name=name]', 'Ada');
+  await host.page.getByRole('heading', { name: 'Budget 2027' }).waitFor();
+  await host.page.getByText('Nobody else is here yet.').waitFor();
   await host.page.click('#join');
   await host.page.locator('.alone-card').waitFor();
 

@@ -11,7 +11,7 @@ use reqwest::{Method, StatusCode};
 use serde::de::DeserializeOwned;
 use tianqiao_protocol::rest::{CreateMeeting, CreateToken, CreatedMeeting, JoinToken, MeetingInfo};
 use tianqiao_protocol::ws::{ClientMessage, ServerMessage};
-use tianqiao_protocol::{ErrorBody, ErrorCode, frame};
+use tianqiao_protocol::{ErrorBody, ErrorCode, frame, proof};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -38,6 +38,9 @@ impl fmt::Display for Refused {
 }
 
 impl std::error::Error for Refused {}
+
+/// The price may rise while one works for it.
+const PROOFS_AT_MOST: usize = 4;
 
 /// A server by its base URL.
 #[derive(Clone, Debug)]
@@ -86,11 +89,34 @@ impl Server {
         .await
     }
 
+    /// What a participant may know of the meeting.
+    pub async fn meeting_details(&self, meeting: &str, token: &str) -> Result<MeetingInfo> {
+        let url = self.url(&format!("/api/v1/meetings/{meeting}"))?;
+        read(self.http.get(url).bearer_auth(token).send().await?).await
+    }
+
+    /// Does the work that the server asks for where others have guessed too much.
     pub async fn join_token(&self, meeting: &str, request: &CreateToken) -> Result<String> {
-        let token: JoinToken = self
-            .post(&format!("/api/v1/meetings/{meeting}/tokens"), request)
-            .await?;
-        Ok(token.token)
+        let url = self.url(&format!("/api/v1/meetings/{meeting}/tokens"))?;
+        let mut solution = None;
+        for _ in 0..PROOFS_AT_MOST {
+            let post = self.http.post(url.clone()).json(request);
+            let post = solution
+                .into_iter()
+                .fold(post, |post, proof: String| post.header(proof::HEADER, proof));
+            let response = post.send().await?;
+            if response.status() != StatusCode::TOO_MANY_REQUESTS {
+                return Ok(read::<JoinToken>(response).await?.token);
+            }
+            let (status, body) = (response.status(), response.bytes().await?);
+            let work = serde_json::from_slice::<ErrorBody>(&body)
+                .ok()
+                .and_then(|body| body.proof);
+            let work = work.ok_or_else(|| refused(status, &body))?;
+            let passcode = request.passcode.clone().unwrap_or_default();
+            solution = Some(tokio::task::spawn_blocking(move || work.solve(&passcode)).await?);
+        }
+        anyhow::bail!("the server asks for ever more work")
     }
 
     pub async fn end_meeting(&self, meeting: &CreatedMeeting) -> Result<()> {

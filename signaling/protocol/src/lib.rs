@@ -8,6 +8,7 @@ pub mod frame;
 #[doc(hidden)]
 pub mod fuzz_bodies;
 pub mod media;
+pub mod proof;
 pub mod rest;
 pub mod typescript;
 pub mod ws;

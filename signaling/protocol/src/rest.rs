@@ -27,16 +27,21 @@ pub struct CreatedMeeting {
     pub host_token: String,
 }
 
-/// `GET /api/v1/meetings/{id-or-code}` → 200.
+/// `GET /api/v1/meetings/{id-or-code}` → 200. Strangers learn that it is there and whether it has a passcode; the rest
+/// is for who has a join token for it, as `Authorization: Bearer`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct MeetingInfo {
-    pub id: String,
     pub code: String,
+    pub passcode_required: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub title: Option<String>,
-    pub passcode_required: bool,
-    pub participants: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub participants: Option<u32>,
 }
 
 /// `POST /api/v1/meetings/{id-or-code}/tokens` → 201 [`JoinToken`].

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use ts_rs::{Config, TS};
 
-use crate::{error, media, rest, ws};
+use crate::{error, media, proof, rest, ws};
 
 /// Where the generated module is checked in, from the root of the repository.
 pub const PATH: &str = "web-client/src/protocol/index.ts";
@@ -16,12 +16,14 @@ pub fn module() -> String {
          // A test of that crate fails where this file differs; do not edit.\n\n",
     );
     writeln!(text, "export const SUBPROTOCOL = {:?};\n", ws::SUBPROTOCOL).expect("a String takes every write");
+    writeln!(text, "export const PROOF_HEADER = {:?};\n", proof::HEADER).expect("a String takes every write");
     macro_rules! declare {
         ($($type:ty),* $(,)?) => { $(declaration::<$type>(&mut text);)* };
     }
     declare![
         error::ErrorCode,
         error::ErrorBody,
+        proof::ProofOfWork,
         media::MediaKind,
         media::TrackSource,
         media::TrackDeclaration,

@@ -19,10 +19,25 @@ pub enum ClientMessage {
     Join(Join),
     Resume(Resume),
     Offer(Offer),
-    Viewport { slots: Vec<SlotView> },
-    Mute { track: TrackId, muted: bool },
-    Chat { text: String },
-    Ping { t: u32 },
+    Viewport {
+        slots: Vec<SlotView>,
+    },
+    Mute {
+        track: TrackId,
+        muted: bool,
+    },
+    Chat {
+        text: String,
+    },
+    /// Asks for lines of chat before that number, or for the latest; answered by [`ServerMessage::History`].
+    History {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[ts(optional)]
+        before: Option<u32>,
+    },
+    Ping {
+        t: u32,
+    },
     Leave,
 }
 
@@ -84,6 +99,12 @@ pub enum ServerMessage {
     },
     Speakers(Speakers),
     Chat(ChatLine),
+    /// Lines of chat, oldest first; none where there are no earlier ones.
+    History {
+        chat: Vec<ChatLine>,
+    },
+    /// Lines of chat were left out because the client took its messages too slowly; `history` brings them.
+    ChatLost,
     Pong {
         t: u32,
     },
@@ -126,7 +147,7 @@ pub struct RoomState {
     /// The receiver's video slots that show something.
     pub slots: Vec<SlotState>,
     pub speakers: Speakers,
-    /// The latest lines, oldest first.
+    /// The latest lines, oldest first; [`ClientMessage::History`] brings earlier ones.
     pub chat: Vec<ChatLine>,
 }
 
@@ -176,6 +197,10 @@ pub struct WsError {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub offer: Option<u32>,
+    /// Seconds after which another try may succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub retry_after: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 pub use document::{markdown_table, sample_file};
 pub use settings::Config;
-pub use value::{BitRate, ByteSize, LogFormat};
+pub use value::{BitRate, ByteSize, CreateMeetings, LogFormat};
 use value::{Kind, Value};
 
 #[derive(Debug, Error)]
@@ -116,6 +116,17 @@ impl Config {
         if self.max_message_size.0 < self.max_sdp_size.0 {
             return Err(ConfigError::Conflict("max-message-size must be at least max-sdp-size"));
         }
+        if self.max_proof_bits > MAX_PROOF_BITS || self.proof_bits > self.max_proof_bits {
+            return Err(ConfigError::Conflict(
+                "proof-bits is at most max-proof-bits, and that at most 28",
+            ));
+        }
+        if self.reserve_percent > 50 {
+            return Err(ConfigError::Conflict("reserve-percent is at most 50"));
+        }
+        if self.create_meetings == CreateMeetings::Token && self.api_keys_file.is_none() {
+            return Err(ConfigError::Conflict("create-meetings token needs api-keys-file"));
+        }
         if [
             self.max_connections,
             self.max_connections_per_address,
@@ -128,6 +139,9 @@ impl Config {
         Ok(())
     }
 }
+
+/// A phone would take minutes for more.
+const MAX_PROOF_BITS: u32 = 28;
 
 fn flag(setting: &Setting, matches: &ArgMatches) -> Option<Found> {
     if matches.value_source(setting.name) != Some(ValueSource::CommandLine) {

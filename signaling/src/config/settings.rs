@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{BitRate, ByteSize, ConfigError, Layer, LogFormat, Setting, Value, parse};
+use super::{BitRate, ByteSize, ConfigError, CreateMeetings, Layer, LogFormat, Setting, Value, parse};
 
 macro_rules! settings {
     ($($section:literal { $($help:literal $name:ident: $type:ty = $default:literal;)* })*) => {
@@ -101,10 +101,22 @@ settings! {
         token_ttl: Duration = "12h";
         "Longest chat message, in characters."
         max_chat_length: usize = "2000";
-        "Chat lines that a newcomer is shown; older ones are forgotten."
-        chat_history: usize = "100";
+        "Chat lines that are kept of a meeting; older ones are forgotten."
+        chat_history: usize = "500";
         "While many join and leave, the participants list is sent at most once in this time."
         roster_interval: Duration = "200ms";
+        "Who may make meetings: anyone, or token: whoever shows an API key (see api-keys-file)."
+        create_meetings: CreateMeetings = "anyone";
+        "File of API keys, one a line: a name, a space, and the SHA-256 of the key in hexadecimal. A meeting made with a key never makes room for one made without."
+        api_keys_file: Option<PathBuf> = "";
+        "Meetings made from one IP address in which nobody has been yet. Past it the oldest of them is forgotten."
+        unused_meetings_per_address: usize = "100";
+        "When there is no space for another meeting, one in which nobody has been yet is forgotten: the oldest of the address with the most of them, and where no address has two, the oldest of all if it is older than this."
+        unused_meeting_grace: Duration = "5m";
+        "Chat that is kept of a meeting, in bytes."
+        chat_history_size: ByteSize = "128KiB";
+        "Chat that a newcomer is shown at once, and that one request for earlier chat brings, in bytes."
+        chat_page_size: ByteSize = "64KiB";
     }
     "Sessions" {
         "The first message of a WebSocket must come within this time."
@@ -115,8 +127,18 @@ settings! {
         ping_interval: Duration = "10s";
         "A WebSocket on which nothing comes in, not even a pong, for this time is taken for dead."
         dead_after: Duration = "25s";
-        "Messages that wait for a slow WebSocket before it is cut; its client resumes."
+        "Messages that wait for a slow WebSocket before it is cut; its client resumes. Past half of it the WebSocket loses chat, which its client can ask for."
         max_waiting_messages: usize = "256";
+        "Bytes of messages that wait for a slow WebSocket before it is cut, counted as its messages are."
+        max_waiting_size: ByteSize = "1MiB";
+        "Sessions of one join token at a time."
+        max_sessions_per_identity: usize = "4";
+        "Sessions of one IP address at a time whose media has not connected yet, beside as many as connected from there in the last minutes. Past it the oldest of them ends."
+        unconnected_per_address: usize = "100";
+        "A session whose media has not connected for this time makes room for another when there is none left."
+        unconnected_grace: Duration = "5s";
+        "Share of max-sessions and max-websockets, in percent, that is kept for those who come back to a meeting."
+        reserve_percent: u32 = "5";
     }
     "Limits" {
         "Media sessions that are open at a time, in all meetings together."
@@ -124,16 +146,16 @@ settings! {
         "WebSockets that are open at a time."
         max_websockets: u32 = "20000";
         "Largest WebSocket message, also once inflated."
-        max_message_size: ByteSize = "256KiB";
+        max_message_size: ByteSize = "160KiB";
         "Largest SDP offer."
         max_sdp_size: ByteSize = "128KiB";
         "Tracks that one participant may publish at a time."
         max_tracks: usize = "8";
         "Media sections on which one participant may receive (slots), audio included."
         max_slots: usize = "64";
-        "WebSocket messages per second of one connection, on average."
+        "WebSocket messages per second of one join token, on average."
         message_rate: u32 = "20";
-        "WebSocket messages of one connection at once."
+        "WebSocket messages of one join token at once."
         message_burst: u32 = "100";
         "Joins, resumes and tokens per second of one IP address, on average."
         join_rate: u32 = "100";
@@ -143,10 +165,24 @@ settings! {
         meeting_rate: u32 = "60";
         "New meetings of one IP address at once."
         meeting_burst: u32 = "100";
-        "Wrong passcodes per minute of one IP address at one meeting; as many at once."
+        "Wrong passcodes per minute of one IP address at one meeting that are tested for nothing; as many at once. Further tries need a proof of work."
         passcode_attempts: u32 = "6";
-        "Wrong passcodes per minute at one meeting from all addresses together; as many at once."
+        "Wrong passcodes per minute at one meeting from all addresses together that are tested for nothing; as many at once."
         passcode_attempts_all: u32 = "120";
+        "Codes of no meeting per minute of one IP address that are looked up for nothing; as many at once. Further look-ups need a proof of work."
+        lookup_misses: u32 = "30";
+        "Zero bits of the first proofs of work: a proof takes 2 to the power of it hashes. Each doubling of the wrong tries adds one."
+        proof_bits: u32 = "16";
+        "Zero bits of the hardest proof of work."
+        max_proof_bits: u32 = "22";
+        "Bytes of WebSocket messages per second of one join token, once inflated, on average."
+        message_bytes_rate: ByteSize = "32KiB";
+        "Bytes of WebSocket messages of one join token at once."
+        message_bytes_burst: ByteSize = "512KiB";
+        "Bytes of chat per second of one meeting, on average; one participant has a quarter of it."
+        chat_rate: ByteSize = "16KiB";
+        "Bytes of chat of one meeting at once; one participant has a quarter of it."
+        chat_burst: ByteSize = "128KiB";
         "HTTP connections that are open at a time, WebSockets included; fewer where the limit of open files asks for it. When all are taken, the oldest idle one is closed for a newcomer."
         max_connections: usize = "24000";
         "HTTP connections of one IP address (IPv6: /56) that are idle, send a request or have not joined; the oldest idle one is closed for a further one. Joined WebSockets do not count."

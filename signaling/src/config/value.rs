@@ -204,3 +204,23 @@ impl fmt::Display for LogFormat {
         })
     }
 }
+
+/// Who may make meetings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateMeetings {
+    Anyone,
+    /// Whoever shows an API key.
+    Token,
+}
+
+impl Value for CreateMeetings {
+    const KIND: Kind = Kind::Text;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "anyone" => Ok(Self::Anyone),
+            "token" => Ok(Self::Token),
+            _ => Err(format!("expected anyone or token, found {text:?}")),
+        }
+    }
+}

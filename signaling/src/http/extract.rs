@@ -7,10 +7,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
-use tianqiao_protocol::ErrorCode;
+use tianqiao_protocol::{ErrorCode, proof};
 
 use super::forwarded::client_ip;
 use crate::app::App;
@@ -50,6 +50,11 @@ fn refusal(rejection: &JsonRejection) -> Refusal {
 
 pub fn too_large() -> Refusal {
     Refusal::new(ErrorCode::TooLarge, "the body is too large")
+}
+
+/// A proof of work that comes with the request.
+pub fn solution(headers: &HeaderMap) -> Option<&str> {
+    headers.get(proof::HEADER)?.to_str().ok()
 }
 
 /// The client's address: the peer's, or what a trusted proxy says.

@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::auth::{Claims, TokenType, bearer};
 use crate::meeting::Kind;
 use crate::meetings::{LiveMeeting, MeetingEntry, Offered};
+use crate::network::Network;
 use crate::refusal::Refusal;
 
 const SDP: &str = "application/sdp";
@@ -64,10 +65,7 @@ async fn text_body(request: Request, app: &Arc<App>, mime: &'static str) -> Resu
 /// The meeting of the path, and the claims of a join token for it.
 pub fn authorize(app: &App, headers: &HeaderMap, meeting: &str) -> Result<(Arc<LiveMeeting>, Claims), Refusal> {
     let claims = app.tokens.verify(bearer(headers)?, TokenType::Join)?;
-    let live = app.meetings.find(meeting)?;
-    if claims.meeting != live.id {
-        return Err(Refusal::new(ErrorCode::Forbidden, "the token is for another meeting"));
-    }
+    let live = app.meetings.find_for(&claims, meeting)?;
     Ok((live, claims))
 }
 
@@ -76,7 +74,7 @@ pub async fn create(
     app: Arc<App>,
     live: Arc<LiveMeeting>,
     claims: Claims,
-    origin: Origin,
+    (origin, network): (Origin, Network),
     kind: Kind,
     Sdp(sdp): Sdp,
     audio: AudioPolicy,
@@ -92,6 +90,7 @@ pub async fn create(
         offered,
         audio,
         origin,
+        network,
     };
     let meeting = live.id.clone();
     // A client that hangs up drops this future, and its place with it.

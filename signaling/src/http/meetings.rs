@@ -1,5 +1,6 @@
 //! `/api/v1/meetings`
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -9,13 +10,18 @@ use axum::response::{IntoResponse, Response};
 use tianqiao_protocol::ErrorCode;
 use tianqiao_protocol::rest::{CreateMeeting, CreatedMeeting, MeetingInfo};
 
-use super::extract::{Body, ClientIp};
+use super::extract::{Body, ClientIp, solution};
 use crate::app::App;
 use crate::auth::{Passcode, TokenType, bearer};
+use crate::config::CreateMeetings;
+use crate::gates::Attempt;
+use crate::network::Network;
 use crate::refusal::Refusal;
+use crate::text::{self, Lines, TextError};
 
-/// Characters.
+/// Graphemes.
 const MAX_TITLE_LENGTH: usize = 200;
+/// Characters.
 const MAX_PASSCODE_LENGTH: usize = 64;
 
 /// `POST /api/v1/meetings`
@@ -25,14 +31,28 @@ pub async fn create(
     headers: HeaderMap,
     Body(body): Body<CreateMeeting>,
 ) -> Result<Response, Refusal> {
-    app.gates.create_meeting(ip)?;
-    let title = optional(body.title.as_deref(), MAX_TITLE_LENGTH, "the title is too long")?;
+    let by_key = check_key(&app, ip, &headers)?;
+    if !by_key {
+        app.gates.create_meeting(ip)?;
+    }
+    let title = match body
+        .title
+        .as_deref()
+        .map(|title| text::clean(title, MAX_TITLE_LENGTH, Lines::One))
+    {
+        None | Some(Err(TextError::Empty)) => None,
+        Some(Ok(title)) => Some(title),
+        Some(Err(TextError::TooLong)) => return Err(Refusal::new(ErrorCode::BadMessage, "the title is too long")),
+    };
     let passcode = optional(
         body.passcode.as_deref(),
         MAX_PASSCODE_LENGTH,
         "the passcode is too long",
     )?;
-    let live = app.meetings.create(title, passcode.as_deref().map(Passcode::new))?;
+    let from = (!by_key).then(|| Network::site(ip));
+    let live = app
+        .meetings
+        .create(title, passcode.as_deref().map(Passcode::new), from)?;
     tracing::info!(room = live.id, passcode = live.passcode.is_some(), "meeting created");
     let created = CreatedMeeting {
         id: live.id.clone(),
@@ -49,15 +69,50 @@ pub async fn create(
 }
 
 /// `GET /api/v1/meetings/{id-or-code}`
-pub async fn show(State(app): State<Arc<App>>, Path(meeting): Path<String>) -> Result<Json<MeetingInfo>, Refusal> {
-    let live = app.meetings.find(&meeting)?;
+pub async fn show(
+    State(app): State<Arc<App>>,
+    Path(meeting): Path<String>,
+    ClientIp(ip): ClientIp,
+    headers: HeaderMap,
+) -> Result<Json<MeetingInfo>, Refusal> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        let claims = app.tokens.verify(bearer(&headers)?, TokenType::Join)?;
+        let live = app.meetings.find_for(&claims, &meeting)?;
+        return Ok(Json(MeetingInfo {
+            code: live.code.clone(),
+            passcode_required: live.passcode.is_some(),
+            id: Some(live.id.clone()),
+            title: live.title.clone(),
+            participants: Some(live.listed() as u32),
+        }));
+    }
+    let attempt = Attempt {
+        ip,
+        meeting: &meeting,
+        passcode: None,
+        solution: solution(&headers),
+    };
+    let live = app.gates.find(&app.meetings, &attempt)?;
     Ok(Json(MeetingInfo {
-        id: live.id.clone(),
         code: live.code.clone(),
-        title: live.title.clone(),
         passcode_required: live.passcode.is_some(),
-        participants: live.listed() as u32,
+        id: None,
+        title: None,
+        participants: None,
     }))
+}
+
+/// Whether the request comes with an API key, which on some servers it must.
+fn check_key(app: &App, ip: IpAddr, headers: &HeaderMap) -> Result<bool, Refusal> {
+    if headers.contains_key(header::AUTHORIZATION) {
+        let key = bearer(headers)?;
+        app.gates.api_key(ip, || app.api_keys.owner(key).is_some())?;
+        return Ok(true);
+    }
+    match app.config.create_meetings {
+        CreateMeetings::Anyone => Ok(false),
+        CreateMeetings::Token => Err(Refusal::api_key_required()),
+    }
 }
 
 /// `DELETE /api/v1/meetings/{id-or-code}` with the host token: ends it for everybody.
@@ -67,10 +122,7 @@ pub async fn end(
     headers: HeaderMap,
 ) -> Result<StatusCode, Refusal> {
     let claims = app.tokens.verify(bearer(&headers)?, TokenType::Host)?;
-    let live = app.meetings.find(&meeting)?;
-    if claims.meeting != live.id {
-        return Err(Refusal::new(ErrorCode::Forbidden, "the token is for another meeting"));
-    }
+    let live = app.meetings.find_for(&claims, &meeting)?;
     app.meetings.end(&live);
     tracing::info!(room = live.id, "meeting ended by its host");
     Ok(StatusCode::NO_CONTENT)

@@ -4,42 +4,47 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tianqiao_protocol::ErrorCode;
 use tianqiao_protocol::rest::{CreateToken, JoinToken};
 
-use super::extract::{Body, ClientIp};
+use super::extract::{Body, ClientIp, solution};
 use crate::app::App;
+use crate::gates::Attempt;
 use crate::refusal::Refusal;
+use crate::text::{self, Lines};
 
-/// Characters.
+/// Graphemes.
 const MAX_NAME_LENGTH: usize = 64;
 
 pub async fn create(
     State(app): State<Arc<App>>,
     Path(meeting): Path<String>,
     ClientIp(ip): ClientIp,
+    headers: HeaderMap,
     Body(body): Body<CreateToken>,
 ) -> Result<Response, Refusal> {
     app.gates.join(ip)?;
     let name = checked_name(&body.name)?;
-    let live = app.meetings.find(&meeting)?;
-    app.gates.passcode(&live, ip, body.passcode.as_deref())?;
+    let attempt = Attempt {
+        ip,
+        meeting: &meeting,
+        passcode: body.passcode.as_deref(),
+        solution: solution(&headers),
+    };
+    let live = app.gates.find(&app.meetings, &attempt)?;
+    app.gates.passcode(&live, &attempt)?;
     let token = JoinToken {
-        token: app.tokens.join(&live.id, name),
+        token: app.tokens.join(&live.id, &name),
     };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(token)).into_response())
 }
 
-/// Trimmed, 1 to 64 characters, none of them a control character.
-fn checked_name(name: &str) -> Result<&str, Refusal> {
-    let name = name.trim();
-    let length = name.chars().count();
-    if !(1..=MAX_NAME_LENGTH).contains(&length) || name.chars().any(char::is_control) {
-        return Err(Refusal::new(ErrorCode::BadMessage, "a name has 1 to 64 characters"));
-    }
-    Ok(name)
+/// As it is shown: 1 to 64 graphemes, without controls.
+fn checked_name(name: &str) -> Result<String, Refusal> {
+    text::clean(name, MAX_NAME_LENGTH, Lines::One)
+        .map_err(|_| Refusal::new(ErrorCode::BadMessage, "a name has 1 to 64 characters"))
 }
 
 #[cfg(test)]
@@ -55,9 +60,10 @@ mod tests {
             (long.as_str(), Some(long.as_str())),
             (longer.as_str(), None),
             ("   ", None),
-            ("a\nb", None),
+            ("a\nb", Some("a b")),
+            ("Ann\u{202E}", Some("Ann")),
         ] {
-            assert_eq!(checked_name(name).ok(), expected, "{name:?}");
+            assert_eq!(checked_name(name).ok().as_deref(), expected, "{name:?}");
         }
     }
 }

@@ -24,7 +24,12 @@ use crate::session;
 const READ_BUFFER: usize = 2 * 1024;
 /// A message that is too long by less than this is read to its end before it is refused: unread bytes would reset the
 /// connection, and the refusal would be lost with it.
-const READ_BEYOND_LIMIT: usize = 128 * 1024;
+/// More would be memory that each WebSocket can hold with a message that never ends.
+const READ_BEYOND_LIMIT: usize = 16 * 1024;
+/// What waits in a WebSocket's send buffer beside the largest message.
+const WRITE_BEYOND: usize = 256 * 1024;
+/// Bytes that one participant takes in the list at most: a name, an id and its tracks.
+const PARTICIPANT_SIZE: usize = 1024;
 /// A WebSocket that was closed for a newcomer gives its place back within this time.
 const EVICTION_TIME: Duration = Duration::from_secs(1);
 /// Where all WebSockets are in meetings.
@@ -51,6 +56,9 @@ pub async fn upgrade(
         .protocols([SUBPROTOCOL])
         .max_message_size(limit)
         .max_frame_size(limit)
+        .max_write_buffer_size(
+            WRITE_BEYOND + 2 * app.config.chat_page_size.0 + app.config.max_participants * PARTICIPANT_SIZE,
+        )
         // Held as long as the session lives, and 128 KiB by default.
         .read_buffer_size(READ_BUFFER)
         .on_upgrade(move |socket| async move {

@@ -14,6 +14,7 @@ use super::extract::ClientIp;
 use super::media_session::{self, Sdp};
 use crate::app::App;
 use crate::meeting::Kind;
+use crate::network::Network;
 use crate::refusal::Refusal;
 
 #[derive(Deserialize)]
@@ -41,6 +42,6 @@ pub async fn create(
         },
         Some(_) => return Err(Refusal::session_unknown()),
     };
-    let origin = app.origins.of(ip);
-    media_session::create(app, live, claims, origin, Kind::Whep, sdp, AudioPolicy::Follow(target)).await
+    let from = (app.origins.of(ip), Network::host(ip));
+    media_session::create(app, live, claims, from, Kind::Whep, sdp, AudioPolicy::Follow(target)).await
 }

@@ -11,6 +11,7 @@ use super::extract::ClientIp;
 use super::media_session::{self, Sdp};
 use crate::app::App;
 use crate::meeting::Kind;
+use crate::network::Network;
 use crate::refusal::Refusal;
 
 pub async fn create(
@@ -22,6 +23,6 @@ pub async fn create(
 ) -> Result<Response, Refusal> {
     app.gates.join(ip)?;
     let (live, claims) = media_session::authorize(&app, &headers, &meeting)?;
-    let origin = app.origins.of(ip);
-    media_session::create(app, live, claims, origin, Kind::Whip, sdp?, AudioPolicy::Loudest).await
+    let from = (app.origins.of(ip), Network::host(ip));
+    media_session::create(app, live, claims, from, Kind::Whip, sdp?, AudioPolicy::Loudest).await
 }

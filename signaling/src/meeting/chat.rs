@@ -1,4 +1,4 @@
-//! The latest lines of a meeting's chat.
+//! The latest lines of a meeting's chat, bounded in number and in bytes.
 
 use std::collections::VecDeque;
 
@@ -6,17 +6,29 @@ use tianqiao_protocol::ws::ChatLine;
 
 use super::participant::Participant;
 
+#[derive(Clone, Copy, Debug)]
+pub struct ChatLimits {
+    /// Graphemes of one line.
+    pub max_length: usize,
+    pub max_lines: usize,
+    pub max_bytes: usize,
+    /// What is told at once.
+    pub page_bytes: usize,
+}
+
 pub struct ChatHistory {
+    limits: ChatLimits,
     lines: VecDeque<ChatLine>,
-    capacity: usize,
+    bytes: usize,
     next_seq: u32,
 }
 
 impl ChatHistory {
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(limits: ChatLimits) -> Self {
         Self {
+            limits,
             lines: VecDeque::new(),
-            capacity,
+            bytes: 0,
             next_seq: 1,
         }
     }
@@ -30,15 +42,37 @@ impl ChatHistory {
             at,
         };
         self.next_seq = self.next_seq.wrapping_add(1);
+        self.bytes += size(&line);
         self.lines.push_back(line.clone());
-        if self.lines.len() > self.capacity {
-            self.lines.pop_front();
+        while self.lines.len() > self.limits.max_lines || self.bytes > self.limits.max_bytes {
+            let Some(oldest) = self.lines.pop_front() else {
+                break;
+            };
+            self.bytes -= size(&oldest);
         }
         line
     }
 
-    /// Oldest first.
-    pub fn lines(&self) -> Vec<ChatLine> {
-        self.lines.iter().cloned().collect()
+    /// The lines before `before`, or the latest, as many as are told at once; oldest first.
+    pub fn page(&self, before: Option<u32>) -> Vec<ChatLine> {
+        let mut left = self.limits.page_bytes;
+        let earlier = self.lines.iter().rev();
+        let earlier = earlier.filter(|line| before.is_none_or(|before| line.seq < before));
+        let told = earlier.take_while(|line| {
+            let fits = size(line) <= left;
+            left = left.saturating_sub(size(line));
+            fits
+        });
+        let mut page: Vec<ChatLine> = told.cloned().collect();
+        page.reverse();
+        page
     }
+}
+
+/// Names of fields, numbers and the sender's id.
+pub const LINE_OVERHEAD: usize = 100;
+
+/// Bytes of a line on the wire, but for escapes.
+fn size(line: &ChatLine) -> usize {
+    LINE_OVERHEAD + line.from.len() + line.name.len() + line.text.len()
 }

@@ -6,27 +6,38 @@ mod chat;
 mod participant;
 mod roster;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq;
 use tianqiao_protocol::control::CloseReason;
-use tianqiao_protocol::ws::{EndReason, RoomState, ServerMessage, Speakers};
+use tianqiao_protocol::ws::{ChatLine, EndReason, RoomState, ServerMessage, Speakers};
 use tianqiao_protocol::{ErrorCode, ParticipantId, SlotState, TrackId, TrackInfo};
 
+use crate::limits::{Rate, TokenBucket};
 use crate::refusal::Refusal;
+use crate::text::{self, Lines, TextError};
 use chat::ChatHistory;
+pub use chat::ChatLimits;
 pub use participant::{Kind, Newcomer};
 use participant::{Participant, Phase};
 use roster::{Change, Roster};
 
+/// One participant's share of a meeting's chat is this part of it.
+const CHAT_SHARE: f64 = 4.0;
+/// Who was in a meeting may come back as one of those who are in it for this time.
+const KNOWN_FOR: Duration = Duration::from_secs(600);
+
 #[derive(Clone, Copy, Debug)]
 pub struct MeetingLimits {
     pub max_participants: usize,
-    /// Characters.
-    pub max_chat_length: usize,
-    /// Lines.
-    pub chat_history: usize,
+    pub chat: ChatLimits,
+    /// Bytes of chat of all together.
+    pub chat_rate: Rate,
+    /// Sessions of one person at a time.
+    pub max_per_identity: usize,
+    /// A session whose media has not connected for this time makes room in a full meeting.
+    pub unconnected_grace: Duration,
     pub roster_interval: Duration,
     pub resume_window: Duration,
     /// A meeting without participants is over after this time.
@@ -59,6 +70,9 @@ pub struct Meeting {
     participants: BTreeMap<ParticipantId, Participant>,
     roster: Roster,
     chat: ChatHistory,
+    chat_bucket: TokenBucket,
+    /// Those who were in it lately, and when they left.
+    known: HashMap<String, Instant>,
     speakers: Speakers,
     /// Since when nobody has been in it.
     idle_since: Option<Instant>,
@@ -73,7 +87,9 @@ impl Meeting {
             limits,
             participants: BTreeMap::new(),
             roster: Roster::new(limits.roster_interval),
-            chat: ChatHistory::new(limits.chat_history),
+            chat: ChatHistory::new(limits.chat),
+            chat_bucket: TokenBucket::new(limits.chat_rate, now),
+            known: HashMap::new(),
             speakers: Speakers::default(),
             idle_since: Some(now),
             ended: None,
@@ -101,13 +117,60 @@ impl Meeting {
         for id in lost {
             self.leave(now, &id, EndReason::Replaced);
         }
+        let own = |member: &Participant| member.identity == newcomer.identity;
+        let of_identity = self.participants.values().filter(|member| own(member)).count();
+        if of_identity >= self.limits.max_per_identity.max(1) {
+            let ripe = self.oldest_unconnected(now, own);
+            self.make_room(now, ripe, "too many sessions of this token")?;
+        }
         if self.participants.len() >= self.limits.max_participants {
-            return Err(Refusal::new(ErrorCode::MeetingFull, "the meeting is full"));
+            let ripe = self
+                .oldest_unconnected(now, own)
+                .or_else(|| self.oldest_unconnected(now, |member| member.network == newcomer.network))
+                .or_else(|| self.oldest_unconnected(now, |_| true));
+            self.make_room(now, ripe, "the meeting is full")?;
         }
         self.idle_since = None;
-        self.participants
-            .insert(newcomer.id.clone(), Participant::new(newcomer));
+        let participant = Participant::new(newcomer, self.limits.chat_rate.share(CHAT_SHARE), now);
+        self.participants.insert(participant.id.clone(), participant);
         Ok(())
+    }
+
+    /// Whether that person is or lately was in it with media that connected.
+    pub fn knows(&self, now: Instant, identity: &str) -> bool {
+        let member = self
+            .participants
+            .values()
+            .any(|member| member.connected && member.identity == identity);
+        let left = self.known.get(identity);
+        member || left.is_some_and(|left| now.saturating_duration_since(*left) < KNOWN_FOR)
+    }
+
+    fn oldest_unconnected(&self, now: Instant, wanted: impl Fn(&Participant) -> bool) -> Option<ParticipantId> {
+        let grace = self.limits.unconnected_grace;
+        let ripe = self.participants.values().filter(|member| {
+            !member.connected && now.saturating_duration_since(member.reserved_at) >= grace && wanted(member)
+        });
+        ripe.min_by_key(|member| member.reserved_at)
+            .map(|member| member.id.clone())
+    }
+
+    fn make_room(&mut self, now: Instant, gone: Option<ParticipantId>, refusal: &'static str) -> Result<(), Refusal> {
+        let gone = gone.ok_or_else(|| Refusal::busy(ErrorCode::MeetingFull, refusal, self.limits.unconnected_grace))?;
+        self.leave(now, &gone, EndReason::MediaTimeout);
+        Ok(())
+    }
+
+    /// The media of a session has connected.
+    pub fn on_connected(&mut self, id: &str) {
+        if let Some(member) = self.participants.get_mut(id) {
+            member.connected = true;
+        }
+    }
+
+    /// Since when nobody has been in it.
+    pub fn idle_since(&self) -> Option<Instant> {
+        self.idle_since
     }
 
     /// Lets a newcomer in whose offer was answered; from now on it is sent every change.
@@ -185,24 +248,38 @@ impl Meeting {
     }
 
     /// A line of chat to everybody, the sender included; `at` is in milliseconds since the Unix epoch.
-    pub fn send_chat(&mut self, id: &str, text: &str, at: u64) -> Result<(), Refusal> {
-        let text = text.trim();
-        if text.is_empty() {
-            return Err(Refusal::new(ErrorCode::BadMessage, "an empty chat message"));
-        }
-        if text.chars().count() > self.limits.max_chat_length {
-            return Err(Refusal::new(ErrorCode::TooLarge, "the chat message is too long"));
-        }
-        let member = self.participants.get(id).ok_or_else(Refusal::session_unknown)?;
+    pub fn send_chat(&mut self, now: Instant, id: &str, text: &str, at: u64) -> Result<(), Refusal> {
+        let text = text::clean(text, self.limits.chat.max_length, Lines::Many).map_err(|error| match error {
+            TextError::Empty => Refusal::new(ErrorCode::BadMessage, "an empty chat message"),
+            TextError::TooLong => Refusal::new(ErrorCode::TooLarge, "the chat message is too long"),
+        })?;
+        let member = self.participants.get_mut(id).ok_or_else(Refusal::session_unknown)?;
+        let bytes = text.len() + chat::LINE_OVERHEAD;
+        member
+            .chat
+            .take_all(now, bytes)
+            .and_then(|()| self.chat_bucket.take_all(now, bytes))
+            .map_err(|wait| Refusal::rate_limited("too much chat", wait))?;
+        let text = text.as_str();
         let line = self.chat.add(member, text, at);
         self.broadcast(ServerMessage::Chat(line));
         Ok(())
+    }
+
+    /// Chat before that line, or the latest.
+    pub fn chat_page(&self, before: Option<u32>) -> Vec<ChatLine> {
+        self.chat.page(before)
     }
 
     /// Whether the participant publishes that track.
     pub fn has_track(&self, id: &str, track: TrackId) -> bool {
         let member = self.participants.get(id);
         member.is_some_and(|member| member.tracks.iter().any(|known| known.id == track))
+    }
+
+    /// The person whose session it is.
+    pub fn identity(&self, id: &str) -> Option<&str> {
+        self.participants.get(id).map(|member| member.identity.as_str())
     }
 
     pub fn has_participant(&self, id: &str) -> bool {
@@ -322,6 +399,9 @@ impl Meeting {
                 reason,
             });
         }
+        if member.connected && self.ended.is_none() {
+            self.remember(now, member.identity.clone());
+        }
         self.outputs.push_back(Output::Forget {
             participant: member.id.clone(),
             kind: member.kind,
@@ -336,6 +416,17 @@ impl Meeting {
         if member.is_listed() && self.ended.is_none() {
             self.roster.record(id, Change::Left);
             self.flush_roster(now);
+        }
+    }
+
+    /// Notes who was here; of too many the one who left first is forgotten.
+    fn remember(&mut self, now: Instant, identity: String) {
+        self.known.insert(identity, now);
+        if self.known.len() > self.limits.max_participants.max(1) {
+            let first = self.known.iter().min_by_key(|(_, left)| **left);
+            if let Some(first) = first.map(|(identity, _)| identity.clone()) {
+                self.known.remove(&first);
+            }
         }
     }
 
@@ -359,7 +450,7 @@ impl Meeting {
             participants,
             slots,
             speakers: self.speakers.clone(),
-            chat: self.chat.lines(),
+            chat: self.chat.page(None),
         }
     }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use crate::limits::{Rate, TokenBucket};
+use crate::network::Network;
 use tianqiao_protocol::{ParticipantId, SlotState, TrackId, TrackInfo, ws};
 
 /// How a participant takes part.
@@ -34,6 +36,8 @@ pub struct Newcomer {
     pub kind: Kind,
     /// With which the session can be resumed.
     pub secret: String,
+    /// From where it comes.
+    pub network: Network,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,12 @@ pub(super) struct Participant {
     pub secret: String,
     pub kind: Kind,
     pub phase: Phase,
+    pub network: Network,
+    pub reserved_at: Instant,
+    /// Its media has connected once.
+    pub connected: bool,
+    /// Bytes of chat.
+    pub chat: TokenBucket,
     pub tracks: Vec<TrackInfo>,
     /// The latest change of the list that it knows of.
     pub knows_roster_until: u64,
@@ -66,13 +76,17 @@ pub(super) struct Participant {
 }
 
 impl Participant {
-    pub fn new(newcomer: Newcomer) -> Self {
+    pub fn new(newcomer: Newcomer, chat: Rate, now: Instant) -> Self {
         Self {
             id: newcomer.id,
             identity: newcomer.identity,
             secret: newcomer.secret,
             kind: newcomer.kind,
             phase: Phase::Reserved,
+            network: newcomer.network,
+            reserved_at: now,
+            connected: false,
+            chat: TokenBucket::new(chat, now),
             tracks: Vec::new(),
             knows_roster_until: 0,
             ice_generation: 0,

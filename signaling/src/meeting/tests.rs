@@ -1,10 +1,18 @@
 use super::*;
+use crate::network::Network;
 use tianqiao_protocol::TrackSource;
 
 const LIMITS: MeetingLimits = MeetingLimits {
     max_participants: 4,
-    max_chat_length: 10,
-    chat_history: 3,
+    chat: ChatLimits {
+        max_length: 10,
+        max_lines: 3,
+        max_bytes: 10_000,
+        page_bytes: 5_000,
+    },
+    chat_rate: Rate::bytes(200, 8_000),
+    max_per_identity: 2,
+    unconnected_grace: Duration::from_secs(5),
     roster_interval: Duration::from_millis(200),
     resume_window: Duration::from_secs(25),
     ttl: Duration::from_secs(3600),
@@ -34,6 +42,7 @@ impl Bench {
             identity: format!("person-{}", &id[..1]),
             name: id.to_uppercase(),
             kind,
+            network: Network::host(std::net::Ipv4Addr::LOCALHOST.into()),
             secret: format!("secret-{id}"),
         };
         self.meeting.reserve(self.at(millis), newcomer)
@@ -43,6 +52,10 @@ impl Bench {
         self.reserve(millis, id, Kind::Web).expect("there is room");
         let now = self.at(millis);
         self.meeting.admit(now, id, vec![], vec![]).expect("admitted")
+    }
+
+    fn send_chat(&mut self, id: &str, text: &str, at: u64) -> Result<(), Refusal> {
+        self.meeting.send_chat(self.start, id, text, at)
     }
 
     fn outputs(&mut self) -> Vec<Output> {
@@ -256,10 +269,10 @@ fn chat_has_a_history_and_a_limit() {
         ("  ", ErrorCode::BadMessage),
         ("一二三四五六七八九十百", ErrorCode::TooLarge),
     ] {
-        assert_eq!(bench.meeting.send_chat("a", text, 0).expect_err(text).code, code);
+        assert_eq!(bench.send_chat("a", text, 0).expect_err(text).code, code);
     }
     for text in ["one", "two", "three", " 一二三四五六七八九十 "] {
-        bench.meeting.send_chat("a", text, 17).expect(text);
+        bench.send_chat("a", text, 17).expect(text);
     }
     assert_eq!(bench.news().len(), 4);
     let state = bench.join(1_000, "b");
@@ -309,4 +322,99 @@ fn an_empty_meeting_is_forgotten_after_its_time() {
     assert_eq!(bench.outputs(), []);
     bench.meeting.handle_timeout(over);
     assert_eq!(bench.outputs(), [Output::CloseRoom, Output::Over]);
+}
+
+#[test]
+fn in_a_full_meeting_those_who_never_connected_make_room() {
+    let mut bench = Bench::new();
+    for id in ["a", "b", "c", "d"] {
+        bench.join(0, id);
+    }
+    for id in ["a", "b", "d"] {
+        bench.meeting.on_connected(id);
+    }
+    assert!(bench.reserve(4_999, "e", Kind::Web).is_err(), "c is too young to go");
+    bench.outputs();
+    bench.reserve(5_000, "e", Kind::Web).expect("c makes room");
+    assert_eq!(bench.outputs()[0], Output::CloseMedia("c".into()));
+    let full = bench
+        .reserve(9_999, "f", Kind::Web)
+        .expect_err("all but e have connected");
+    assert_eq!(full.code, ErrorCode::MeetingFull);
+    assert!(full.retry_after.is_some());
+}
+
+#[test]
+fn one_token_has_few_sessions() {
+    let mut bench = Bench::new();
+    bench.join(0, "a1");
+    bench.join(1_000, "a2");
+    assert!(bench.reserve(2_000, "a3", Kind::Whep).is_err());
+    bench
+        .reserve(5_000, "a3", Kind::Whep)
+        .expect("a1 has not connected and makes room");
+    assert!(!bench.meeting.has_participant("a1") && bench.meeting.has_participant("a2"));
+    bench.meeting.on_connected("a2");
+    bench.meeting.on_connected("a3");
+    assert!(bench.reserve(99_000, "a4", Kind::Whep).is_err(), "both are in use");
+}
+
+#[test]
+fn who_was_in_it_with_media_is_known_for_a_while() {
+    let mut bench = Bench::new();
+    bench.join(0, "a");
+    bench.join(0, "b");
+    assert!(!bench.meeting.knows(bench.at(0), "person-a"));
+    bench.meeting.on_connected("a");
+    assert!(bench.meeting.knows(bench.at(0), "person-a"));
+    for id in ["a", "b"] {
+        bench.meeting.leave(bench.at(1_000), id, EndReason::Left);
+    }
+    assert!(bench.meeting.knows(bench.at(2_000), "person-a"));
+    assert!(
+        !bench.meeting.knows(bench.at(2_000), "person-b"),
+        "its media never connected"
+    );
+    assert!(!bench.meeting.knows(bench.at(1_000) + KNOWN_FOR, "person-a"));
+}
+
+#[test]
+fn chat_is_limited_in_bytes_by_person_and_in_all() {
+    let mut bench = Bench::new();
+    for id in ["a", "b", "c", "d"] {
+        bench.join(0, id);
+    }
+    let mut sent = BTreeMap::new();
+    for _ in 0..100 {
+        for id in ["a", "b", "c", "d"] {
+            match bench.send_chat(id, "0123456789", 0) {
+                Ok(()) => *sent.entry(id).or_insert(0) += 1,
+                Err(refusal) => assert_eq!(refusal.code, ErrorCode::RateLimited),
+            }
+        }
+    }
+    assert_eq!(sent.values().copied().collect::<Vec<i32>>(), [18; 4]);
+    let wait = bench.send_chat("a", "hi", 0).expect_err("used up").retry_after;
+    assert!(wait.is_some_and(|wait| wait < Duration::from_secs(3)), "{wait:?}");
+}
+
+#[test]
+fn earlier_chat_comes_in_pages_that_are_bounded_in_bytes() {
+    let mut bench = Bench::new();
+    bench.join(0, "a");
+    let text = "界".repeat(10);
+    bench.meeting.chat = ChatHistory::new(ChatLimits {
+        max_length: 10,
+        max_lines: 100,
+        max_bytes: 1_000,
+        page_bytes: 300,
+    });
+    for _ in 0..12 {
+        bench.send_chat("a", &text, 0).expect("within the rate");
+    }
+    let seqs = |page: Vec<ChatLine>| page.iter().map(|line| line.seq).collect::<Vec<_>>();
+    assert_eq!(seqs(bench.meeting.chat_page(None)), [11, 12]);
+    assert_eq!(seqs(bench.meeting.chat_page(Some(11))), [9, 10]);
+    assert_eq!(seqs(bench.meeting.chat_page(Some(7))), [6], "older ones are forgotten");
+    assert_eq!(seqs(bench.meeting.chat_page(Some(1))), [0_u32; 0]);
 }

@@ -11,6 +11,7 @@ use super::live::{Attachment, LiveMeeting};
 use crate::auth::{Claims, random_id};
 use crate::config::Config;
 use crate::meeting::{Kind, Newcomer};
+use crate::network::Network;
 use crate::refusal::Refusal;
 
 /// RFC 9143 sets no length; the SDES limit of one-byte RTP header extensions does.
@@ -32,6 +33,7 @@ pub struct Entry {
     pub audio: AudioPolicy,
     /// Of the client's address.
     pub origin: Origin,
+    pub network: Network,
 }
 
 pub struct Entered {
@@ -89,6 +91,7 @@ impl LiveMeeting {
             identity: identity.clone(),
             name: entry.claims.name,
             kind: entry.kind,
+            network: entry.network,
             secret: random_id::<18>(),
         };
         let participant = newcomer.id.clone();

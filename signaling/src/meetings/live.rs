@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rand::seq::IndexedRandom;
 use tianqiao_bus::{BusError, NodeId, vital};
 use tianqiao_protocol::control::{SfuEvent, SfuReply, SfuRequest};
-use tianqiao_protocol::ws::{EndReason, RoomState, ServerMessage};
+use tianqiao_protocol::ws::{ChatLine, EndReason, RoomState, ServerMessage};
 use tianqiao_protocol::{ErrorCode, ParticipantId, SlotState, TrackId, TrackInfo};
 use tokio::sync::Notify;
 
@@ -86,6 +86,23 @@ impl LiveMeeting {
         self.lock().meeting.listed()
     }
 
+    /// Whether that person is or lately was in it.
+    pub fn knows(&self, identity: &str) -> bool {
+        self.lock().meeting.knows(now(), identity)
+    }
+
+    pub fn identity(&self, id: &str) -> Option<String> {
+        self.lock().meeting.identity(id).map(str::to_owned)
+    }
+
+    pub fn idle_since(&self) -> Option<Instant> {
+        self.lock().meeting.idle_since()
+    }
+
+    pub fn chat_page(&self, before: Option<u32>) -> Vec<ChatLine> {
+        self.lock().meeting.chat_page(before)
+    }
+
     pub fn has_participant(&self, id: &str) -> bool {
         self.lock().meeting.has_participant(id)
     }
@@ -101,12 +118,21 @@ impl LiveMeeting {
     pub(super) fn reserve(self: &Arc<Self>, newcomer: Newcomer) -> Result<(), Refusal> {
         let id = newcomer.id.clone();
         let kind = newcomer.kind;
-        self.with(|meeting| {
-            meeting.reserve(now(), newcomer)?;
-            self.meetings.sessions.insert(id, self.clone());
+        let now = now();
+        let returns = self.knows(&newcomer.identity);
+        let evicted = self.meetings.places().take(now, &id, newcomer.network, returns)?;
+        // Before the lock of this meeting is taken: they may be of this one, or of another.
+        self.meetings.end_sessions(evicted);
+        let reserved = self.with(|meeting| {
+            meeting.reserve(now, newcomer)?;
+            self.meetings.sessions.insert(id.clone(), self.clone());
             self.meetings.metrics.sessions.with_label_values(&[kind.label()]).inc();
             Ok(())
-        })
+        });
+        if reserved.is_err() {
+            self.meetings.places().free(&id);
+        }
+        reserved
     }
 
     pub(super) fn admit(
@@ -144,7 +170,7 @@ impl LiveMeeting {
 
     pub fn send_chat(&self, id: &str, text: &str) -> Result<(), Refusal> {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.with(|meeting| meeting.send_chat(id, text, at.as_millis() as u64))
+        self.with(|meeting| meeting.send_chat(now(), id, text, at.as_millis() as u64))
     }
 
     /// Counts the ICE restarts of a session, from 0.
@@ -166,7 +192,12 @@ impl LiveMeeting {
 
     pub(super) fn on_sfu_event(&self, event: SfuEvent) {
         self.with(|meeting| match event {
-            SfuEvent::Connected { session } => tracing::debug!(%session, room = self.id, "media connected"),
+            SfuEvent::Connected { session } => {
+                tracing::debug!(%session, room = self.id, "media connected");
+                meeting.on_connected(&session);
+                self.meetings.places().on_connected(now(), &session);
+                self.meetings.unused().remove(&self.id);
+            }
             SfuEvent::Closed { session, reason } => {
                 tracing::info!(%session, room = self.id, ?reason, "media closed");
                 meeting.on_media_closed(now(), &session, reason);
@@ -201,7 +232,7 @@ impl LiveMeeting {
     }
 
     fn attach(self: &Arc<Self>, inner: &mut Inner, id: &str) -> Attachment {
-        let (outbox, inbox) = outbox::channel(self.meetings.max_waiting_messages);
+        let (outbox, inbox) = outbox::channel(self.meetings.outbox);
         inner.next_attachment += 1;
         let number = inner.next_attachment;
         inner.websockets.insert(id.to_owned(), (number, outbox));

@@ -2,9 +2,11 @@
 
 mod admission;
 mod live;
+mod places;
+mod unused;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -16,24 +18,36 @@ use tianqiao_protocol::ws::EndReason;
 use tianqiao_protocol::{ErrorCode, ParticipantId};
 use tokio::sync::mpsc;
 
-use crate::auth::{Passcode, random_id};
+use crate::auth::{Claims, Passcode, random_id};
 use crate::config::Config;
-use crate::meeting::MeetingLimits;
+use crate::limits::Rate;
+use crate::meeting::{ChatLimits, MeetingLimits};
 use crate::metrics::Metrics;
+use crate::network::Network;
 use crate::refusal::Refusal;
+use crate::session::outbox::OutboxLimits;
 pub use admission::{Entry as MeetingEntry, Offered, check_slots};
 pub use live::{Attachment, LiveMeeting};
+use places::{PlaceLimits, Places};
+use unused::Unused;
 
 /// Ended meetings that are remembered, so that latecomers are told so.
 const MAX_TOMBSTONES: usize = 10_000;
 const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 3600);
+/// All meetings are looked through at most this often, when there is no space.
+const SEEK_INTERVAL: Duration = Duration::from_secs(1);
 
 pub struct Meetings {
     bus: Arc<dyn Bus>,
     metrics: Arc<Metrics>,
     limits: MeetingLimits,
     max_meetings: usize,
-    max_waiting_messages: usize,
+    outbox: OutboxLimits,
+    unused: Mutex<Unused>,
+    places: Mutex<Places>,
+    unused_grace: Duration,
+    /// When the oldest empty meeting was last looked for.
+    sought_at: Mutex<Option<Instant>>,
     by_id: DashMap<String, Arc<LiveMeeting>>,
     by_code: DashMap<String, Arc<LiveMeeting>>,
     sessions: DashMap<SessionId, Arc<LiveMeeting>>,
@@ -45,18 +59,41 @@ impl Meetings {
     pub fn new(config: &Config, bus: Arc<dyn Bus>, metrics: Arc<Metrics>) -> Arc<Self> {
         let limits = MeetingLimits {
             max_participants: config.max_participants,
-            max_chat_length: config.max_chat_length,
-            chat_history: config.chat_history,
+            chat: ChatLimits {
+                max_length: config.max_chat_length,
+                max_lines: config.chat_history,
+                max_bytes: config.chat_history_size.0,
+                page_bytes: config.chat_page_size.0,
+            },
+            chat_rate: Rate::bytes(config.chat_rate.0, config.chat_burst.0),
+            max_per_identity: config.max_sessions_per_identity,
+            unconnected_grace: config.unconnected_grace,
             roster_interval: config.roster_interval,
             resume_window: config.resume_window,
             ttl: config.meeting_ttl,
+        };
+        let places = PlaceLimits {
+            max_sessions: config.max_sessions,
+            reserve: config.max_sessions * config.reserve_percent as usize / 100,
+            unconnected_per_network: config.unconnected_per_address,
+            unconnected_grace: config.unconnected_grace,
         };
         Arc::new(Self {
             bus,
             metrics,
             limits,
             max_meetings: config.max_meetings,
-            max_waiting_messages: config.max_waiting_messages,
+            outbox: OutboxLimits {
+                messages: config.max_waiting_messages,
+                bytes: config.max_waiting_size.0,
+            },
+            unused: Mutex::new(Unused::new(
+                config.unused_meetings_per_address,
+                config.unused_meeting_grace,
+            )),
+            places: Mutex::new(Places::new(places)),
+            unused_grace: config.unused_meeting_grace,
+            sought_at: Mutex::default(),
             by_id: DashMap::new(),
             by_code: DashMap::new(),
             sessions: DashMap::new(),
@@ -64,14 +101,14 @@ impl Meetings {
         })
     }
 
+    /// `from`: a stranger's network; none, with an API key.
     pub fn create(
         self: &Arc<Self>,
         title: Option<String>,
         passcode: Option<Passcode>,
+        from: Option<Network>,
     ) -> Result<Arc<LiveMeeting>, Refusal> {
-        if self.by_id.len() >= self.max_meetings {
-            return Err(Refusal::new(ErrorCode::Unavailable, "there are too many meetings"));
-        }
+        self.make_space(from)?;
         let id = random_id::<16>();
         let live = loop {
             let code = rand::rng().random_range(100_000_000..1_000_000_000_u32).to_string();
@@ -81,10 +118,77 @@ impl Meetings {
                 break live;
             }
         };
+        if let Some(network) = from {
+            self.unused().add(now(), &id, network);
+        }
         self.by_id.insert(id, live.clone());
         self.metrics.meetings.inc();
         live::spawn_timer(&live);
         Ok(live)
+    }
+
+    /// Ends meetings that make room for another.
+    fn make_space(&self, from: Option<Network>) -> Result<(), Refusal> {
+        let surplus = from.and_then(|network| self.unused().take_surplus(network));
+        self.end_unused(surplus);
+        if self.by_id.len() < self.max_meetings {
+            return Ok(());
+        }
+        let dispensable = self.unused().take_dispensable(now());
+        let dispensable = dispensable.or_else(|| self.longest_empty());
+        if dispensable.is_none() {
+            let refusal = "there are too many meetings";
+            return Err(Refusal::busy(ErrorCode::Unavailable, refusal, SEEK_INTERVAL));
+        }
+        self.end_unused(dispensable);
+        Ok(())
+    }
+
+    fn end_unused(&self, id: Option<String>) {
+        let live = id.and_then(|id| self.by_id.get(&id).map(|live| live.clone()));
+        if let Some(live) = live {
+            tracing::info!(room = live.id, "an empty meeting makes room for another");
+            live.end(EndReason::MeetingEnded);
+        }
+    }
+
+    /// The meeting that has been empty for longest, and for long enough; looked for once in a while.
+    fn longest_empty(&self) -> Option<String> {
+        let now = now();
+        {
+            let mut sought_at = self.sought_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if sought_at.is_some_and(|at| now.saturating_duration_since(at) < SEEK_INTERVAL) {
+                return None;
+            }
+            *sought_at = Some(now);
+        }
+        let all: Vec<Arc<LiveMeeting>> = self.by_id.iter().map(|live| live.clone()).collect();
+        let empty = all.iter().filter_map(|live| Some((live.idle_since()?, live)));
+        let (since, live) = empty.min_by_key(|(since, _)| *since)?;
+        (now.saturating_duration_since(since) >= self.unused_grace).then(|| live.id.clone())
+    }
+
+    fn unused(&self) -> MutexGuard<'_, Unused> {
+        self.unused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends sessions that make room for another.
+    fn end_sessions(&self, sessions: Vec<ParticipantId>) {
+        for session in sessions {
+            if let Some(live) = self.find_session(&session) {
+                tracing::info!(session, room = live.id, "an unconnected session makes room for another");
+                live.leave(&session, EndReason::MediaTimeout);
+            }
+        }
+    }
+
+    /// Forgets addresses from which nobody is here.
+    pub fn sweep(&self, now: Instant) {
+        self.places().sweep(now);
     }
 
     /// By id, or by code with or without spaces and dashes.
@@ -99,6 +203,16 @@ impl Meetings {
             return Err(Refusal::new(ErrorCode::MeetingEnded, "the meeting has ended"));
         }
         Err(Refusal::meeting_not_found())
+    }
+
+    /// The meeting that a token is for, if the path names it too: nothing is told of others.
+    pub fn find_for(&self, claims: &Claims, id_or_code: &str) -> Result<Arc<LiveMeeting>, Refusal> {
+        let live = self.find(&claims.meeting)?;
+        let digits: String = id_or_code.chars().filter(|c| !matches!(c, ' ' | '-')).collect();
+        if id_or_code != live.id && digits != live.code {
+            return Err(Refusal::new(ErrorCode::Forbidden, "the token is for another meeting"));
+        }
+        Ok(live)
     }
 
     pub fn find_session(&self, session: &str) -> Option<Arc<LiveMeeting>> {
@@ -149,6 +263,7 @@ impl Meetings {
 
     fn forget(&self, live: &LiveMeeting) {
         self.by_code.remove(&live.code);
+        self.unused().remove(&live.id);
         if self.by_id.remove(&live.id).is_some() {
             self.metrics.meetings.dec();
         }
@@ -156,6 +271,7 @@ impl Meetings {
 
     fn forget_session(&self, session: &ParticipantId) {
         self.sessions.remove(session);
+        self.places().free(session);
     }
 }
 

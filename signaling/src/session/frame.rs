@@ -26,6 +26,16 @@ impl Frame {
         }
     }
 
+    /// Bytes before compression.
+    pub fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// What a client can ask for later.
+    pub fn is_chat(&self) -> bool {
+        self.label == "chat"
+    }
+
     /// Binary frames go only to clients that have sent one.
     pub fn to_message(&self, compress: bool) -> Message {
         if !compress || self.text.len() < MIN_DEFLATED {
@@ -44,6 +54,7 @@ pub fn client_label(message: &ClientMessage) -> &'static str {
         ClientMessage::Viewport { .. } => "viewport",
         ClientMessage::Mute { .. } => "mute",
         ClientMessage::Chat { .. } => "chat",
+        ClientMessage::History { .. } => "history",
         ClientMessage::Ping { .. } => "ping",
         ClientMessage::Leave => "leave",
     }
@@ -59,6 +70,8 @@ fn server_label(message: &ServerMessage) -> &'static str {
         ServerMessage::Slots { .. } => "slots",
         ServerMessage::Speakers(_) => "speakers",
         ServerMessage::Chat(_) => "chat",
+        ServerMessage::History { .. } => "history",
+        ServerMessage::ChatLost => "chat_lost",
         ServerMessage::Pong { .. } => "pong",
         ServerMessage::Error(_) => "error",
         ServerMessage::Ended { .. } => "ended",

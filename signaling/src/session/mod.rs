@@ -1,5 +1,6 @@
 //! A participant's WebSocket, from the first message to the close frame.
 
+pub mod budget;
 pub mod frame;
 pub mod outbox;
 mod requests;
@@ -7,11 +8,14 @@ mod wire;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::{WebSocket, close_code};
 use tianqiao_protocol::ErrorCode;
 use tianqiao_protocol::control::AudioPolicy;
-use tianqiao_protocol::ws::{ClientMessage, EndReason, Join, Joined, MeetingSummary, Resume, Resumed, ServerMessage};
+use tianqiao_protocol::ws::{
+    ClientMessage, EndReason, Join, Joined, MeetingSummary, Resume, Resumed, RoomState, ServerMessage,
+};
 use tracing::Instrument;
 
 use crate::app::App;
@@ -19,8 +23,12 @@ use crate::auth::TokenType;
 use crate::listen::Connection;
 use crate::meeting::Kind;
 use crate::meetings::{Attachment, MeetingEntry, Offered, now};
+use crate::network::Network;
 use crate::refusal::Refusal;
 use wire::{CLOSE_SLOW, Incoming, Wire};
+
+/// When somebody may try again whom the server had no WebSocket for.
+const FULL_RETRY: Duration = Duration::from_secs(10);
 
 /// `connection` is what carries the WebSocket.
 pub async fn run(app: Arc<App>, socket: WebSocket, ip: IpAddr, connection: Arc<Connection>) {
@@ -77,6 +85,12 @@ async fn join(app: &App, wire: &mut Wire, message: Join) -> Result<Attachment, R
     app.gates.join(wire.ip)?;
     let claims = app.tokens.verify(&message.token, TokenType::Join)?;
     let live = app.meetings.find(&claims.meeting)?;
+    let reserve = app.config.max_websockets as usize * app.config.reserve_percent as usize / 100;
+    if app.websockets.available_permits() < reserve && !live.knows(&claims.sub) {
+        let refusal = "the rest is for those who come back";
+        return Err(Refusal::busy(ErrorCode::Unavailable, refusal, FULL_RETRY));
+    }
+    wire.set_budget(app.budgets.of(&claims.sub, now()));
     let offered = Offered {
         sdp: message.sdp,
         tracks: message.tracks,
@@ -89,6 +103,7 @@ async fn join(app: &App, wire: &mut Wire, message: Join) -> Result<Attachment, R
         offered,
         audio: AudioPolicy::Loudest,
         origin: app.origins.of(wire.ip),
+        network: Network::host(wire.ip),
     };
     let entered = wire.unless_gone(live.enter(entry)).await;
     let entered = entered.unwrap_or_else(|| Err(Refusal::new(ErrorCode::NotJoined, "the WebSocket was lost")))?;
@@ -109,16 +124,25 @@ async fn join(app: &App, wire: &mut Wire, message: Join) -> Result<Attachment, R
 }
 
 async fn resume(app: &App, wire: &mut Wire, message: Resume) -> Result<Attachment, Refusal> {
-    app.gates.join(wire.ip)?;
-    let (participant, secret) = message.session.split_once('.').ok_or_else(Refusal::session_unknown)?;
-    let live = app
-        .meetings
-        .find_session(participant)
-        .ok_or_else(Refusal::session_unknown)?;
-    let (state, attachment) = live.resume(participant, secret)?;
+    let resumed = try_resume(app, &message.session);
+    if resumed.is_err() {
+        // The right secret is worth more than an address.
+        app.gates.join(wire.ip)?;
+    }
+    let (state, attachment) = resumed?;
+    let (live, participant) = (attachment.live.clone(), attachment.participant.clone());
+    if let Some(identity) = live.identity(&participant) {
+        wire.set_budget(app.budgets.of(&identity, now()));
+    }
     tracing::info!(room = live.id, session = participant, "resumed");
     wire.send(&ServerMessage::Resumed(Box::new(Resumed { state }))).await;
     Ok(attachment)
+}
+
+fn try_resume(app: &App, session: &str) -> Result<(RoomState, Attachment), Refusal> {
+    let (participant, secret) = session.split_once('.').ok_or_else(Refusal::session_unknown)?;
+    let live = app.meetings.find_session(participant);
+    live.ok_or_else(Refusal::session_unknown)?.resume(participant, secret)
 }
 
 /// Both directions of a joined session.

@@ -19,6 +19,12 @@ pub async fn handle(app: &App, wire: &mut Wire, attachment: &Attachment, message
         ClientMessage::Viewport { slots } => handle_viewport(app, attachment, slots).await,
         ClientMessage::Mute { track, muted } => handle_mute(attachment, track, muted).await,
         ClientMessage::Chat { text } => attachment.live.send_chat(&attachment.participant, &text),
+        ClientMessage::History { before } => {
+            let history = ServerMessage::History {
+                chat: attachment.live.chat_page(before),
+            };
+            return wire.send_charged(&history).await;
+        }
         ClientMessage::Ping { t } => return wire.send(&ServerMessage::Pong { t }).await,
         ClientMessage::Leave => {
             // The queue's end brings `ended` and the close frame.

@@ -13,9 +13,9 @@ use tianqiao_protocol::frame::{InflateError, inflate};
 use tianqiao_protocol::ws::{ClientMessage, ServerMessage};
 use tungstenite::error::CapacityError;
 
+use super::budget::Budget;
 use super::frame::{Frame, client_label};
 use crate::app::App;
-use crate::limits::{Rate, TokenBucket};
 use crate::meetings::now;
 use crate::refusal::Refusal;
 
@@ -47,7 +47,7 @@ pub struct Wire {
     socket: WebSocket,
     app: Arc<App>,
     pub ip: IpAddr,
-    bucket: TokenBucket,
+    budget: Arc<Budget>,
     excess: u32,
     /// The client has sent a binary frame.
     compress: bool,
@@ -58,18 +58,22 @@ pub struct Wire {
 
 impl Wire {
     pub fn new(socket: WebSocket, app: Arc<App>, ip: IpAddr) -> Self {
-        let rate = Rate::per_second(app.config.message_rate, app.config.message_burst);
         app.metrics.websockets.inc();
         Self {
             socket,
             ip,
-            bucket: TokenBucket::new(rate, now()),
+            budget: Arc::new(app.budgets.unknown(now())),
             excess: 0,
             compress: false,
             heard_at: now(),
             early: VecDeque::new(),
             app,
         }
+    }
+
+    /// From now on what comes in is charged to that budget.
+    pub fn set_budget(&mut self, budget: Arc<Budget>) {
+        self.budget = budget;
     }
 
     /// Cancel-safe.
@@ -87,41 +91,54 @@ impl Wire {
         let text = match frame {
             Message::Text(text) => {
                 self.count_in(text.len());
+                if let Err(over) = self.take(text.len()) {
+                    return over;
+                }
                 text.as_str().to_owned()
             }
             Message::Binary(data) => {
                 self.count_in(data.len());
                 self.compress = true;
-                match inflate(&data, self.app.config.max_message_size.0) {
+                // Asked before a byte is inflated; what it grows to is charged after.
+                if let Err(over) = self.take(data.len()) {
+                    return over;
+                }
+                let inflated = inflate(&data, self.app.config.max_message_size.0);
+                let size = inflated
+                    .as_ref()
+                    .map_or(self.app.config.max_message_size.0, String::len);
+                self.budget.charge(now(), size.saturating_sub(data.len()));
+                match inflated {
                     Ok(text) => text,
                     Err(InflateError::TooLarge { .. }) => return self.too_large(),
-                    Err(InflateError::Malformed) => {
-                        return self.limited(|| Incoming::Refused(bad_message("not deflated text")));
-                    }
+                    Err(InflateError::Malformed) => return Incoming::Refused(bad_message("not deflated text")),
                 }
             }
-            Message::Ping(_) | Message::Pong(_) => return self.limited(|| Incoming::Alive),
+            Message::Ping(data) | Message::Pong(data) => {
+                return self.take(data.len()).map_or_else(|over| over, |()| Incoming::Alive);
+            }
             Message::Close(_) => return Incoming::Closed,
         };
         if text.len() > self.app.config.max_message_size.0 {
             return self.too_large();
         }
-        let metrics = self.app.metrics.clone();
-        self.limited(|| match serde_json::from_str::<ClientMessage>(&text) {
+        self.parse(&text)
+    }
+
+    fn parse(&self, text: &str) -> Incoming {
+        let messages = &self.app.metrics.ws_messages;
+        match serde_json::from_str::<ClientMessage>(text) {
             Ok(message) => {
-                metrics
-                    .ws_messages
-                    .with_label_values(&["in", client_label(&message)])
-                    .inc();
+                messages.with_label_values(&["in", client_label(&message)]).inc();
                 Incoming::Message(message)
             }
             Err(error) => {
-                metrics.ws_messages.with_label_values(&["in", "malformed"]).inc();
+                messages.with_label_values(&["in", "malformed"]).inc();
                 // The parser's words tell the place, never the content.
                 let place = format!("not a message: line {}, column {}", error.line(), error.column());
                 Incoming::Refused(Refusal::new(ErrorCode::BadMessage, place))
             }
-        })
+        }
     }
 
     /// What `work` comes to; `None`: the peer has gone away before, and `work` with it. What the peer sends meanwhile
@@ -144,19 +161,19 @@ impl Wire {
         }
     }
 
-    /// What `read` makes of the frame, unless the peer sends too many.
-    fn limited(&mut self, read: impl FnOnce() -> Incoming) -> Incoming {
-        let Err(wait) = self.bucket.take(now()) else {
+    /// Takes a frame of that size from the budget, or says what comes of one too many.
+    fn take(&mut self, bytes: usize) -> Result<(), Incoming> {
+        let Err(wait) = self.budget.take(now(), bytes) else {
             self.excess = 0;
-            return read();
+            return Ok(());
         };
         self.excess += 1;
-        let refusal = Refusal::rate_limited("too many messages", wait);
-        match self.excess {
+        let refusal = Refusal::rate_limited("too many messages, or too long ones", wait);
+        Err(match self.excess {
             1 => Incoming::Refused(refusal),
             excess if excess < MAX_EXCESS => Incoming::Alive,
             _ => Incoming::Fatal(refusal, close_code::POLICY),
-        }
+        })
     }
 
     fn too_large(&self) -> Incoming {
@@ -166,6 +183,13 @@ impl Wire {
 
     pub async fn send(&mut self, message: &ServerMessage) -> bool {
         self.send_frame(&Frame::new(message)).await
+    }
+
+    /// Sends what the client asked for at its own cost.
+    pub async fn send_charged(&mut self, message: &ServerMessage) -> bool {
+        let frame = Frame::new(message);
+        self.budget.charge(now(), frame.len());
+        self.send_frame(&frame).await
     }
 
     /// False where the WebSocket is lost.

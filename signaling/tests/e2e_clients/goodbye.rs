@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tianqiao_protocol::rest::CreateToken;
+
 use tianqiao_protocol::ws::{EndReason, ServerMessage};
 
 use crate::support::{LIMIT, Meeting, viewer};
@@ -17,10 +19,14 @@ async fn a_client_that_vanishes_is_gone_within_half_a_minute() {
     let bo_id = bo.id();
     bo.participant.vanish().await;
     anna.sees_leaving(&bo_id, VANISH_LIMIT).await;
-    assert_eq!(
-        meeting.server.meeting(&meeting.created.id).await.unwrap().participants,
-        1
-    );
+    let id = &meeting.created.id;
+    let name = CreateToken {
+        name: "Cy".into(),
+        passcode: None,
+    };
+    let token = meeting.server.join_token(id, &name).await.unwrap();
+    let details = meeting.server.meeting_details(id, &token).await.unwrap();
+    assert_eq!(details.participants, Some(1));
     meeting.close().await;
 }
 

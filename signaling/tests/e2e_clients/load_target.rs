@@ -41,7 +41,7 @@ async fn a_load_over_whip_and_whep_arrives_and_its_sessions_are_deleted() {
         assert!(report.video.received > 0 && report.audio.received > 0, "{report:?}");
     }
     let meeting = meeting.server.meeting(&meeting.created.id).await.expect("the meeting");
-    assert_eq!(meeting.participants, 0);
+    assert_eq!(meeting.participants, None);
 }
 
 #[tokio::test]

@@ -37,13 +37,20 @@ export function t(key: Key, values: Record<string, string | number> = {}): strin
   return fill(words.value[key], values);
 }
 
+/** For names and texts of others inside of sentences: FSI … PDI, so that they cannot turn the sentence around. */
+export function isolated(text: string): string {
+  return `\u2068${text}\u2069`;
+}
+
 export function fill(text: string, values: Record<string, string | number>): string {
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
 }
 
-export function errorText(code: FailureCode): string {
+/** `retryAfter`: seconds, where the server names a time. */
+export function errorText(code: FailureCode, retryAfter?: number): string {
   const key = errorKey(code);
-  return t(key in en ? key : 'error.internal'); // a newer server may know more codes
+  const text = t(key in en ? key : 'error.internal'); // a newer server may know more codes
+  return retryAfter === undefined ? text : `${text} ${t('error.wait', { n: retryAfter })}`;
 }
 
 export function endText(reason: EndReason | FailureCode): string {

@@ -1,31 +1,67 @@
-import type { CreatedMeeting, CreateMeeting, CreateToken, ErrorBody, JoinToken, MeetingInfo } from '../protocol/index.ts';
+import {
+  type CreatedMeeting,
+  type CreateMeeting,
+  type CreateToken,
+  type ErrorBody,
+  type JoinToken,
+  type MeetingInfo,
+  PROOF_HEADER,
+} from '../protocol/index.ts';
 import { Failure } from './failure.ts';
+import { solve } from './proof.ts';
 
-async function request<T>(method: string, path: string, body?: object): Promise<T> {
+/** The price may rise while one works for it. */
+const PROOFS_AT_MOST = 4;
+
+interface Request {
+  body?: CreateMeeting | CreateToken;
+  /** Bearer token, or API key. */
+  token?: string | undefined;
+}
+
+async function request<T>(method: string, path: string, request: Request = {}): Promise<T> {
+  let proof: string | undefined;
+  for (let proofs = 0; ; proofs += 1) {
+    const { answer, refused } = await exchange<T>(method, path, request, proof);
+    if (!refused) return answer;
+    if (!refused.proof || proofs >= PROOFS_AT_MOST) throw new Failure(refused.code, refused.retry_after);
+    proof = await solve(refused.proof, request.body?.passcode ?? '');
+  }
+}
+
+type Exchange<T> = { answer: T; refused?: undefined } | { answer?: undefined; refused: ErrorBody };
+
+async function exchange<T>(method: string, path: string, { body, token }: Request, proof?: string): Promise<Exchange<T>> {
   let response: Response;
   try {
     response = await fetch(`/api/v1/${path}`, {
       method,
-      headers: body ? { 'content-type': 'application/json' } : {},
+      headers: {
+        ...(body && { 'content-type': 'application/json' }),
+        ...(token && { authorization: `Bearer ${token}` }),
+        ...(proof && { [PROOF_HEADER]: proof }),
+      },
       body: body ? JSON.stringify(body) : null,
     });
   } catch {
     throw new Failure('network');
   }
   const answer = (await response.json().catch(() => undefined)) as unknown;
-  if (response.ok && answer !== undefined) return answer as T;
-  throw new Failure((answer as ErrorBody | undefined)?.code ?? 'unavailable');
+  if (response.ok && answer !== undefined) return { answer: answer as T };
+  return { refused: (answer as ErrorBody | undefined) ?? { code: 'unavailable', message: '' } };
 }
 
-export function createMeeting(meeting: CreateMeeting): Promise<CreatedMeeting> {
-  return request('POST', 'meetings', meeting);
+/** `key`: an API key, on a server where not everybody makes meetings. */
+export function createMeeting(meeting: CreateMeeting, key?: string): Promise<CreatedMeeting> {
+  return request('POST', 'meetings', { body: meeting, token: key });
 }
 
-export function meetingInfo(code: string): Promise<MeetingInfo> {
-  return request('GET', `meetings/${encodeURIComponent(code)}`);
+/** With a join token also title and number of participants. */
+export function meetingInfo(code: string, token?: string): Promise<MeetingInfo> {
+  return request('GET', `meetings/${encodeURIComponent(code)}`, { token });
 }
 
 export async function joinToken(code: string, body: CreateToken): Promise<string> {
-  const answer = await request<JoinToken>('POST', `meetings/${encodeURIComponent(code)}/tokens`, body);
+  const answer = await request<JoinToken>('POST', `meetings/${encodeURIComponent(code)}/tokens`, { body });
   return answer.token;
 }

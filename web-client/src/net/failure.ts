@@ -5,13 +5,20 @@ export type FailureCode = ErrorCode | 'network';
 
 export class Failure extends Error {
   readonly code: FailureCode;
+  /** Seconds after which it may work. */
+  readonly retryAfter: number | undefined;
 
-  constructor(code: FailureCode) {
+  constructor(code: FailureCode, retryAfter?: number) {
     super(code);
     this.code = code;
+    this.retryAfter = retryAfter;
   }
 }
 
 export function failureCode(error: unknown): FailureCode {
   return error instanceof Failure ? error.code : 'internal';
+}
+
+export function failureOf(error: unknown): Failure {
+  return error instanceof Failure ? error : new Failure('internal');
 }

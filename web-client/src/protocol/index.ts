@@ -3,15 +3,32 @@
 
 export const SUBPROTOCOL = "tianqiao.v1";
 
+export const PROOF_HEADER = "tianqiao-proof";
+
 /**
  * Every error that a client can be told, with its HTTP status.
  */
-export type ErrorCode = "bad_message" | "too_large" | "rate_limited" | "token_invalid" | "token_expired" | "passcode_required" | "passcode_wrong" | "meeting_not_found" | "meeting_ended" | "meeting_full" | "session_unknown" | "not_joined" | "already_joined" | "sdp_invalid" | "sdp_unsupported" | "too_many_tracks" | "track_unknown" | "forbidden" | "not_found" | "misdirected" | "unavailable" | "internal";
+export type ErrorCode = "bad_message" | "too_large" | "rate_limited" | "token_invalid" | "token_expired" | "passcode_required" | "passcode_wrong" | "meeting_not_found" | "meeting_ended" | "meeting_full" | "session_unknown" | "not_joined" | "already_joined" | "sdp_invalid" | "sdp_unsupported" | "too_many_tracks" | "track_unknown" | "forbidden" | "not_found" | "misdirected" | "unavailable" | "internal" | "proof_required" | "api_key_required";
 
 /**
  * JSON body of every REST answer that is not 2xx.
  */
-export type ErrorBody = { code: ErrorCode, message: string, };
+export type ErrorBody = { code: ErrorCode, message: string,
+/**
+ * Seconds after which another try may succeed.
+ */
+retry_after?: number,
+/**
+ * With [`ErrorCode::ProofRequired`].
+ */
+proof?: ProofOfWork, };
+
+/**
+ * Work that buys one try: a nonce (1 to 32 letters and digits) with which the SHA-256 of
+ * `<challenge>.<nonce>.<passcode>` begins with `bits` zero bits. The passcode is that of the request,
+ * or empty. The same request is then sent again with `<challenge>.<nonce>` in its header `tianqiao-proof`.
+ */
+export type ProofOfWork = { challenge: string, bits: number, };
 
 export type MediaKind = "audio" | "video";
 
@@ -84,9 +101,10 @@ join_url: string,
 host_token: string, };
 
 /**
- * `GET /api/v1/meetings/{id-or-code}` → 200.
+ * `GET /api/v1/meetings/{id-or-code}` → 200. Strangers learn that it is there and whether it has a passcode; the rest
+ * is for who has a join token for it, as `Authorization: Bearer`.
  */
-export type MeetingInfo = { id: string, code: string, title?: string, passcode_required: boolean, participants: number, };
+export type MeetingInfo = { code: string, passcode_required: boolean, id?: string, title?: string, participants?: number, };
 
 /**
  * `POST /api/v1/meetings/{id-or-code}/tokens` → 201 [`JoinToken`].
@@ -99,7 +117,7 @@ export type JoinToken = {
  */
 token: string, };
 
-export type ClientMessage = { "type": "join" } & Join | { "type": "resume" } & Resume | { "type": "offer" } & Offer | { "type": "viewport", slots: Array<SlotView>, } | { "type": "mute", track: number, muted: boolean, } | { "type": "chat", text: string, } | { "type": "ping", t: number, } | { "type": "leave" };
+export type ClientMessage = { "type": "join" } & Join | { "type": "resume" } & Resume | { "type": "offer" } & Offer | { "type": "viewport", slots: Array<SlotView>, } | { "type": "mute", track: number, muted: boolean, } | { "type": "chat", text: string, } | { "type": "history", before?: number, } | { "type": "ping", t: number, } | { "type": "leave" };
 
 /**
  * Joins with an offer; answered by [`Joined`] in one round trip, or by an error after which the
@@ -134,7 +152,7 @@ tracks: Array<TrackDeclaration>,
  */
 slots: Array<SlotView>, };
 
-export type ServerMessage = { "type": "joined" } & Joined | { "type": "resumed" } & Resumed | { "type": "answer" } & Answer | { "type": "roster", joined?: Array<Participant>, left?: Array<string>, } | { "type": "tracks", participant: string, tracks: Array<TrackInfo>, } | { "type": "slots", slots: Array<SlotState>, } | { "type": "speakers" } & Speakers | { "type": "chat" } & ChatLine | { "type": "pong", t: number, } | { "type": "error" } & WsError | { "type": "ended", reason: EndReason, };
+export type ServerMessage = { "type": "joined" } & Joined | { "type": "resumed" } & Resumed | { "type": "answer" } & Answer | { "type": "roster", joined?: Array<Participant>, left?: Array<string>, } | { "type": "tracks", participant: string, tracks: Array<TrackInfo>, } | { "type": "slots", slots: Array<SlotState>, } | { "type": "speakers" } & Speakers | { "type": "chat" } & ChatLine | { "type": "history", chat: Array<ChatLine>, } | { "type": "chat_lost" } | { "type": "pong", t: number, } | { "type": "error" } & WsError | { "type": "ended", reason: EndReason, };
 
 export type Joined = { participant: string,
 /**
@@ -159,7 +177,7 @@ participants: Array<Participant>,
  */
 slots: Array<SlotState>, speakers: Speakers,
 /**
- * The latest lines, oldest first.
+ * The latest lines, oldest first; [`ClientMessage::History`] brings earlier ones.
  */
 chat: Array<ChatLine>, };
 
@@ -199,6 +217,10 @@ message: string,
 /**
  * The `id` of the offer that failed.
  */
-offer?: number, };
+offer?: number,
+/**
+ * Seconds after which another try may succeed.
+ */
+retry_after?: number, };
 
 export type EndReason = "left" | "meeting_ended" | "media_timeout" | "replaced" | "server_shutdown";

@@ -23,7 +23,7 @@ export interface Room {
 }
 
 /** As many lines as are kept on the page. */
-const CHAT_LINES = 500;
+const CHAT_LINES = 2_000;
 
 export function enter(joined: Joined): Room {
   const room: Room = {
@@ -44,7 +44,7 @@ export function renew(room: Room, state: RoomState): Room {
     participants: state.participants,
     slots: withSlots(new Map(), state.slots),
     speakers: state.speakers,
-    chat: state.chat.reduce(withLine, room.chat),
+    chat: withLines(room.chat, state.chat),
   };
 }
 
@@ -65,7 +65,9 @@ export function apply(room: Room, message: ServerMessage): Room {
       return { ...room, speakers: dominant === undefined ? { speaking } : { dominant, speaking } };
     }
     case 'chat':
-      return { ...room, chat: withLine(room.chat, message) };
+      return { ...room, chat: withLines(room.chat, [message]) };
+    case 'history':
+      return { ...room, chat: withLines(room.chat, message.chat) };
     default:
       return room;
   }
@@ -94,10 +96,21 @@ function withSlots(before: ReadonlyMap<string, number>, changes: RoomState['slot
   return slots;
 }
 
-function withLine(chat: readonly ChatLine[], line: ChatLine): readonly ChatLine[] {
-  if (chat.some(({ seq }) => seq === line.seq)) return chat;
-  const { seq, from, name, text, at } = line;
-  return [...chat, { seq, from, name, text, at }].slice(-CHAT_LINES);
+/** Lines come in order, but for those that were asked for. */
+function withLines(chat: readonly ChatLine[], lines: readonly ChatLine[]): readonly ChatLine[] {
+  const known = new Set(chat.map(({ seq }) => seq));
+  const added = lines.filter(({ seq }) => !known.has(seq));
+  if (added.length === 0) return chat;
+  const all = [...chat, ...added.map(({ seq, from, name, text, at }) => ({ seq, from, name, text, at }))];
+  return all.sort((a, b) => a.seq - b.seq).slice(-CHAT_LINES);
+}
+
+/** The number of the line before which one is missing, from the newest on. */
+export function gapBefore(chat: readonly ChatLine[]): number | undefined {
+  for (let index = chat.length - 1; index > 0; index -= 1) {
+    if (chat[index]!.seq !== chat[index - 1]!.seq + 1) return chat[index]!.seq;
+  }
+  return undefined;
 }
 
 export function trackOf(participant: Participant | undefined, source: TrackSource): TrackInfo | undefined {

@@ -5,10 +5,10 @@ import type { LocalMedia } from '../media/local.ts';
 import { Playback } from '../media/playback.ts';
 import { joinToken } from '../net/api.ts';
 import { backoff } from '../net/backoff.ts';
-import { Failure, failureCode, type FailureCode } from '../net/failure.ts';
-import type { EndReason, Joined, ServerMessage, WsError } from '../protocol/index.ts';
+import { Failure, failureCode, type FailureCode, failureOf } from '../net/failure.ts';
+import type { ChatLine, EndReason, Joined, ServerMessage, WsError } from '../protocol/index.ts';
 import { SignalingSocket } from '../net/socket.ts';
-import { apply, enter, ownTrack, type Room, sends, trackOf } from './model.ts';
+import { apply, enter, gapBefore, ownTrack, type Room, sends, trackOf } from './model.ts';
 import { notePresence } from './memory.ts';
 import { Negotiation } from './negotiation.ts';
 import { Reply } from './reply.ts';
@@ -29,7 +29,10 @@ export interface Entry {
 export type Notice =
   | { kind: 'joined' | 'left'; name: string }
   | { kind: 'chat'; name: string; text: string }
-  | { kind: 'failure'; code: FailureCode };
+  | { kind: 'failure'; code: FailureCode; retryAfter?: number | undefined };
+
+/** The server is not waited for longer than this when it names a time. */
+const LONGEST_WAIT_S = 30;
 
 /** Failures after which it is worth trying again. */
 const PASSING: readonly FailureCode[] = ['network', 'unavailable', 'rate_limited', 'internal'];
@@ -56,6 +59,8 @@ export class Session {
   );
   readonly screen = signal<MediaStream | null>(null);
   readonly notice = signal<Notice | null>(null);
+  /** Whether there may be chat from before what is here. */
+  readonly earlierChat = signal(true);
   joinedAt = 0;
 
   readonly #entry: Entry;
@@ -116,18 +121,24 @@ export class Session {
     const opening = this.#open();
     let token: string;
     try {
-      token = await (this.#token ?? joinToken(code, passcode ? { name, passcode } : { name }));
+      token = await (this.#token ??= joinToken(code, passcode ? { name, passcode } : { name }));
     } catch (error) {
+      this.#token = undefined;
       opening.then((socket) => socket.close()).catch(() => undefined);
       throw error;
-    } finally {
-      this.#token = undefined; // the next time a fresh one
     }
     const [socket, sdp] = await Promise.all([opening, this.#offered]);
     const connection = this.connection.value;
-    const joined = await this.#joining.to(() =>
-      socket.send({ type: 'join', token, sdp, tracks: connection.declarations(this.#muted()), slots: [] }),
-    );
+    let joined: Joined;
+    try {
+      joined = await this.#joining.to(() =>
+        socket.send({ type: 'join', token, sdp, tracks: connection.declarations(this.#muted()), slots: [] }),
+      );
+    } catch (error) {
+      // The same token says that one comes back, unless it is what is wrong.
+      if (failureCode(error) !== 'network') this.#token = undefined;
+      throw error;
+    }
     this.#secret = joined.session;
     notePresence(passcode ? { code, passcode } : { code });
     batch(() => {
@@ -206,6 +217,12 @@ export class Session {
       case 'error':
         this.#handleError(message);
         return;
+      case 'chat_lost':
+        this.#socket?.send({ type: 'history' });
+        return;
+      case 'history':
+        this.#handleHistory(message.chat);
+        return;
       case 'ended':
         this.#handleEnded(message.reason);
         return;
@@ -219,13 +236,26 @@ export class Session {
     if (this.room.value) this.room.value = apply(this.room.value, message);
   }
 
-  #handleError({ code, message, offer }: WsError): void {
+  #handleHistory(chat: ChatLine[]): void {
+    const before = this.room.peek()?.chat ?? [];
+    this.#update({ type: 'history', chat });
+    const after = this.room.peek()?.chat ?? [];
+    if (chat.length === 0) {
+      this.earlierChat.value = false;
+      return;
+    }
+    // What was left out may be longer than one answer.
+    const gap = gapBefore(after);
+    if (gap !== undefined && gap <= chat[0]!.seq && after.length > before.length) this.#socket?.send({ type: 'history', before: gap });
+  }
+
+  #handleError({ code, message, offer, retry_after: retryAfter }: WsError): void {
     console.warn(`the server says ${code}: ${message}`);
-    const failure = new Failure(code);
+    const failure = new Failure(code, retryAfter);
     if (offer !== undefined && this.#negotiation?.handleFailure(failure, offer)) return;
     if (this.#joining.pending) this.#joining.reject(failure);
     else if (this.#resuming.pending) this.#resuming.reject(failure);
-    else this.notice.value = { kind: 'failure', code };
+    else this.notice.value = { kind: 'failure', code, retryAfter };
   }
 
   #handleEnded(reason: EndReason): void {
@@ -268,11 +298,13 @@ export class Session {
     this.#recovering = true;
     this.phase.value = 'reconnecting';
     for (let attempt = 0; this.#isOn(); attempt += 1) {
+      let wait = 0;
       try {
         await (this.#secret === undefined ? this.#rejoin() : this.#resume(this.#secret));
         break;
       } catch (error) {
         const code = failureCode(error);
+        wait = Math.min(failureOf(error).retryAfter ?? 0, LONGEST_WAIT_S) * 1_000;
         if (this.#secret !== undefined && !PASSING.includes(code)) {
           this.#secret = undefined; // the server knows us no more: come in anew, at once
           continue;
@@ -282,7 +314,7 @@ export class Session {
           this.#end(code);
         }
       }
-      if (this.#isOn()) await this.#pause(backoff(attempt));
+      if (this.#isOn()) await this.#pause(Math.max(backoff(attempt), wait));
     }
     this.#recovering = false;
     if (!this.#isOn()) return;
@@ -390,6 +422,12 @@ export class Session {
     this.screen.value = null;
     await this.connection.value.setScreen(null);
     await this.#negotiation?.offer(false);
+  }
+
+  /** Asks for chat from before what is here. */
+  askEarlierChat(): void {
+    const first = this.room.peek()?.chat[0]?.seq;
+    this.#socket?.send(first === undefined ? { type: 'history' } : { type: 'history', before: first });
   }
 
   sendChat(text: string): void {

@@ -3,6 +3,7 @@ import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { language, t } from '../i18n/index.ts';
 import type { ChatLine } from '../protocol/index.ts';
 import type { Session } from '../room/session.ts';
+import { Foreign } from './Foreign.tsx';
 import { Icon } from './Icon.tsx';
 import { Panel } from './Panel.tsx';
 
@@ -19,6 +20,13 @@ export function ChatPanel({ session, onClose }: { session: Session; onClose: () 
   return (
     <Panel title={t('control.chat')} onClose={onClose}>
       <ol class="chat" ref={list} aria-live="polite">
+        {(room.chat[0]?.seq ?? 1) > 1 && session.earlierChat.value && (
+          <li class="empty">
+            <button type="button" class="link" id="earlier" onClick={() => session.askEarlierChat()}>
+              {t('chat.earlier')}
+            </button>
+          </li>
+        )}
         {room.chat.length === 0 && <li class="empty">{t('chat.empty')}</li>}
         {room.chat.map((line, index) => (
           <Line key={line.seq} line={line} before={room.chat[index - 1]} own={line.from === room.self} />
@@ -39,13 +47,13 @@ function Line({ line, before, own }: { line: ChatLine; before: ChatLine | undefi
     <li class={`${own ? 'own' : ''} ${follows ? 'follows' : ''}`}>
       {!follows && (
         <span class="by">
-          {own ? t('meeting.you') : line.name}
+          {own ? t('meeting.you') : <Foreign text={line.name} />}
           <time dateTime={time.toISOString()}>
             {time.toLocaleTimeString(language.value, { hour: '2-digit', minute: '2-digit' })}
           </time>
         </span>
       )}
-      <p>{linked(line.text)}</p>
+      <p dir="auto">{linked(line.text)}</p>
     </li>
   );
 }
@@ -80,6 +88,7 @@ function Composer({ onSend }: { onSend: (text: string) => void }) {
       <textarea
         ref={field}
         name="message"
+        dir="auto"
         rows={1}
         maxLength={LONGEST}
         aria-label={t('chat.input')}

@@ -2,7 +2,7 @@ import { useSignal } from '@preact/signals';
 import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { errorText, t } from '../i18n/index.ts';
 import type { LocalMedia } from '../media/local.ts';
-import { type FailureCode, failureCode } from '../net/failure.ts';
+import { type FailureCode, failureCode, failureOf } from '../net/failure.ts';
 import type { MeetingInfo } from '../protocol/index.ts';
 import { presenceIn, recall, remember } from '../room/memory.ts';
 import { Session } from '../room/session.ts';
@@ -13,15 +13,17 @@ interface Props {
   code: string;
   info: MeetingInfo | null;
   local: LocalMedia;
+  onToken: (token: string) => void;
   onJoined: (session: Session) => void;
 }
 
-export function JoinForm({ code, info, local, onJoined }: Props) {
+export function JoinForm({ code, info, local, onToken, onJoined }: Props) {
   const presence = useMemo(() => presenceIn(code), []);
   const name = useSignal(recall('name') ?? '');
   const passcode = useSignal(presence?.passcode ?? passcodes.get(code) ?? '');
   const busy = useSignal(false);
   const failure = useSignal<FailureCode | 'name' | null>(null);
+  const retryAfter = useSignal<number | undefined>(undefined);
   const prepared = useRef<Prepared | null>(null);
   const ahead = useMemo(() => new TokenAhead(code), []);
 
@@ -32,9 +34,9 @@ export function JoinForm({ code, info, local, onJoined }: Props) {
 
   useEffect(() => {
     if (!info || info.passcode_required) return;
-    const timer = setTimeout(() => busy.value || ahead.fetch(name.value.trim()), 400);
+    const timer = setTimeout(() => busy.value || ahead.fetch(name.value.trim(), onToken), 400);
     return () => clearTimeout(timer);
-  }, [info, name.value]);
+  }, [info === null, name.value]);
 
   // This tab was in the meeting before it was reloaded: straight back in, once the devices are open.
   useEffect(() => {
@@ -61,6 +63,7 @@ export function JoinForm({ code, info, local, onJoined }: Props) {
       if (secret) passcodes.set(code, secret);
       onJoined(session);
     } catch (error) {
+      retryAfter.value = failureOf(error).retryAfter;
       failure.value = failureCode(error);
       busy.value = false;
       prepared.current = prepare();
@@ -74,6 +77,7 @@ export function JoinForm({ code, info, local, onJoined }: Props) {
         <span>{t('join.name')}</span>
         <input
           name="name"
+          dir="auto"
           maxLength={60}
           autocomplete="name"
           placeholder={t('join.name.hint')}
@@ -98,7 +102,7 @@ export function JoinForm({ code, info, local, onJoined }: Props) {
       )}
       {failure.value && (
         <p class="error" role="alert">
-          {failure.value === 'name' ? t('join.name.missing') : errorText(failure.value)}
+          {failure.value === 'name' ? t('join.name.missing') : errorText(failure.value, retryAfter.value)}
         </p>
       )}
       <button class="primary" id="join" disabled={busy.value || !info}>

@@ -1,8 +1,9 @@
-import { t } from '../i18n/index.ts';
+import { isolated, t } from '../i18n/index.ts';
 import { sends } from '../room/model.ts';
 import type { Session } from '../room/session.ts';
 import { Avatar } from './Avatar.tsx';
 import { CopyLink, meetingLink } from './CopyLink.tsx';
+import { Foreign } from './Foreign.tsx';
 import { Icon } from './Icon.tsx';
 import { Panel } from './Panel.tsx';
 
@@ -18,7 +19,7 @@ export function PeoplePanel({ session, onClose }: { session: Session; onClose: (
           return (
             <li key={id} class={room.speakers.speaking.includes(id) ? 'speaking' : ''}>
               <Avatar name={name} id={id} />
-              <span class="name">{id === room.self ? t('meeting.you.suffix', { name }) : name}</span>
+              <span class="name">{id === room.self ? t('meeting.you.suffix', { name: isolated(name) }) : <Foreign text={name} />}</span>
               {sends(participant, 'screen') && (
                 <span role="img" aria-label={t('people.sharing')} title={t('people.sharing')}>
                   <Icon name="screen" />

@@ -1,7 +1,8 @@
 import { useSignal } from '@preact/signals';
 import { errorText, t } from '../i18n/index.ts';
 import { createMeeting } from '../net/api.ts';
-import { failureCode } from '../net/failure.ts';
+import { failureOf } from '../net/failure.ts';
+import { recall, remember } from '../room/memory.ts';
 import { Bridge } from './Bridge.tsx';
 import { Header } from './Header.tsx';
 import { passcodes } from './passcodes.ts';
@@ -33,6 +34,8 @@ function NewMeeting() {
   const passcode = useSignal('');
   const busy = useSignal(false);
   const error = useSignal('');
+  const key = useSignal(recall('key') ?? '');
+  const needsKey = useSignal(false);
 
   async function create(event: Event): Promise<void> {
     event.preventDefault();
@@ -41,14 +44,20 @@ function NewMeeting() {
     const named = title.value.trim();
     const secret = passcode.value.trim();
     try {
-      const meeting = await createMeeting({
-        ...(named ? { title: named } : {}),
-        ...(secret ? { passcode: secret } : {}),
-      });
+      const meeting = await createMeeting(
+        {
+          ...(named ? { title: named } : {}),
+          ...(secret ? { passcode: secret } : {}),
+        },
+        key.value.trim() || undefined,
+      );
+      if (needsKey.value) remember('key', key.value.trim());
       if (secret) passcodes.set(meeting.code, secret);
       go(meetingPath(meeting.code));
     } catch (failure) {
-      error.value = errorText(failureCode(failure));
+      const { code, retryAfter } = failureOf(failure);
+      if (code === 'api_key_required') needsKey.value = true;
+      error.value = errorText(code, retryAfter);
     }
     busy.value = false;
   }
@@ -62,6 +71,7 @@ function NewMeeting() {
         </span>
         <input
           name="title"
+          dir="auto"
           maxLength={80}
           autocomplete="off"
           placeholder={t('start.title.hint')}
@@ -81,6 +91,18 @@ function NewMeeting() {
           onInput={(event) => (passcode.value = event.currentTarget.value)}
         />
       </label>
+      {needsKey.value && (
+        <label>
+          <span>{t('start.key')}</span>
+          <input
+            name="key"
+            type="password"
+            autocomplete="off"
+            value={key}
+            onInput={(event) => (key.value = event.currentTarget.value)}
+          />
+        </label>
+      )}
       {error.value && (
         <p class="error" role="alert">
           {error}

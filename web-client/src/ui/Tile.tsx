@@ -1,5 +1,5 @@
 import type { ReadonlySignal } from '@preact/signals';
-import { t } from '../i18n/index.ts';
+import { isolated, t } from '../i18n/index.ts';
 import type { LocalMedia } from '../media/local.ts';
 import { sends } from '../room/model.ts';
 import type { Tile as TilePlan } from '../room/scene.ts';
@@ -22,7 +22,7 @@ export function Tile({ tile, session, local, levels, frozen, onPin }: Props) {
   const room = session.room.value!;
   const participant = room.participants.find(({ id }) => id === tile.participant);
   if (!participant) return null;
-  const { name } = participant;
+  const name = isolated(participant.name);
   const screen = tile.source === 'screen';
   const slot = tile.self ? undefined : session.slotOf(tile.participant, tile.source);
   const camera = tile.self ? local.camera.track.value : null;
@@ -50,7 +50,7 @@ export function Tile({ tile, session, local, levels, frozen, onPin }: Props) {
       data-track={slot?.trackId}
       onDblClick={tile.self ? undefined : onPin}
     >
-      {!screen && <Avatar name={name} level={sending ? undefined : levels} id={tile.participant} />}
+      {!screen && <Avatar name={participant.name} level={sending ? undefined : levels} id={tile.participant} />}
       {camera && <Video track={camera} mirrored={mirrored.value} />}
       {slot && <SlotVideo key={slot.mid} stream={slot.stream} receiver={slot.receiver} trackId={slot.trackId} />}
       <figcaption>

@@ -1,6 +1,7 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
-import { errorText, t } from '../i18n/index.ts';
+import { errorText, isolated, t } from '../i18n/index.ts';
 import type { Notice, Session } from '../room/session.ts';
+import { Foreign } from './Foreign.tsx';
 
 const SHOWN_MS = 4_500;
 const AT_ONCE = 3;
@@ -30,8 +31,10 @@ export function Toasts({ session, quiet }: { session: Session; quiet: boolean })
         .filter(({ notice }) => !(quiet && notice.kind === 'chat'))
         .map(({ id, notice }) => (
           <p key={id} class="toast">
-            {notice.kind === 'chat' && <b>{notice.name}</b>}
-            {textOf(notice)}
+            {notice.kind === 'chat' && <b>
+                <Foreign text={notice.name} />
+              </b>}
+            <bdi dir="auto">{textOf(notice)}</bdi>
           </p>
         ))}
     </div>
@@ -43,8 +46,8 @@ function textOf(notice: Notice): string {
     case 'chat':
       return notice.text;
     case 'failure':
-      return errorText(notice.code);
+      return errorText(notice.code, notice.retryAfter);
     default:
-      return t(`meeting.${notice.kind}`, { name: notice.name });
+      return t(`meeting.${notice.kind}`, { name: isolated(notice.name) });
   }
 }

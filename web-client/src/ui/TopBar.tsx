@@ -4,6 +4,7 @@ import { t } from '../i18n/index.ts';
 import { quality } from '../media/quality.ts';
 import type { Session } from '../room/session.ts';
 import { CopyLink } from './CopyLink.tsx';
+import { Foreign } from './Foreign.tsx';
 import { Logo } from './Icon.tsx';
 import { spaced } from './route.ts';
 import { link } from './useLink.ts';
@@ -14,7 +15,7 @@ export function TopBar({ session }: { session: Session }) {
   return (
     <header class="topbar">
       <Logo />
-      <h1>{title ?? t('meeting.untitled')}</h1>
+      <h1>{title === undefined ? t('meeting.untitled') : <Foreign text={title} />}</h1>
       <span class="code">{spaced(code)}</span>
       <CopyLink code={code} compact />
       <span class="spring" />

@@ -32,12 +32,12 @@ export class TokenAhead {
     this.#code = code;
   }
 
-  fetch(name: string): void {
+  fetch(name: string, onToken: (token: string) => void): void {
     if (!name || this.take(name)) return;
     this.#name = name;
     this.#at = performance.now();
     this.#token = joinToken(this.#code, { name });
-    this.#token.catch(() => (this.#token = undefined));
+    this.#token.then(onToken, () => (this.#token = undefined));
   }
 
   take(name: string): Promise<string> | undefined {
