@@ -8,6 +8,8 @@ mod auth;
 pub mod config;
 mod data_dir;
 pub mod file_limit;
+#[doc(hidden)]
+pub mod fuzz_bodies;
 mod gates;
 mod http;
 mod limits;
