@@ -7,7 +7,7 @@ BENCH_ARGS ?=
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 WEB_SOURCES := $(shell find web-client/src web-client/scripts web-client/public -type f 2>/dev/null) $(wildcard web-client/*.html web-client/*.ts web-client/*.json)
 
-.PHONY: run build test lint fmt test-rust test-web test-browser web fuzz bench bench-forward bench-peers bench-path bench-sdp setup-tools setup-browser setup-peers clean
+.PHONY: run build test lint fmt test-rust test-web test-browser web fuzz bench bench-forward bench-peers bench-path bench-sdp setup-tools setup-tests setup-browser setup-peers clean
 
 ## Start a meeting server; it prints the URL to open.
 run: web setup-tools
@@ -20,7 +20,7 @@ build: web setup-tools
 ## All tests: Rust, the web client's logic, and real browsers.
 test: test-rust test-web test-browser
 
-test-rust: web setup-tools
+test-rust: web setup-tools setup-tests
 	$(CARGO) test --workspace --no-fail-fast
 
 test-web: web
@@ -74,6 +74,10 @@ bench-peers: build setup-peers
 
 setup-tools:
 	@sh deploy/setup-debian.sh build-tools
+
+## Network namespaces, for the tests that need root.
+setup-tests:
+	@sh deploy/setup-debian.sh tests
 
 setup-peers:
 	@sh deploy/setup-debian.sh peers

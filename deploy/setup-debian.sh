@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what a build, the browser tests or the benchmarks need and the machine lacks. Debian and its kin; on other
+# Installs what a build, the tests or the benchmarks need and the machine lacks. Debian and its kin; on other
 # systems it says what is missing and lets the build go on.
 set -eu
 
@@ -22,6 +22,10 @@ build-tools)
     # aws-lc is C.
     command -v cc >/dev/null 2>&1 || install build-essential
     ;;
+tests)
+    # Without root the tests in network namespaces are skipped.
+    [ "$(id -u)" != 0 ] || command -v ip >/dev/null 2>&1 || install iproute2
+    ;;
 browser)
     [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null 2>&1 || install chromium fonts-noto-cjk
     ;;
@@ -34,7 +38,7 @@ peers)
     fi
     ;;
 *)
-    echo "usage: $0 build-tools|browser|peers" >&2
+    echo "usage: $0 build-tools|tests|browser|peers" >&2
     exit 2
     ;;
 esac

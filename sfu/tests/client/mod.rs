@@ -1,5 +1,8 @@
 //! A client over real UDP, made of the project's own transport.
 
+// No test uses all of it.
+#![allow(dead_code)]
+
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,15 +34,26 @@ pub struct Client {
     pub connected: bool,
     pub tracks: Vec<TrackInfo>,
     sent: u64,
-    /// A check of its own, as it sent it.
-    #[allow(dead_code)]
+    /// Checks of the server's that it has answered.
+    pub answered: usize,
+    /// A check of its own, as it sends it.
     pub check: Vec<u8>,
+    /// The server's, which names worker and connection.
+    pub remote_ufrag: String,
     local_key: IntegrityKey,
     remote_key: IntegrityKey,
 }
 
 impl Client {
     pub async fn join(bus: &InProcessBus, node: &String, name: &str, section: &str) -> Self {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        let client = Self::open(bus, node, name, section, socket).await;
+        client.send_check();
+        client
+    }
+
+    /// Opens the session and sends nothing yet.
+    pub async fn open(bus: &InProcessBus, node: &String, name: &str, section: &str, socket: UdpSocket) -> Self {
         let certificate = Certificate::generate().expect("a certificate");
         let local = IceCredentials {
             ufrag: "abcd".to_owned(),
@@ -67,12 +81,9 @@ impl Client {
             pwd: attribute("a=ice-pwd:"),
         };
         let candidate = attribute("a=candidate:");
-        let port = candidate.split(' ').nth(5).and_then(|port| port.parse().ok());
-        let server = SocketAddr::from((Ipv4Addr::LOCALHOST, port.expect("a port")));
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
-        socket
-            .set_read_timeout(Some(Duration::from_millis(5)))
-            .expect("a timeout");
+        let fields: Vec<&str> = candidate.split(' ').collect();
+        let server = format!("{}:{}", fields[4], fields[5]).parse().expect("an address");
+        set_timeout(&socket);
 
         let check = |username: &str, pwd: &str| {
             let request = BindingRequest {
@@ -85,10 +96,10 @@ impl Client {
             request.write(&IntegrityKey::new(pwd))
         };
         let to_server = check(&format!("{}:{}", remote.ufrag, local.ufrag), &remote.pwd);
-        socket.send_to(&to_server, server).expect("sent");
         // Our transport is ICE-lite, so the client's gets its path by a check too.
         let to_self = check(&format!("{}:{}", local.ufrag, remote.ufrag), &local.pwd);
         let [local_key, remote_key] = [&local, &remote].map(|credentials| IntegrityKey::new(&credentials.pwd));
+        let remote_ufrag = remote.ufrag.clone();
         let config = TransportConfig {
             local,
             remote,
@@ -108,10 +119,16 @@ impl Client {
             connected: false,
             tracks,
             sent: 0,
+            answered: 0,
             check: to_server,
+            remote_ufrag,
             local_key,
             remote_key,
         }
+    }
+
+    pub fn send_check(&self) {
+        self.socket.send_to(&self.check, self.server).expect("sent");
     }
 
     /// Sends what is due and takes one packet; returns it if it is RTP.
@@ -132,14 +149,7 @@ impl Client {
                 TransportOutput::Transmit { data, .. } if classify(&data) != Ok(PacketKind::Stun) => {
                     self.socket.send_to(&data, self.server).expect("sent");
                 }
-                // The server is where its candidate says: nobody need ask it.
-                TransportOutput::Transmit { path, data } => {
-                    let message = Message::parse(&data).expect("STUN");
-                    if message.class == Class::Request {
-                        let answer = binding_success(message.transaction, self.server, &self.remote_key);
-                        let _ = self.transport.handle_stun(now, path, &answer);
-                    }
-                }
+                TransportOutput::Transmit { path, data } => self.answer_for_server(now, path, &data),
                 TransportOutput::Event(TransportEvent::Connected) => self.connected = true,
                 _ => {}
             }
@@ -158,12 +168,47 @@ impl Client {
                 if message.class == Class::Request && message.is_authentic(&self.local_key) {
                     let answer = binding_success(message.transaction, self.server, &self.local_key);
                     self.socket.send_to(&answer, self.server).expect("sent");
+                    self.answered += 1;
                 }
                 None
             }
             Ok(PacketKind::Rtp) => Some(self.transport.unprotect_rtp(packet).expect("authentic")),
             _ => None,
         }
+    }
+
+    /// Goes on over another socket, as behind a NAT that has given it another port; the old socket.
+    pub fn rebind(&mut self, socket: UdpSocket) -> UdpSocket {
+        set_timeout(&socket);
+        std::mem::replace(&mut self.socket, socket)
+    }
+
+    /// The first flight of its DTLS handshake, not sent.
+    pub fn client_hello(&mut self) -> Vec<u8> {
+        let now = Instant::now();
+        while let Some(output) = self.transport.poll_output() {
+            if let TransportOutput::Transmit { path, data } = output {
+                if classify(&data) == Ok(PacketKind::Dtls) {
+                    return data;
+                }
+                self.answer_for_server(now, path, &data);
+            }
+        }
+        panic!("no ClientHello");
+    }
+
+    /// The server is where its candidate says: nobody need ask it.
+    fn answer_for_server(&mut self, now: Instant, path: Path, check: &[u8]) {
+        let message = Message::parse(check).expect("STUN");
+        if message.class == Class::Request {
+            let answer = binding_success(message.transaction, self.server, &self.remote_key);
+            let _ = self.transport.handle_stun(now, path, &answer);
+        }
+    }
+
+    /// An authentic answer to a check of the server's with this transaction id.
+    pub fn answer_to(&self, transaction: [u8; 12]) -> Vec<u8> {
+        binding_success(transaction, self.server, &self.local_key)
     }
 
     /// One packet of a microphone.
@@ -184,6 +229,11 @@ impl Client {
         self.socket.send_to(&packet[..len], self.server).expect("sent");
         self.sent += 1;
     }
+}
+
+fn set_timeout(socket: &UdpSocket) {
+    let timeout = Some(Duration::from_millis(5));
+    socket.set_read_timeout(timeout).expect("a timeout");
 }
 
 fn offer(ice: &IceCredentials, fingerprint: &Fingerprint, section: &str) -> String {
