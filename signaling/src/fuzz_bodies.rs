@@ -92,7 +92,10 @@ impl Run {
                 self.meeting.handle_timeout(self.now);
                 self.check();
                 let next = self.meeting.poll_timeout();
-                assert!(next.is_none_or(|at| at > self.now), "a timeout is still due after it was handled");
+                assert!(
+                    next.is_none_or(|at| at > self.now),
+                    "a timeout is still due after it was handled"
+                );
             }
             6 => {
                 let id = self.id(bytes);
@@ -103,7 +106,11 @@ impl Run {
             }
             7 => {
                 let id = self.id(bytes);
-                let secret = if take(bytes).unwrap_or(0) % 4 == 0 { "wrong" } else { "secret" };
+                let secret = if take(bytes).unwrap_or(0) % 4 == 0 {
+                    "wrong"
+                } else {
+                    "secret"
+                };
                 let resumed = self.meeting.resume(&id, secret).is_ok();
                 self.check();
                 if resumed {
@@ -139,7 +146,8 @@ impl Run {
             _ if take(bytes) == Some(255) => self.meeting.end(self.now, EndReason::MeetingEnded),
             _ => {
                 let id = self.id(bytes);
-                self.meeting.set_muted(self.now, &id, u32::from(take(bytes).unwrap_or(0) % 4), true);
+                self.meeting
+                    .set_muted(self.now, &id, u32::from(take(bytes).unwrap_or(0) % 4), true);
             }
         }
     }
@@ -195,7 +203,11 @@ impl Run {
                 Output::Send { to, .. } => {
                     assert!(!to.is_empty());
                     for id in to {
-                        assert_eq!(self.members.get(&id), Some(&true), "{id} is told something and has no WebSocket");
+                        assert_eq!(
+                            self.members.get(&id),
+                            Some(&true),
+                            "{id} is told something and has no WebSocket"
+                        );
                     }
                 }
                 Output::End { participant, .. } => {
@@ -204,7 +216,10 @@ impl Run {
                 }
                 Output::CloseMedia(id) => assert!(self.members.contains_key(&id), "{id} is no member"),
                 Output::Forget { participant, .. } => {
-                    assert!(self.members.remove(&participant).is_some(), "{participant} is no member");
+                    assert!(
+                        self.members.remove(&participant).is_some(),
+                        "{participant} is no member"
+                    );
                     assert!(self.forgotten.insert(participant), "forgotten once");
                 }
                 Output::CloseRoom => {}

@@ -46,6 +46,11 @@ pub struct Renegotiate {
     pub tracks: Vec<PublishedTrack>,
 }
 
+/// SSRCs that the slots of a connection may have over its life: a worker remembers where each ended, since its
+/// numbers must not be used again under the same keys. The answerer gives none that is new while an old one is
+/// free, so there are no more than two answers have slots.
+pub const MAX_SLOT_SSRCS: usize = 1_024;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishedTrack {
     pub mid: Mid,

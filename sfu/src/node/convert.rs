@@ -146,6 +146,7 @@ pub fn rooms_error(error: RoomsError) -> SfuError {
         RoomsError::TrackUnknown(_) => ErrorCode::TrackUnknown,
         RoomsError::TrackKind { .. } => ErrorCode::BadMessage,
         RoomsError::TooManyTracks { .. } | RoomsError::TooManySlots { .. } => ErrorCode::TooManyTracks,
+        RoomsError::SlotsUsedUp { .. } => ErrorCode::SlotsUsedUp,
         RoomsError::RoomFull { .. } => ErrorCode::MeetingFull,
         RoomsError::NodeFull { .. } => ErrorCode::Unavailable,
     };

@@ -25,6 +25,8 @@ pub enum ErrorCode {
     SdpInvalid,
     SdpUnsupported,
     TooManyTracks,
+    /// Of the session, in its life: join anew.
+    SlotsUsedUp,
     TrackUnknown,
     Forbidden,
     NotFound,
@@ -44,7 +46,7 @@ impl ErrorCode {
             Self::TokenInvalid | Self::TokenExpired | Self::PasscodeRequired | Self::ApiKeyRequired => 401,
             Self::PasscodeWrong | Self::Forbidden => 403,
             Self::MeetingNotFound | Self::SessionUnknown | Self::TrackUnknown | Self::NotFound => 404,
-            Self::NotJoined | Self::AlreadyJoined => 409,
+            Self::NotJoined | Self::AlreadyJoined | Self::SlotsUsedUp => 409,
             Self::MeetingEnded => 410,
             Self::TooLarge => 413,
             Self::Misdirected => 421,

@@ -123,6 +123,7 @@ export const en = {
   'error.sdp_invalid': 'The server cannot connect to this browser.',
   'error.sdp_unsupported': 'This browser cannot do what the meeting needs. Try a current Chrome, Edge, Firefox or Safari.',
   'error.too_many_tracks': 'No more cameras or screens can be shared in this meeting.',
+  'error.slots_used_up': 'This connection has shown all that it can. Leave the meeting and join again.',
   'error.track_unknown': 'The server does not know this microphone or camera.',
   'error.forbidden': 'You are not allowed to do this.',
   'error.not_found': 'There is nothing at this address.',

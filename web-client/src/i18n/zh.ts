@@ -124,6 +124,7 @@ export const zh: Words = {
   'error.sdp_invalid': '服务器无法与此浏览器建立连接。',
   'error.sdp_unsupported': '此浏览器不支持会议所需的功能，请使用新版 Chrome、Edge、Firefox 或 Safari。',
   'error.too_many_tracks': '此会议无法再共享更多摄像头或屏幕。',
+  'error.slots_used_up': '此连接可显示的画面已用尽。请退出会议后重新加入。',
   'error.track_unknown': '服务器找不到此麦克风或摄像头。',
   'error.forbidden': '您没有权限执行此操作。',
   'error.not_found': '此地址没有内容。',

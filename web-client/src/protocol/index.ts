@@ -8,7 +8,7 @@ export const PROOF_HEADER = "tianqiao-proof";
 /**
  * Every error that a client can be told, with its HTTP status.
  */
-export type ErrorCode = "bad_message" | "too_large" | "rate_limited" | "token_invalid" | "token_expired" | "passcode_required" | "passcode_wrong" | "meeting_not_found" | "meeting_ended" | "meeting_full" | "session_unknown" | "not_joined" | "already_joined" | "sdp_invalid" | "sdp_unsupported" | "too_many_tracks" | "track_unknown" | "forbidden" | "not_found" | "misdirected" | "unavailable" | "internal" | "proof_required" | "api_key_required";
+export type ErrorCode = "bad_message" | "too_large" | "rate_limited" | "token_invalid" | "token_expired" | "passcode_required" | "passcode_wrong" | "meeting_not_found" | "meeting_ended" | "meeting_full" | "session_unknown" | "not_joined" | "already_joined" | "sdp_invalid" | "sdp_unsupported" | "too_many_tracks" | "slots_used_up" | "track_unknown" | "forbidden" | "not_found" | "misdirected" | "unavailable" | "internal" | "proof_required" | "api_key_required";
 
 /**
  * JSON body of every REST answer that is not 2xx.

@@ -27,7 +27,7 @@ use crate::transport::Transport;
 use crate::twcc::FeedbackGenerator;
 use crate::units::{ConnectionId, Mid, Ssrc, TrackId};
 use crate::uptrack::{Policed, Uptrack};
-use crate::worker_api::PublishedTrack;
+use crate::worker_api::{MAX_SLOT_SSRCS, PublishedTrack};
 
 pub(crate) use keyframe_budget::{Cause, KeyframeBudget};
 use publisher_clock::PublisherClock;
@@ -39,10 +39,6 @@ const MIN_REPORT_INTERVAL: Duration = Duration::from_millis(50);
 /// A round trip that nobody has measured yet, and the longest that is believed.
 const INITIAL_ROUND_TRIP: Duration = Duration::from_millis(50);
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(1);
-
-/// SSRCs of slots that ended: the answerer gives none that is new while one is free, so there are no more
-/// than two answers have slots. Past it no slot begins under an SSRC that is new.
-const MAX_RETIRED: usize = 1_024;
 
 /// Key frame requests that wait for the next feedback.
 const MAX_KEYFRAME_REQUESTS: usize = 32;
@@ -184,8 +180,8 @@ impl Connection {
                 let retired = self.retired.iter().find(|retired| retired.ssrc == send.ssrc);
                 self.slots.push(match retired {
                     Some(retired) => Downtrack::resume(media, send, format, *retired),
-                    // To forget a number would be to use it again.
-                    None if self.retired.len() + self.slots.len() >= MAX_RETIRED => continue,
+                    // To forget a number would be to use it again. The control side has refused such an offer.
+                    None if self.retired.len() + self.slots.len() >= MAX_SLOT_SSRCS => continue,
                     None => Downtrack::new(media, send, format, rand::random()),
                 });
             }
@@ -315,7 +311,9 @@ impl Connection {
     #[doc(hidden)]
     pub(crate) fn check_bounds(&self) {
         self.streams.check_bounds(self.uptracks.len());
-        assert!(self.retired.len() <= MAX_RETIRED, "{} retired", self.retired.len());
+        let ssrcs = self.retired.len() + self.slots.len();
+        assert!(ssrcs <= MAX_SLOT_SSRCS, "{ssrcs} SSRCs of slots");
+        assert!(self.keyframe_requests.len() <= MAX_KEYFRAME_REQUESTS);
         assert!(self.lost_keyframes.len() <= 3 * self.uptracks.len());
         for layer in self.uptracks.iter().flat_map(|uptrack| &uptrack.layers) {
             layer.nack.check_bounds();

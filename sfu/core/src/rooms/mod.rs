@@ -18,13 +18,15 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::Instant;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
 use crate::negotiated::{IceCredentials, Negotiated};
 use crate::transport::ufrag;
 use crate::units::{ConnectionId, TrackId, WorkerIndex};
-use crate::worker_api::{OpenConnection, PublishedTrack, Renegotiate, SetSlot, SlotSource, WorkerCommand, WorkerEvent};
+use crate::worker_api::{
+    MAX_SLOT_SSRCS, OpenConnection, PublishedTrack, Renegotiate, SetSlot, SlotSource, WorkerCommand, WorkerEvent,
+};
 
 use placement::Placement;
 use publish::published;
@@ -168,6 +170,7 @@ impl Rooms {
             audio_slots: Vec::new(),
             video_slots: Vec::new(),
             watches: Vec::new(),
+            ssrcs: FxHashSet::default(),
         };
         session.set_negotiated(open.negotiated);
         let (worker, connection) = (session.seat.worker, session.seat.connection);
@@ -218,10 +221,13 @@ impl Rooms {
     }
 
     /// Takes another answered offer of a running session. Tracks and slots keep their ids and
-    /// contents by mid.
+    /// contents by mid. One whose slots would have more than [`MAX_SLOT_SSRCS`] in its life is refused.
     pub fn renegotiate(&mut self, now: Instant, reoffer: Reoffer) -> Result<SessionState, RoomsError> {
         let key = self.key_of(&reoffer.session)?;
         self.check_sections(&reoffer.negotiated, &reoffer.slots)?;
+        if self.sessions[key.0].ssrcs_with(&reoffer.negotiated) > MAX_SLOT_SSRCS {
+            return Err(RoomsError::SlotsUsedUp { limit: MAX_SLOT_SSRCS });
+        }
         let previous = self.sessions[key.0].tracks.clone();
         let tracks = self.tracks_of(&previous, &reoffer.negotiated, &reoffer.tracks)?;
         let session = &mut self.sessions[key.0];

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::negotiated::{MediaKind, Negotiated};
 use crate::units::TrackId;
+use crate::worker_api::MAX_SLOT_SSRCS;
 
 use super::session::Track;
 use super::types::{RoomsError, SlotView, TrackDeclaration, TrackSource};
@@ -27,10 +28,9 @@ impl Rooms {
                 limit: limits.tracks_per_session,
             });
         }
-        if negotiated.media.iter().filter(|media| media.send.is_some()).count() > limits.slots_per_session {
-            return Err(RoomsError::TooManySlots {
-                limit: limits.slots_per_session,
-            });
+        let limit = limits.slots_per_session.min(MAX_SLOT_SSRCS);
+        if negotiated.media.iter().filter(|media| media.send.is_some()).count() > limit {
+            return Err(RoomsError::TooManySlots { limit });
         }
         self.check_views(views)
     }

@@ -1,7 +1,9 @@
 //! One session: its connection, what it publishes and what its slots show.
 
+use rustc_hash::FxHashSet;
+
 use crate::negotiated::{MediaKind, Negotiated};
-use crate::units::{Mid, TrackId};
+use crate::units::{Mid, Ssrc, TrackId};
 
 use super::RoomKey;
 use super::types::{AudioPolicy, Seat, SessionId, SlotState, SlotTarget, SlotView, TrackInfo, TrackSource};
@@ -43,6 +45,8 @@ pub(super) struct Session {
     pub video_slots: Vec<VideoSlot>,
     /// Participants named by its slots, without duplicates.
     pub watches: Vec<SessionId>,
+    /// All that its slots ever had.
+    pub ssrcs: FxHashSet<Ssrc>,
 }
 
 impl Session {
@@ -76,6 +80,16 @@ impl Session {
             .collect()
     }
 
+    /// SSRCs that its slots will ever have had with these.
+    pub(super) fn ssrcs_with(&self, negotiated: &Negotiated) -> usize {
+        let slots = negotiated.media.iter().filter_map(|media| media.send);
+        let new: FxHashSet<Ssrc> = slots
+            .map(|send| send.ssrc)
+            .filter(|ssrc| !self.ssrcs.contains(ssrc))
+            .collect();
+        self.ssrcs.len() + new.len()
+    }
+
     /// Takes the slots from what was negotiated; those that were there before keep what they show.
     pub(super) fn set_negotiated(&mut self, negotiated: Negotiated) {
         let old_video = std::mem::take(&mut self.video_slots);
@@ -101,6 +115,8 @@ impl Session {
                 }
             }
         }
+        let slots = negotiated.media.iter().filter_map(|media| media.send);
+        self.ssrcs.extend(slots.map(|send| send.ssrc));
         self.negotiated = negotiated;
     }
 

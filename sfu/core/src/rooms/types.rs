@@ -227,6 +227,8 @@ pub enum RoomsError {
     TooManyTracks { limit: usize },
     #[error("more than {limit} slots")]
     TooManySlots { limit: usize },
+    #[error("the session has had {limit} slots in its life: join anew")]
+    SlotsUsedUp { limit: usize },
     #[error("the room is full ({limit})")]
     RoomFull { limit: usize },
     #[error("the node is full ({limit})")]

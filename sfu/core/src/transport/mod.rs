@@ -57,6 +57,8 @@ pub enum TransportEvent {
     Connected,
     /// The first path, and every time that the client moved to another one.
     PathChanged(Path),
+    /// Media may flow again after consent was lost (RFC 7675) or the only TCP stream ended.
+    Resumed,
     /// The transport is of no use any more. Once, and nothing follows.
     Failed(CloseReason),
     /// The peer sent close_notify. Once, and nothing follows.
@@ -322,7 +324,11 @@ impl Transport {
                 .retain(|output| !matches!(output, TransportOutput::Event(TransportEvent::PathChanged(_))));
             self.push_event(TransportEvent::PathChanged(path));
         }
+        let paused = self.media.is_none();
         self.media = self.ice.proven().filter(|_| self.srtp.is_some());
+        if self.is_connected && paused && self.media.is_some() {
+            self.push_event(TransportEvent::Resumed);
+        }
         if self.media.is_some() && !self.is_connected {
             self.is_connected = true;
             self.handshake_deadline = None;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::WorkerCore;
 use crate::connection::{Cause, Connection};
 use crate::mail::{LayerState, Mail};
+use crate::negotiated::MediaKind;
 use crate::router::HomeNotice;
 use crate::track::{Home, Subscriber};
 use crate::transport::{Transport, TransportConfig, TransportOutput};
@@ -202,9 +203,7 @@ impl WorkerCore {
         let kind = downtrack.kind;
         let before = downtrack.source();
         // A slot that is not shown gets no packets, so it is no subscriber.
-        let shown = set
-            .source
-            .filter(|_| set.height > 0 || kind == crate::negotiated::MediaKind::Audio);
+        let shown = set.source.filter(|_| set.height > 0 || kind == MediaKind::Audio);
         downtrack.set_source(shown.map(|source| source.track), set.height);
         if let Some(before) = before
             && shown.is_none_or(|source| source.track != before)
@@ -259,6 +258,26 @@ impl WorkerCore {
             let source = self.connections[connection].slots[slot].source();
             if let Some(track) = source.and_then(|source| self.router.find(source)) {
                 self.retarget_one(now, track, Subscriber { connection, slot });
+            }
+        }
+    }
+
+    /// The client has missed what its slots show: nothing can be decoded before a key frame.
+    pub(super) fn resume_slots(&mut self, now: Instant, connection: usize) {
+        let Some(slots) = self
+            .connections
+            .get(connection)
+            .map(|connection| connection.slots.len())
+        else {
+            return;
+        };
+        for slot in 0..slots {
+            let slot = &self.connections[connection].slots[slot];
+            if slot.kind == MediaKind::Video
+                && let (Some(source), Some(layer)) = (slot.source(), slot.keyframe_layer())
+                && let Some(track) = self.router.find(source)
+            {
+                self.request_keyframe(now, track, layer);
             }
         }
     }

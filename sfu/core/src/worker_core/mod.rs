@@ -242,6 +242,7 @@ impl WorkerCore {
                     self.start_slots(now, index);
                 }
                 TransportOutput::Event(TransportEvent::PathChanged(_)) => {}
+                TransportOutput::Event(TransportEvent::Resumed) => self.resume_slots(now, index),
                 TransportOutput::Event(TransportEvent::Failed(reason)) => self.give_up(now, index, reason),
                 TransportOutput::Event(TransportEvent::PeerClosed) => {
                     self.give_up(now, index, CloseReason::PeerClosed);

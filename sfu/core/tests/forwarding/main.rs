@@ -3,6 +3,7 @@
 #[path = "../transport_handshake/client.rs"]
 #[allow(dead_code)]
 mod client;
+mod resumes;
 mod source;
 mod world;
 

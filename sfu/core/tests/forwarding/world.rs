@@ -355,6 +355,11 @@ impl Peer {
         }
     }
 
+    /// Whether it answers the server's checks.
+    pub fn set_answers(&mut self, answers: bool) {
+        self.client.answers = answers;
+    }
+
     pub fn take_rtp(&mut self) -> Vec<Rtp> {
         std::mem::take(&mut self.rtp)
     }

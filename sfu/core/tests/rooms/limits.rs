@@ -1,4 +1,9 @@
-use tianqiao_sfu_core::rooms::{RoomsConfig, RoomsError, RoomsLimits, SlotTarget, TrackDeclaration};
+use tianqiao_sfu_core::negotiated::{Negotiated, SendMedia};
+use tianqiao_sfu_core::rooms::{
+    OpenSession, Reoffer, RoomsConfig, RoomsError, RoomsLimits, SlotTarget, TrackDeclaration,
+};
+use tianqiao_sfu_core::units::Ssrc;
+use tianqiao_sfu_core::worker_api::MAX_SLOT_SSRCS;
 
 use crate::harness::*;
 
@@ -65,7 +70,7 @@ fn a_declaration_of_the_wrong_kind_is_refused() {
     let seat = node.rooms.seat(&room, &session, true).expect("a seat");
     let opened = node.rooms.open(
         node.now,
-        tianqiao_sfu_core::rooms::OpenSession {
+        OpenSession {
             room,
             session,
             seat,
@@ -82,4 +87,48 @@ fn a_declaration_of_the_wrong_kind_is_refused() {
     );
     assert!(matches!(opened, Err(RoomsError::TrackKind { .. })), "{opened:?}");
     assert!(node.rooms.is_empty());
+}
+
+/// As many slots, from this SSRC on.
+fn slots_from(first: usize, slots: usize) -> Negotiated {
+    let mut negotiated = joiner("a").slots(0, slots).negotiated();
+    for (index, media) in negotiated.media.iter_mut().enumerate() {
+        let ssrc = 2 * (first + index) as u32;
+        media.send = Some(SendMedia {
+            ssrc: Ssrc(ssrc),
+            rtx_ssrc: Ssrc(ssrc + 1),
+        });
+    }
+    negotiated
+}
+
+#[test]
+fn a_session_whose_slots_are_ever_new_ones_is_told_to_join_anew() {
+    let mut node = Node::with(RoomsConfig {
+        limits: RoomsLimits {
+            slots_per_session: 300,
+            ..RoomsLimits::default()
+        },
+        ..RoomsConfig::default()
+    });
+    node.join(joiner("a").slots(0, 0));
+    let mut reoffer = |first, slots| {
+        let reoffer = Reoffer {
+            session: "a".into(),
+            negotiated: slots_from(first, slots),
+            local_ice: None,
+            tracks: Vec::new(),
+            slots: Vec::new(),
+        };
+        node.rooms.renegotiate(node.now, reoffer).map(|_| ())
+    };
+    for round in 0..3 {
+        assert_eq!(reoffer(300 * round, 300), Ok(()));
+    }
+    let used_up = Err(RoomsError::SlotsUsedUp { limit: MAX_SLOT_SSRCS });
+    assert_eq!(reoffer(900, 300), used_up);
+    assert_eq!(reoffer(900, MAX_SLOT_SSRCS - 900), Ok(()));
+    assert_eq!(reoffer(MAX_SLOT_SSRCS, 1), used_up);
+    // Those that it had before may come back.
+    assert_eq!(reoffer(0, 300), Ok(()));
 }
