@@ -1,5 +1,6 @@
 //! A whole worker (or two) in virtual time: real ICE, DTLS and SRTP with clients, no sockets.
 
+mod bounds;
 #[path = "../transport_handshake/client.rs"]
 #[allow(dead_code)]
 mod client;

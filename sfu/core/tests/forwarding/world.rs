@@ -355,6 +355,11 @@ impl Peer {
         }
     }
 
+    /// A valid check that nominates wherever it comes from.
+    pub fn check(&self) -> Vec<u8> {
+        self.client.check_with_password(&self.client.server_password())
+    }
+
     /// Whether it answers the server's checks.
     pub fn set_answers(&mut self, answers: bool) {
         self.client.answers = answers;
