@@ -106,7 +106,7 @@ impl Run {
             }
             7 => {
                 let id = self.id(bytes);
-                let secret = if take(bytes).unwrap_or(0) % 4 == 0 {
+                let secret = if take(bytes).unwrap_or(0).is_multiple_of(4) {
                     "wrong"
                 } else {
                     "secret"
