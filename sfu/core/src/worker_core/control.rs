@@ -262,22 +262,21 @@ impl WorkerCore {
         }
     }
 
-    /// The client has missed what its slots show: nothing can be decoded before a key frame.
+    /// The client has missed what its slots show: nothing can be decoded before a key frame. Within its
+    /// budget, since it may close and open streams as often as it likes.
     pub(super) fn resume_slots(&mut self, now: Instant, connection: usize) {
-        let Some(slots) = self
+        let slots = self
             .connections
             .get(connection)
-            .map(|connection| connection.slots.len())
-        else {
-            return;
-        };
-        for slot in 0..slots {
-            let slot = &self.connections[connection].slots[slot];
+            .map_or(0, |connection| connection.slots.len());
+        for at in 0..slots {
+            let slot = &self.connections[connection].slots[at];
             if slot.kind == MediaKind::Video
                 && let (Some(source), Some(layer)) = (slot.source(), slot.keyframe_layer())
                 && let Some(track) = self.router.find(source)
+                && !self.ask_keyframe(now, track, layer, connection, Cause::Request)
             {
-                self.request_keyframe(now, track, layer);
+                self.connections[connection].slots[at].owe_keyframe(now);
             }
         }
     }
