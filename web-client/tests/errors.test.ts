@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { type Browser, launch } from './support/browser.ts';
 import { Person } from './support/person.ts';
@@ -53,6 +57,74 @@ test('a wrong passcode is told in words, then the right one joins', async () => 
   await guest.page.click('#join');
   await guest.page.locator('.meeting').waitFor();
   await guest.page.close();
+});
+
+test('names cannot turn the words of the page around', async () => {
+  const { join_url } = await server.createMeeting({ title: '\u202Eegdirb' });
+  const guest = await Person.arrive(browser, 'Eve \u202E(uoy) אבג');
+  await guest.join(join_url);
+  const name = guest.page.locator('.tile[data-self] .name');
+  await guest.page.click('#control-people');
+  const inList = guest.page.locator('.people .name');
+  for (const text of [await inList.textContent(), await guest.page.locator('.tile[data-self]').getAttribute('aria-label')]) {
+    assert.equal(text, '\u2068Eve (uoy) אבג\u2069 (you)');
+  }
+  assert.equal(await name.count(), 1);
+  assert.equal(await guest.page.locator('.topbar h1').textContent(), 'egdirb');
+  // As it is painted: the page's own word is at the end and reads from left to right.
+  const edges = await inList.evaluate((element) => {
+    const [node] = [...element.childNodes].filter(({ nodeType }) => nodeType === Node.TEXT_NODE);
+    const text = node!.textContent!;
+    const left = (index: number) => {
+      const range = document.createRange();
+      range.setStart(node!, index);
+      range.setEnd(node!, index + 1);
+      return range.getBoundingClientRect().left;
+    };
+    const start = text.indexOf(' (you)');
+    return [1, 2, 3, 4, 5].map((offset) => left(start + offset));
+  });
+  assert.deepEqual(edges, [...edges].sort((a, b) => a - b));
+  await guest.page.close();
+});
+
+test('where others have guessed too much the page does the work and gets in', async () => {
+  const guessing = await startServer({ TIANQIAO_PASSCODE_ATTEMPTS: '1', TIANQIAO_LOOKUP_MISSES: '1' });
+  const { join_url, code } = await guessing.createMeeting({ passcode: 'bridge' });
+  const wrong = () =>
+    fetch(`${guessing.url}/api/v1/meetings/${code}/tokens`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ name: 'Eve', passcode: 'x' }),
+    });
+  assert.equal((await wrong()).status, 403);
+  assert.equal((await wrong()).status, 429);
+  await fetch(`${guessing.url}/api/v1/meetings/000000000`);
+  assert.equal((await fetch(`${guessing.url}/api/v1/meetings/${code}`)).status, 429);
+  const guest = await Person.arrive(browser, 'Wei');
+  await guest.open(join_url);
+  await guest.page.fill('input[name=passcode]', 'bridge');
+  await guest.page.click('#join');
+  await guest.page.locator('.meeting').waitFor();
+  await guest.page.close();
+  await guessing.stop();
+});
+
+test('on a server that wants a key the start page asks for it', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tianqiao-keys-'));
+  const hash = createHash('sha256').update('open sesame').digest('hex');
+  writeFileSync(join(folder, 'keys'), `school ${hash}\n`);
+  const keyed = await startServer({ TIANQIAO_CREATE_MEETINGS: 'token', TIANQIAO_API_KEYS_FILE: join(folder, 'keys') });
+  const { page } = await Person.arrive(browser, 'Ada');
+  await page.goto(keyed.url);
+  await page.click('form.card .primary');
+  await page.getByText('On this server meetings are started with a key. Please enter it.').waitFor();
+  await page.fill('input[name=key]', 'open sesame');
+  await page.click('form.card .primary');
+  await page.waitForURL(/\/m\/\d{9}$/);
+  await page.close();
+  await keyed.stop();
+  rmSync(folder, { recursive: true });
 });
 
 test('an unknown meeting, in both languages', async () => {

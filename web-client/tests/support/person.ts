@@ -62,14 +62,16 @@ export class Person {
 
   /** The tile of somebody else's camera or screen. */
   tile(name: string, source: 'camera' | 'screen' = 'camera') {
-    const label = source === 'screen' ? `${name}’s screen` : name;
+    // Names stand between marks that isolate them.
+    const label = `\u2068?${name}\u2069?${source === 'screen' ? '’s screen' : ''}`;
     return this.page.locator(`.tile[data-source=${source}]:not([data-self])`, {
       has: this.page.locator('.name', { hasText: new RegExp(`^${label}$`) }),
     });
   }
 
-  names(): Promise<string[]> {
-    return this.page.locator('.tile[data-source=camera] .name').allTextContents();
+  async names(): Promise<string[]> {
+    const names = await this.page.locator('.tile[data-source=camera] .name').allTextContents();
+    return names.map((name) => name.replace(/[\u2068\u2069]/g, ''));
   }
 
   /** Waits until the picture of `name` is one of the right track. */
