@@ -18,6 +18,21 @@ pub fn raise(files: u64) -> Result<()> {
     setrlimit(Resource::RLIMIT_NOFILE, files, hard).context("the limit of open files cannot be raised")
 }
 
+/// Raises the limit to `files`, or to the system's hard limit where that is below.
+pub fn raise_to(files: u64) -> Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit of open files is unknown")?;
+    raise(files.min(hard))
+}
+
+/// Runs `start` with a limit of `files`, for what it starts to have that one.
+pub fn with<R>(files: u64, start: impl FnOnce() -> R) -> Result<R> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("the limit of open files is unknown")?;
+    setrlimit(Resource::RLIMIT_NOFILE, files.min(hard), hard).context("the limit of open files cannot be set")?;
+    let started = start();
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard).context("the limit of open files cannot be raised again")?;
+    Ok(started)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

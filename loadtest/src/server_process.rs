@@ -13,6 +13,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use crate::cpus::CpuList;
+use crate::file_limit;
 use crate::target::janus;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -28,10 +29,14 @@ pub struct ServerOptions {
     pub arguments: Vec<String>,
     /// Where it listens; default: 127.0.0.1, for Janus the machine's first address.
     pub addr: Option<IpAddr>,
+    /// What it tells clients to send media to; default: `addr`.
+    pub media_addr: Option<IpAddr>,
     /// Network namespace to run in (`ip netns`); needs root.
     pub netns: Option<String>,
     /// Default: those of this thread.
     pub cpus: Option<CpuList>,
+    /// Open files that it may have unless it asks for more; default: as many as this process.
+    pub files: Option<u64>,
 }
 
 impl ServerOptions {
@@ -67,7 +72,8 @@ impl ServerProcess {
         let addr = options.addr.unwrap_or(Ipv4Addr::LOCALHOST.into());
         let mut command = options.command(&binary);
         command.args(["serve", "--listen", &SocketAddr::new(addr, 0).to_string()]);
-        command.args(["--media-addr", &addr.to_string(), "--media-port", "0"]);
+        let media_addr = options.media_addr.unwrap_or(addr);
+        command.args(["--media-addr", &media_addr.to_string(), "--media-port", "0"]);
         command.arg("--data-dir").arg(folder.0.join("data"));
         if let Some(workers) = options.workers {
             command.arg("--workers").arg(workers.to_string());
@@ -111,9 +117,13 @@ impl ServerProcess {
             .stderr(log.try_clone()?)
             .kill_on_drop(true);
         let program = command.as_std().get_program().to_owned();
-        let child = match &options.cpus {
-            Some(cpus) => cpus.pinned(|| command.spawn())?,
-            None => command.spawn(),
+        let mut spawn = || match &options.cpus {
+            Some(cpus) => cpus.pinned(|| command.spawn()),
+            None => Ok(command.spawn()),
+        };
+        let child = match options.files {
+            Some(files) => file_limit::with(files, spawn)??,
+            None => spawn()?,
         };
         let mut child = child.with_context(|| format!("{} does not start", program.display()))?;
         let pid = child.id().context("the server has ended already")?;

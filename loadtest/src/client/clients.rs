@@ -1,6 +1,6 @@
 //! Which kind of client, and what runs it.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -63,10 +63,21 @@ impl Clients {
     }
 
     /// Takes the answer and begins ICE towards its first UDP candidate.
-    pub fn connect(&self, mut peer: Box<dyn Peer>, answer: &str, sink: Box<dyn MediaSink>) -> Result<MediaSession> {
+    pub fn connect(&self, peer: Box<dyn Peer>, answer: &str, sink: Box<dyn MediaSink>) -> Result<MediaSession> {
+        self.connect_from(None, peer, answer, sink)
+    }
+
+    /// The same from the local address `from`.
+    pub fn connect_from(
+        &self,
+        from: Option<IpAddr>,
+        mut peer: Box<dyn Peer>,
+        answer: &str,
+        sink: Box<dyn MediaSink>,
+    ) -> Result<MediaSession> {
         let remote = sdp::first_udp_candidate(answer).context("the answer has no UDP candidate")?;
         peer.set_answer(Instant::now(), answer)?;
-        self.start(peer, remote, sink)
+        self.start(from, peer, remote, sink)
     }
 
     /// Takes an offer and begins ICE towards its first UDP candidate; the answer is for the server.
@@ -78,12 +89,21 @@ impl Clients {
     ) -> Result<(MediaSession, String)> {
         let remote = sdp::first_udp_candidate(offer).context("the offer has no UDP candidate")?;
         let answer = peer.accept_offer(Instant::now(), offer)?;
-        Ok((self.start(peer, remote, sink)?, answer))
+        Ok((self.start(None, peer, remote, sink)?, answer))
     }
 
     /// Begins ICE of a peer that has its remote description, from a socket that reaches `remote`.
-    fn start(&self, mut peer: Box<dyn Peer>, remote: SocketAddr, sink: Box<dyn MediaSink>) -> Result<MediaSession> {
-        let socket = bind_towards(remote)?;
+    fn start(
+        &self,
+        from: Option<IpAddr>,
+        mut peer: Box<dyn Peer>,
+        remote: SocketAddr,
+        sink: Box<dyn MediaSink>,
+    ) -> Result<MediaSession> {
+        let socket = match from.filter(|from| from.is_ipv4() == remote.is_ipv4()) {
+            Some(from) => bind(from)?,
+            None => bind_towards(remote)?,
+        };
         peer.set_local_addr(socket.local_addr()?)?;
         match self {
             Self::Webrtc => Ok(driver::spawn(peer, tokio::net::UdpSocket::from_std(socket)?, sink)),
@@ -103,8 +123,11 @@ fn bind_towards(remote: SocketAddr) -> Result<UdpSocket> {
     probe
         .connect(remote)
         .with_context(|| format!("no route to the media address {remote}"))?;
-    let local = SocketAddr::new(probe.local_addr()?.ip(), 0);
-    let socket = UdpSocket::bind(local)?;
+    bind(probe.local_addr()?.ip())
+}
+
+fn bind(local: IpAddr) -> Result<UdpSocket> {
+    let socket = UdpSocket::bind((local, 0))?;
     socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_nonblocking(true)?;
     Ok(socket)

@@ -39,6 +39,8 @@ pub struct JoinCost {
 }
 
 pub struct Participant {
+    /// What it offered at first.
+    pub offer: String,
     pub joined: Joined,
     pub cost: JoinCost,
     pub media: MediaSession,
@@ -80,10 +82,13 @@ impl Participant {
             websocket_sent: bytes.sent.load(Ordering::Relaxed),
             websocket_received: bytes.received.load(Ordering::Relaxed),
         };
-        let media = config.clients.connect(peer, &joined.sdp, sink)?;
+        let media = config
+            .clients
+            .connect_from(server.from_address(), peer, &joined.sdp, sink)?;
         let (signaling, messages) = Signaling::spawn(websocket);
         let server = server.clone();
         Ok(Self {
+            offer,
             joined,
             cost,
             media,
@@ -151,7 +156,18 @@ impl Participant {
     /// Cuts the WebSocket without a word; the media goes on.
     pub async fn cut_websocket(&mut self) {
         self.signaling.task.abort();
-        let _ = (&mut self.signaling.task).await;
+        // Cut before, it has been waited for.
+        if !self.signaling.task.is_finished() {
+            let _ = (&mut self.signaling.task).await;
+        }
+    }
+
+    /// Sends an offer as it is, for what no well-behaved client sends; whether it was answered.
+    pub async fn offer_raw(&mut self, sdp: String) -> Result<Answer> {
+        let id = self.next_offer;
+        self.next_offer += 1;
+        let (tracks, slots) = (self.tracks.clone(), self.views.clone());
+        self.signaling.offer(Offer { id, sdp, tracks, slots }).await
     }
 
     /// Takes the session up again on a new WebSocket.

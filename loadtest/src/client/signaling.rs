@@ -1,6 +1,7 @@
 //! REST and WebSocket of a Tianqiao server.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,11 +13,11 @@ use serde::de::DeserializeOwned;
 use tianqiao_protocol::rest::{CreateMeeting, CreateToken, CreatedMeeting, JoinToken, MeetingInfo};
 use tianqiao_protocol::ws::{ClientMessage, ServerMessage};
 use tianqiao_protocol::{ErrorBody, ErrorCode, frame, proof};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use url::Url;
 
 use super::tls;
@@ -48,6 +49,7 @@ pub struct Server {
     base: Url,
     http: reqwest::Client,
     insecure: bool,
+    from: Option<IpAddr>,
 }
 
 /// An answer to WHIP or WHEP.
@@ -61,9 +63,14 @@ pub struct HttpAnswer {
 impl Server {
     /// `insecure` accepts every certificate.
     pub fn new(base: &str, insecure: bool) -> Result<Self> {
+        Self::seen_from(base, insecure, None)
+    }
+
+    /// Reached from the local address `from`: requests, WebSockets and media.
+    pub fn seen_from(base: &str, insecure: bool, from: Option<IpAddr>) -> Result<Self> {
         tls::install_provider();
         let base = Url::parse(base).with_context(|| format!("{base} is no URL"))?;
-        let mut builder = reqwest::Client::builder().no_proxy();
+        let mut builder = reqwest::Client::builder().no_proxy().local_address(from);
         if insecure {
             builder = builder.danger_accept_invalid_certs(true);
         }
@@ -71,7 +78,13 @@ impl Server {
             base,
             http: builder.build()?,
             insecure,
+            from,
         })
+    }
+
+    /// The local address from which it is reached; `None` where the system chooses.
+    pub fn from_address(&self) -> Option<IpAddr> {
+        self.from
     }
 
     pub async fn create_meeting(&self, request: &CreateMeeting) -> Result<CreatedMeeting> {
@@ -165,6 +178,23 @@ impl Server {
             .await?)
     }
 
+    async fn connect(&self) -> Result<TcpStream> {
+        let host = self.base.host_str().context("the URL has no host")?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = self.base.port_or_known_default().context("the URL has no port")?;
+        let mut last = None;
+        for to in lookup_host((host, port)).await? {
+            match connect_from(self.from, to).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            Some(error) => Err(error).with_context(|| format!("{} cannot be reached", self.base)),
+            None => bail!("{host} has no address"),
+        }
+    }
+
     fn url(&self, path: &str) -> Result<Url> {
         self.base.join(path).with_context(|| format!("{path} is no path"))
     }
@@ -172,6 +202,21 @@ impl Server {
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl serde::Serialize) -> Result<T> {
         read(self.http.post(self.url(path)?).json(body).send().await?).await
     }
+}
+
+/// A TCP connection without Nagle's delay, from the local address `from` where there is one.
+pub async fn connect_from(from: Option<IpAddr>, to: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = if to.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    if let Some(from) = from {
+        socket.bind(SocketAddr::new(from, 0))?;
+    }
+    let stream = socket.connect(to).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 async fn read<T: DeserializeOwned>(response: reqwest::Response) -> Result<T> {
@@ -220,7 +265,8 @@ impl WebSocket {
             .headers_mut()
             .insert("sec-websocket-protocol", HeaderValue::from_static("tianqiao.v1"));
         let connector = server.insecure.then(|| Connector::Rustls(tls::unverified()));
-        let (stream, _) = connect_async_tls_with_config(request, None, true, connector)
+        let stream = server.connect().await?;
+        let (stream, _) = client_async_tls_with_config(request, stream, None, connector)
             .await
             .context("the WebSocket does not open")?;
         Ok(Self {

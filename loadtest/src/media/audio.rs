@@ -14,12 +14,16 @@ const TICKS: u32 = 960;
 const TOC: u8 = 0xf8;
 /// About 40 kbit/s.
 const PAYLOAD: usize = 100;
+/// Decibels between the loud and the low parts of speech.
+const SWING: u8 = 12;
 /// See `VideoSource`.
 const MAX_BACKLOG: Duration = Duration::from_millis(500);
 
 pub struct AudioSource {
     /// RFC 6464 level in −dBov.
     level: u8,
+    /// How much the level goes up and down.
+    swing: u8,
     window: Arc<TrackWindow>,
     next_packet: Instant,
     seq: u64,
@@ -33,6 +37,7 @@ impl AudioSource {
     pub fn new(level: u8, window: Arc<TrackWindow>, start: Instant) -> Self {
         Self {
             level: level.min(127),
+            swing: 0,
             window,
             next_packet: start,
             seq: 0,
@@ -40,6 +45,21 @@ impl AudioSource {
             first_timestamp: rand::random(),
             payload: unstamped(),
         }
+    }
+
+    /// As [`Self::new`], with a level that goes up and down as a voice's does.
+    pub fn speech(level: u8, window: Arc<TrackWindow>, start: Instant) -> Self {
+        Self {
+            swing: SWING,
+            ..Self::new(level, window, start)
+        }
+    }
+
+    /// Of the packet `seq`: the swing takes 16 packets, a syllable or two.
+    fn level(&self) -> u8 {
+        let step = self.seq % 16;
+        let height = step.min(16 - step) as u8;
+        (self.level + self.swing * height / 8).min(127)
     }
 
     fn stamp(&mut self, now: Instant) {
@@ -79,7 +99,7 @@ impl MediaSource for AudioSource {
                 sequence_number: self.first_sequence_number.wrapping_add(self.seq as u16),
                 timestamp: self.first_timestamp.wrapping_add((self.seq as u32).wrapping_mul(TICKS)),
                 marker: self.seq == 0,
-                audio_level: Some(self.level),
+                audio_level: Some(self.level()),
                 payload: &self.payload,
             });
             self.seq += 1;
@@ -97,6 +117,18 @@ impl MediaSource for AudioSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn speech_goes_up_and_down() {
+        let mut source = AudioSource::speech(20, TrackWindow::new(1, MediaKind::Audio), Instant::now());
+        let levels: Vec<_> = (0..17)
+            .map(|seq| {
+                source.seq = seq;
+                source.level()
+            })
+            .collect();
+        assert_eq!((levels[0], levels[8], levels[16]), (20, 32, 20));
+    }
 
     #[test]
     fn fifty_packets_a_second() {
