@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use serde::Serialize;
 
@@ -11,11 +11,12 @@ use crate::bench::Bench;
 use crate::client::{ClientKind, Clients};
 use crate::cpus::CpuList;
 use crate::report::Table;
+use crate::scenario::attack::{AttackOptions, CrowdOptions, Sources};
 use crate::scenario::churn::ChurnOptions;
 use crate::scenario::forward::{ForwardOptions, Shape};
 use crate::scenario::join::JoinOptions;
 use crate::scenario::memory::MemoryOptions;
-use crate::scenario::{churn, forward, join, memory};
+use crate::scenario::{attack, churn, forward, join, memory};
 use crate::server_limits::{Crowd, fitting};
 use crate::server_process::ServerOptions;
 use crate::target::whip::WhipOptions;
@@ -61,6 +62,11 @@ enum Scenario {
     /// The tables of docs/performance.md.
     #[command(subcommand)]
     Bench(Bench),
+    /// Attacks by strangers and by bad members on a server of the tool's own, while others talk and join.
+    Attack(AttackCommand),
+    /// Hundreds behind one address join within a minute, lose everything and come back; as many more from as many
+    /// addresses come during attacks. Nobody may be refused.
+    Crowd(CrowdCommand),
     /// A room fills: times and sizes of the joins, and what one more costs the others.
     Join {
         #[arg(long, default_value_t = 300)]
@@ -107,6 +113,64 @@ enum Scenario {
         #[command(flatten)]
         common: Common,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct AttackCommand {
+    /// Only these, by their names separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Says which attacks there are and does none.
+    #[arg(long)]
+    list: bool,
+    /// Some of each kind for two seconds each, judged with tolerance for a slow machine.
+    #[arg(long)]
+    short: bool,
+    /// Length of each attack; default: 10, in the short form 2.
+    #[arg(long)]
+    seconds: Option<f64>,
+    #[command(flatten)]
+    victim: Victim,
+}
+
+#[derive(Debug, Args)]
+pub struct CrowdCommand {
+    #[arg(long, default_value_t = 500)]
+    participants: usize,
+    /// For a crowd to join in.
+    #[arg(long, default_value_t = 60.0)]
+    seconds: f64,
+    /// For all to be back in.
+    #[arg(long, default_value_t = 30.0)]
+    back_seconds: f64,
+    /// What goes on while the second crowd joins; see `attack --list`.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "wrong-passcodes,offers-join,silent-websockets"
+    )]
+    attacks: Vec<String>,
+    #[command(flatten)]
+    victim: Victim,
+}
+
+/// A server of the tool's own, and where it is.
+#[derive(Debug, Args)]
+struct Victim {
+    /// The server to attack; default: `tianqiao` beside this tool.
+    #[arg(long)]
+    server_bin: Option<PathBuf>,
+    /// A further argument for the server; repeatable.
+    #[arg(long = "server-arg", allow_hyphen_values = true)]
+    server_args: Vec<String>,
+    /// Stay in the machine's own network even where a namespace could be had.
+    #[arg(long)]
+    no_isolation: bool,
+    /// Print the report as JSON and nothing else to standard output.
+    #[arg(long)]
+    json: bool,
+    #[arg(skip)]
+    sources: Option<Sources>,
 }
 
 #[derive(Debug, Args)]
@@ -163,6 +227,16 @@ struct Common {
 }
 
 impl Cli {
+    /// Puts this thread, and those that it starts from now on, where attacks can do no harm.
+    pub fn isolate(&mut self) {
+        let victim = match &mut self.scenario {
+            Scenario::Attack(attack) if !attack.list => &mut attack.victim,
+            Scenario::Crowd(crowd) => &mut crowd.victim,
+            _ => return,
+        };
+        victim.sources = (!victim.no_isolation).then(Sources::isolate);
+    }
+
     /// Keeps this thread, and those that it starts from now on, on the generator's CPUs.
     pub fn pin_generator(&self) -> Result<()> {
         let common = self.scenario.common();
@@ -176,6 +250,8 @@ impl Cli {
     pub async fn run(self) -> Result<()> {
         match self.scenario {
             Scenario::Bench(bench) => bench.run().await,
+            Scenario::Attack(attack) => attack.run().await,
+            Scenario::Crowd(crowd) => crowd.run().await,
             Scenario::Forward {
                 publishers,
                 subscribers,
@@ -273,7 +349,72 @@ impl Scenario {
             | Self::Join { common, .. }
             | Self::Churn { common, .. }
             | Self::Memory { common, .. } => Some(common),
-            Self::Bench(_) => None,
+            Self::Bench(_) | Self::Attack(_) | Self::Crowd(_) => None,
+        }
+    }
+}
+
+impl AttackCommand {
+    async fn run(self) -> Result<()> {
+        if self.list {
+            for (name, about) in attack::list() {
+                println!("{name:20} {about}");
+            }
+            return Ok(());
+        }
+        let json = self.victim.json;
+        let options = AttackOptions {
+            only: self.only,
+            short: self.short,
+            seconds: self.seconds,
+            ..self.victim.options()
+        };
+        let report = attack::run(&options).await?;
+        match json {
+            true => println!("{}", serde_json::to_string_pretty(&report)?),
+            false => print!("{}", report.table()),
+        }
+        match report.failed() {
+            failed if failed.is_empty() => Ok(()),
+            failed => bail!("the server does not stand {}", failed.join(", ")),
+        }
+    }
+}
+
+impl CrowdCommand {
+    async fn run(self) -> Result<()> {
+        let json = self.victim.json;
+        let crowd = CrowdOptions {
+            participants: self.participants,
+            seconds: self.seconds,
+            back_seconds: self.back_seconds,
+            attacks: self.attacks,
+        };
+        let report = attack::run_crowd(&self.victim.options(), &crowd).await?;
+        match json {
+            true => println!("{}", serde_json::to_string_pretty(&report)?),
+            false => print!("{}", report.table()),
+        }
+        match report.is_good() {
+            true => Ok(()),
+            false => bail!("not everybody got in, or in time"),
+        }
+    }
+}
+
+impl Victim {
+    fn options(self) -> AttackOptions {
+        AttackOptions {
+            server: ServerOptions {
+                binary: self.server_bin,
+                arguments: self.server_args,
+                ..Default::default()
+            },
+            sources: self.sources.unwrap_or_else(Sources::shared),
+            is_verbose: !self.json,
+            only: vec![],
+            short: false,
+            seconds: None,
         }
     }
 }
@@ -306,6 +447,8 @@ impl Common {
                 workers: self.workers,
                 arguments: self.server_args,
                 addr: self.server_addr,
+                media_addr: None,
+                files: None,
                 netns: self.server_netns,
                 cpus,
             },

@@ -15,7 +15,8 @@ fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .init();
-    let cli = Cli::parse();
+    let mut cli = Cli::parse();
+    cli.isolate();
     // Before the runtime starts its threads, which are to be kept where this one is.
     let runtime = cli.pin_generator().and_then(|()| Ok(Runtime::new()?));
     let result = runtime.and_then(|runtime| runtime.block_on(run(cli)));

@@ -1,5 +1,6 @@
 //! The named scenarios.
 
+pub mod attack;
 pub mod churn;
 pub mod forward;
 pub mod join;
