@@ -4,10 +4,12 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 20
 RUN_ARGS ?=
 BENCH_ARGS ?=
+ATTACK_ARGS ?=
+CROWD_ARGS ?=
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 WEB_SOURCES := $(shell find web-client/src web-client/scripts web-client/public -type f 2>/dev/null) $(wildcard web-client/*.html web-client/*.ts web-client/*.json)
 
-.PHONY: run build test lint fmt test-rust test-web test-browser web fuzz bench bench-forward bench-peers bench-path bench-sdp setup-tools setup-tests setup-browser setup-peers clean
+.PHONY: run build test lint fmt test-rust test-attack test-web test-browser web fuzz attack crowd bench bench-forward bench-peers bench-path bench-sdp setup-tools setup-tests setup-browser setup-peers clean
 
 ## Start a meeting server; it prints the URL to open.
 run: web setup-tools
@@ -22,6 +24,12 @@ test: test-rust test-web test-browser
 
 test-rust: web setup-tools setup-tests
 	$(CARGO) test --workspace --no-fail-fast
+
+## Attacks in their short form, two seconds each, with debug builds.
+test-attack: web setup-tools
+	# With the features of test-rust, whose build of server and tool this is.
+	$(CARGO) test --workspace --no-run
+	target/debug/tianqiao-loadtest attack --short $(ATTACK_ARGS)
 
 test-web: web
 	cd web-client && npm test
@@ -53,6 +61,14 @@ web-client/dist/index.html: web-client/node_modules/.package-lock.json $(WEB_SOU
 ## A bounded run of every fuzz target (nightly Rust where it is installed).
 fuzz: setup-tools
 	FUZZ_SECONDS=$(FUZZ_SECONDS) sh sfu/core/fuzz/run.sh
+
+## Every attack that docs/security.md names, on a server of its own. ATTACK_ARGS="--only chat,nacks" does some of them.
+attack: build
+	target/release/tianqiao-loadtest attack $(ATTACK_ARGS)
+
+## 500 people behind one address, all of whom are cut off once, and 500 more during attacks.
+crowd: build
+	target/release/tianqiao-loadtest crowd $(CROWD_ARGS)
 
 ## Figures for docs/performance.md. BENCH_ARGS=--quick shows in a minute that it works.
 bench: bench-forward
