@@ -32,9 +32,12 @@ impl Scene {
     }
 }
 
+/// Makes the worker keep something, for as long as it lets itself.
+type Drive = fn(&mut Scene);
+
 #[test]
 fn nothing_that_a_client_makes_grow_grows_past_its_bound() {
-    let drives: [(&str, fn(&mut Scene)); 8] = [
+    let drives: [(&str, Drive); 8] = [
         ("SSRCs, each of a layer", |scene| {
             for ssrc in 0..2_000 {
                 let rid = ["a", "b", "c"][ssrc as usize % 3];
