@@ -27,9 +27,9 @@ pub const RETRANSMISSION_KBPS: f64 = 1000.0;
 /// Requests for key frames that are passed on at once.
 pub const KEYFRAMES_AT_ONCE: f64 = 4.0;
 
-/// How many of `per_minute` there may be in `seconds`, as many at once included.
+/// How many of `per_minute` there may be in `seconds`, as many at once included, and the one that is due just then.
 pub fn within(per_minute: f64, seconds: f64) -> f64 {
-    per_minute * (1.0 + seconds / 60.0)
+    per_minute * (1.0 + seconds / 60.0) + 1.0
 }
 
 #[cfg(test)]
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_minute_has_what_comes_at_once_and_what_comes_in_it() {
-        assert_eq!(within(30.0, 0.0), 30.0);
-        assert_eq!(within(30.0, 60.0), 60.0);
+        assert_eq!(within(30.0, 0.0), 31.0);
+        assert_eq!(within(30.0, 60.0), 61.0);
     }
 }
