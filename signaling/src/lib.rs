@@ -11,6 +11,7 @@ pub mod file_limit;
 #[doc(hidden)]
 pub mod fuzz_bodies;
 mod gates;
+mod held_body;
 mod http;
 mod limits;
 mod listen;

@@ -2,18 +2,17 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::Body;
 use axum::extract::ConnectInfo;
-use hyper::body::{Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::{Request, Response, Version};
 use tower::ServiceExt;
 
 use super::Connection;
+use crate::held_body::HeldBody;
 use crate::meetings::now;
 
 /// The handler finds the peer as [`ConnectInfo`] and the [`Connection`] among the request's extensions.
@@ -33,11 +32,11 @@ pub fn answer(
     let answer = router.clone().oneshot(request);
     async move {
         let response = answer.await?;
-        Ok(response.map(|body| AnswerBody { body, _open: open }))
+        Ok(response.map(|body| HeldBody::new(body, open)))
     }
 }
 
-struct OpenRequest {
+pub struct OpenRequest {
     number: u64,
     connection: Arc<Connection>,
 }
@@ -48,28 +47,5 @@ impl Drop for OpenRequest {
     }
 }
 
-/// An answer's body; HTTP drops it when the last of it is handed over.
-pub struct AnswerBody {
-    body: Body,
-    _open: OpenRequest,
-}
-
-impl HttpBody for AnswerBody {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+/// An answer's body; with it the request ends.
+pub type AnswerBody = HeldBody<OpenRequest>;

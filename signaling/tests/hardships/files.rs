@@ -24,11 +24,7 @@ async fn those_in_a_meeting_go_on_when_files_run_out() {
     let meeting = Meeting::open(&process).await;
     let mut ann = meeting.join("Ann").await;
 
-    let http: SocketAddr = process
-        .url
-        .strip_prefix("http://")
-        .and_then(|url| url.parse().ok())
-        .expect("an address");
+    let http = process.address();
     let ice_tcp = tcp_candidate(&ann.joined.sdp);
     let mut held = Vec::new();
     for number in 0..ATTACKERS {
@@ -72,11 +68,7 @@ async fn accepting_goes_on_after_files_ran_out() {
     let mut process = Process::start_in("bash", &scene, &[]);
     let meeting = Meeting::open(&process).await;
     let mut ann = meeting.join("Ann").await;
-    let http: SocketAddr = process
-        .url
-        .strip_prefix("http://")
-        .and_then(|url| url.parse().ok())
-        .expect("an address");
+    let http = process.address();
     let held: Vec<_> = (0..150)
         .map(|_| TcpStream::connect(http).expect("it listens"))
         .collect();

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -24,6 +25,12 @@ impl Process {
     /// `scene` are shell commands before the server; its data and log are in [`Self::folder`].
     pub fn start(scene: &str, arguments: &[&str]) -> Self {
         Self::start_in("sh", scene, arguments)
+    }
+
+    /// Where it takes HTTP.
+    pub fn address(&self) -> SocketAddr {
+        let address = self.url.strip_prefix("http://").and_then(|url| url.parse().ok());
+        address.expect("an address")
     }
 
     pub fn start_in(shell: &str, scene: &str, arguments: &[&str]) -> Self {
