@@ -18,6 +18,8 @@ use crate::client::{Clients, JoinConfig, MediaSink, NoSink, Participant, PeerCon
 pub const ADDRESSES: usize = 200;
 /// What connections over IPv6 are counted by.
 pub const OVER_IPV6: &str = "connections over IPv6";
+/// What attackers' own failures are counted by.
+const FAILED: &str = "failed";
 /// After something failed, so that a refusal is not asked for in a busy loop.
 const AFTER_FAILURE: Duration = Duration::from_millis(5);
 
@@ -223,7 +225,7 @@ impl Tally {
 
     fn fail(&self, error: &anyhow::Error) {
         let mut counts = self.0.lock().expect("no counting panics");
-        *counts.reached.entry("failed").or_default() += 1;
+        *counts.reached.entry(FAILED).or_default() += 1;
         counts.last_failure = Some(format!("{error:#}"));
     }
 
@@ -248,6 +250,14 @@ pub struct Reached {
     pub last_failure: Option<String>,
 }
 
+impl Reached {
+    /// The server has not even refused anything.
+    pub fn is_nothing(&self) -> bool {
+        let at_the_server = |(what, &number): (&String, &u64)| number > 0 && what != OVER_IPV6 && what != FAILED;
+        !self.counts.iter().any(at_the_server)
+    }
+}
+
 /// A TCP connection from the attacker's address of that index.
 pub async fn connect(ctx: &Ctx, index: usize) -> Result<tokio::net::TcpStream> {
     let (from, to) = ctx.source(index);
@@ -257,7 +267,9 @@ pub async fn connect(ctx: &Ctx, index: usize) -> Result<tokio::net::TcpStream> {
         .await
         .context("no connection within five seconds")?
         .context("no connection")?;
-    ctx.count(OVER_IPV6, from.is_ipv6().into());
+    if from.is_ipv6() {
+        ctx.count(OVER_IPV6, 1);
+    }
     Ok(stream)
 }
 
@@ -276,5 +288,26 @@ pub fn talker() -> PeerConfig {
         microphone: true,
         camera: true,
         ..listener()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attack_that_never_got_to_the_server_reached_nothing() {
+        for (counts, is_nothing) in [
+            (&[][..], true),
+            (&[(FAILED, 9), (OVER_IPV6, 3)], true),
+            (&[("offers", 0)], true),
+            (&[(FAILED, 9), ("refused", 1)], false),
+        ] {
+            let tally = Tally::default();
+            for &(what, number) in counts {
+                tally.add(what, number);
+            }
+            assert_eq!(tally.reached().is_nothing(), is_nothing, "{counts:?}");
+        }
     }
 }

@@ -354,11 +354,15 @@ impl World {
         });
         let mut faults = bounds.faults(&observed.seen, quiet, &observed.joins, memory.as_ref());
         faults.extend(failure);
+        let reached = ctx.tally.reached();
+        if reached.is_nothing() {
+            faults.push("nothing of the attack reached the server, so it shows nothing".to_owned());
+        }
         Ok(Row {
             attack: attack.name,
             about: attack.about,
             seconds: observed.seconds,
-            reached: ctx.tally.reached(),
+            reached,
             honest: observed.seen,
             fourth: observed.joins,
             memory: memory.unwrap_or_default(),
