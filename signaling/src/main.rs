@@ -14,6 +14,10 @@ use tianqiao_sfu::config::SfuConfig;
 use tianqiao_sfu::node::Node;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// It gives memory back some seconds after a crowd or an attack; glibc's keeps what lies below a long-lived piece.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> anyhow::Result<()> {
     let matches = command().get_matches();
     let Some(("serve", flags)) = matches.subcommand() else {
