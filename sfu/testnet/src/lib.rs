@@ -2,10 +2,18 @@
 //!
 //! - [`link`] is the model of one direction, pure: times and sizes in, fates out.
 //! - [`profile`] is the file that describes a link of two directions; some are shipped.
-//! - [`virtual_link`] queues what the model lets through, for tests in virtual time.
+//! - [`virtual_link`] and, for both directions, [`duplex`] queue what the model lets through, for tests in virtual time.
+//! - [`relay`] carries the UDP of real clients on loopback.
+//!
+//! Sizes are those of IP packets: a UDP payload with [`link::UDP_IPV4_HEADERS`].
 
+pub mod duplex;
 pub mod link;
 pub mod profile;
+mod pump;
 mod random;
+pub mod relay;
 mod schedule;
 pub mod virtual_link;
+
+pub use pump::{BySecond, Report};
