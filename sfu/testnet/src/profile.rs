@@ -3,6 +3,7 @@
 mod shipped;
 mod value;
 
+use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -100,6 +101,8 @@ pub enum ProfileError {
         direction: &'static str,
         what: &'static str,
     },
+    #[error("{0}: {1}")]
+    File(String, io::Error),
     #[error("there is no profile {0:?}; shipped are {names}", names = NAMES.join(", "))]
     Unknown(String),
 }
@@ -110,6 +113,15 @@ impl Profile {
         text(name)
             .ok_or_else(|| ProfileError::Unknown(name.to_owned()))?
             .parse()
+    }
+
+    /// One of [`NAMES`], or a file, whose name ends in `.toml`.
+    pub fn load(name: &str) -> Result<Self, ProfileError> {
+        if !name.ends_with(".toml") {
+            return Self::shipped(name);
+        }
+        let text = std::fs::read_to_string(name).map_err(|error| ProfileError::File(name.to_owned(), error))?;
+        text.parse()
     }
 
     /// The same in both directions.

@@ -161,7 +161,7 @@ impl Sockets {
         for index in 0..self.clients.len() {
             match self.connect() {
                 Ok(socket) => self.clients[index].socket = socket,
-                Err(error) => eprintln!("a client stays where it is: {error}"),
+                Err(error) => tracing::warn!(%error, "a client stays where it is"),
             }
         }
     }

@@ -27,7 +27,8 @@ fn shipped_profiles_are_what_their_names_say() {
         );
     }
     assert_eq!(NAMES.len(), 8, "the table names all");
-    assert!(matches!(Profile::shipped("none"), Err(ProfileError::Unknown(_))));
+    assert!(matches!(Profile::load("none"), Err(ProfileError::Unknown(_))));
+    assert!(matches!(Profile::load("none.toml"), Err(ProfileError::File(..))));
 }
 
 #[test]
