@@ -15,8 +15,9 @@ use crate::scenario::attack::{AttackOptions, CrowdOptions, Sources};
 use crate::scenario::churn::ChurnOptions;
 use crate::scenario::forward::{ForwardOptions, Shape};
 use crate::scenario::join::JoinOptions;
+use crate::scenario::link::LinkOptions;
 use crate::scenario::memory::MemoryOptions;
-use crate::scenario::{attack, churn, forward, join, memory};
+use crate::scenario::{attack, churn, forward, join, link, memory};
 use crate::server_limits::{Crowd, fitting};
 use crate::server_process::ServerOptions;
 use crate::target::whip::WhipOptions;
@@ -76,6 +77,8 @@ enum Scenario {
         #[command(flatten)]
         common: Common,
     },
+    /// Runs a command, such as a browser, in a network namespace behind a weak link. Needs root.
+    Link(LinkCommand),
     /// Participants come and go: the server's memory before and after.
     Churn {
         #[arg(long, default_value_t = 1000)]
@@ -152,6 +155,25 @@ pub struct CrowdCommand {
     attacks: Vec<String>,
     #[command(flatten)]
     victim: Victim,
+}
+
+#[derive(Debug, Args)]
+pub struct LinkCommand {
+    /// A shipped profile, or a file whose name ends in `.toml`.
+    #[arg(long, required_unless_present = "list")]
+    profile: Option<String>,
+    /// The same seed loses the same packets.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Says which profiles are shipped and does nothing else.
+    #[arg(long)]
+    list: bool,
+    /// Print what the link did as JSON and nothing else to standard output; the command's own goes to standard error.
+    #[arg(long)]
+    json: bool,
+    /// What to run at the client's end. It finds both addresses in TIANQIAO_LINK_SERVER and TIANQIAO_LINK_CLIENT.
+    #[arg(last = true, required_unless_present = "list")]
+    command: Vec<String>,
 }
 
 /// A server of the tool's own, and where it is.
@@ -252,6 +274,7 @@ impl Cli {
             Scenario::Bench(bench) => bench.run().await,
             Scenario::Attack(attack) => attack.run().await,
             Scenario::Crowd(crowd) => crowd.run().await,
+            Scenario::Link(link) => link.run().await,
             Scenario::Forward {
                 publishers,
                 subscribers,
@@ -349,7 +372,7 @@ impl Scenario {
             | Self::Join { common, .. }
             | Self::Churn { common, .. }
             | Self::Memory { common, .. } => Some(common),
-            Self::Bench(_) | Self::Attack(_) | Self::Crowd(_) => None,
+            Self::Bench(_) | Self::Attack(_) | Self::Crowd(_) | Self::Link(_) => None,
         }
     }
 }
@@ -398,6 +421,29 @@ impl CrowdCommand {
         match report.is_good() {
             true => Ok(()),
             false => bail!("not everybody got in, or in time"),
+        }
+    }
+}
+
+impl LinkCommand {
+    async fn run(self) -> Result<()> {
+        let Some(profile) = self.profile.filter(|_| !self.list) else {
+            for (name, about) in link::list() {
+                println!("{name:16} {about}");
+            }
+            return Ok(());
+        };
+        let options = LinkOptions {
+            profile,
+            seed: self.seed,
+            command: self.command,
+            keeps_stdout_free: self.json,
+        };
+        let report = link::run(&options).await?;
+        print_report(&report, self.json)?;
+        match report.is_good() {
+            true => Ok(()),
+            false => bail!("the command did not end well"),
         }
     }
 }

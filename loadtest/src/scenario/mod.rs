@@ -4,4 +4,5 @@ pub mod attack;
 pub mod churn;
 pub mod forward;
 pub mod join;
+pub mod link;
 pub mod memory;
