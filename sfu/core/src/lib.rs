@@ -3,6 +3,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod allocator;
 pub mod connection;
 pub mod counters;
 pub mod downtrack;
