@@ -7,7 +7,7 @@ use crate::units::Bitrate;
 pub struct Allocation {
     /// By slot, as the demands came.
     pub slots: Vec<SlotAllocation>,
-    /// Slots that stand still for want of bandwidth since this run, or do so no longer; they are to be told.
+    /// Video slots that stand still for want of bandwidth since this run, or do so no longer: to be told to the client.
     pub pauses_changed: Vec<usize>,
     /// How many voices may be heard at once.
     pub voices: u8,

@@ -124,7 +124,7 @@ pub struct VideoLayer {
 pub struct MeasuredRate {
     /// Over about a second.
     pub smoothed: Bitrate,
-    /// The highest smoothed value of the last ten seconds or so.
+    /// The highest smoothed value of the last ten seconds; of a screen, of the last thirty: slides are shown longer.
     pub peak: Bitrate,
 }
 
