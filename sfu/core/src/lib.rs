@@ -16,6 +16,7 @@ pub mod path;
 pub mod pool;
 #[allow(unsafe_code)]
 mod prefetch;
+pub mod quality;
 pub mod rate;
 pub mod rooms;
 pub mod router;
