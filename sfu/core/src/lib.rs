@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 pub mod allocator;
+pub mod bwe;
 pub mod connection;
 pub mod counters;
 pub mod downtrack;

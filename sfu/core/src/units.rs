@@ -1,6 +1,7 @@
 //! Newtypes for the numbers of RTP, so that a signature says which of them it takes.
 
 use std::fmt;
+use std::time::Duration;
 
 use arrayvec::ArrayString;
 
@@ -53,6 +54,22 @@ impl ExtendedSeq {
 /// Bits per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bitrate(pub u64);
+
+impl Bitrate {
+    pub const fn kbps(kilobits: u64) -> Self {
+        Self(kilobits * 1_000)
+    }
+
+    /// This rate times `factor`, which is not negative.
+    pub fn times(self, factor: f64) -> Self {
+        Self((self.0 as f64 * factor) as u64)
+    }
+
+    /// The whole bytes that this rate carries in `span`.
+    pub fn bytes_in(self, span: Duration) -> u64 {
+        self.0.saturating_mul(span.as_micros() as u64) / 8_000_000
+    }
+}
 
 impl fmt::Display for Ssrc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

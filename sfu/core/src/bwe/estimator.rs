@@ -1,0 +1,313 @@
+//! Orders the parts of the estimate: what each learns from feedback, and which of them rules.
+
+use std::time::{Duration, Instant};
+
+use super::acked_rate::{AckedRate, Throughput};
+use super::alr::AlrDetector;
+use super::delay_based::DelayBased;
+use super::feedback::{FeedbackMatcher, LostPacket};
+use super::history::{History, SentPacket};
+use super::loss_based::{Context, LossBased, LossState};
+use super::loss_pattern::{Loss, LossPattern};
+use super::probe_controller::{Limit, ProbeCluster, ProbeController};
+use super::probe_estimator::ProbeEstimator;
+use super::report_loss::ReportLoss;
+use super::round_trip::RoundTrip;
+use super::time::Micros;
+use super::trendline::Usage;
+use super::{BweStats, Config};
+use crate::packet::rtcp::transport_feedback::TransportFeedback;
+use crate::units::Bitrate;
+
+/// libwebrtc's `kDefaultPaceMultiplierWithSendSideBwe`: more than the estimate, so that a queue in the pacer ends.
+pub const PACING_FACTOR: f64 = 1.1;
+/// What goes by time has seconds' grain.
+const TICK: Micros = Micros::millis(100);
+/// What was sent and what feedback told last are so far apart: an outage.
+const OUTAGE: Micros = Micros::secs(1);
+/// In an outage the estimate falls after this long … (libwebrtc: `WebRTC-Bwe-MaxRttLimit`)
+const BACK_OFF_AFTER: Micros = Micros::secs(3);
+/// … to this share …
+const BACK_OFF: f64 = 0.8;
+/// … once in so long.
+const BACK_OFF_INTERVAL: Micros = Micros::secs(1);
+/// What the detectors saw is not true of a link on which nothing was sent for so long.
+const STALE: Micros = Micros::secs(2);
+/// A probe that measures less than the estimate lowers it to this share of what arrives at most
+/// (libwebrtc: `kProbeDropThroughputFraction`).
+const PROBE_DROP: f64 = 0.85;
+
+#[derive(Debug)]
+pub struct Estimator {
+    config: Config,
+    epoch: Instant,
+    history: History,
+    feedback: FeedbackMatcher,
+    acked_rate: AckedRate,
+    throughput: Throughput,
+    alr: AlrDetector,
+    round_trip: RoundTrip,
+    report_round_trip: Option<Duration>,
+    loss_pattern: LossPattern,
+    delay_based: DelayBased,
+    loss_based: LossBased,
+    report_loss: ReportLoss,
+    remb: Option<Bitrate>,
+    probes: ProbeController,
+    probe_results: ProbeEstimator,
+    probes_sent: u64,
+    probes_measured: u64,
+    estimate: Bitrate,
+    last_feedback: Option<Micros>,
+    /// The estimate at the beginning of the present outage.
+    before_outage: Option<Bitrate>,
+    last_back_off: Micros,
+    next_tick: Micros,
+}
+
+impl Estimator {
+    pub fn new(config: Config, epoch: Instant) -> Self {
+        let mut alr = AlrDetector::default();
+        alr.set_estimate(config.start);
+        Self {
+            config,
+            epoch,
+            history: History::default(),
+            feedback: FeedbackMatcher::default(),
+            acked_rate: AckedRate::default(),
+            throughput: Throughput::default(),
+            alr,
+            round_trip: RoundTrip::default(),
+            report_round_trip: None,
+            loss_pattern: LossPattern::default(),
+            delay_based: DelayBased::new(config.start, config.min),
+            loss_based: LossBased::new(config.min, config.max),
+            report_loss: ReportLoss::new(config.start),
+            remb: None,
+            probes: ProbeController::new(config.start, config.max),
+            probe_results: ProbeEstimator::default(),
+            probes_sent: 0,
+            probes_measured: 0,
+            estimate: config.start,
+            last_feedback: None,
+            before_outage: None,
+            last_back_off: Micros::ZERO,
+            next_tick: TICK,
+        }
+    }
+
+    fn now(&self, now: Instant) -> Micros {
+        Micros::since(self.epoch, now)
+    }
+
+    pub fn next_seq(&self) -> u16 {
+        self.history.next_seq().truncate()
+    }
+
+    #[inline]
+    pub fn on_sent(&mut self, now: Instant, packet: SentPacket) -> u16 {
+        self.history.push(Micros::since(self.epoch, now), packet)
+    }
+
+    pub fn on_transport_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) -> &[LostPacket] {
+        let now = self.now(now);
+        self.feedback.on_feedback(now, feedback, &mut self.history);
+        let (acked, lost) = (&self.feedback.acked, &self.feedback.lost);
+        if acked.is_empty() && lost.is_empty() {
+            return &[];
+        }
+        self.loss_pattern.on_feedback(now, acked, lost);
+        self.round_trip.on_feedback(now, acked);
+        self.alr.update(now, self.history.bytes_sent());
+        let probed = self.measure();
+        if let Some(round_trip) = self.round_trip.smoothed() {
+            self.delay_based.set_round_trip(round_trip);
+        }
+        self.last_feedback = Some(now);
+        self.adapt(now, probed);
+        &self.feedback.lost
+    }
+
+    /// Measures what arrives; returns what a probe says.
+    fn measure(&mut self) -> Option<Bitrate> {
+        let mut probed = None;
+        for packet in &self.feedback.acked {
+            self.acked_rate.on_packet(packet);
+            if let Some(rate) = self.probe_results.on_packet(packet) {
+                probed = Some(rate);
+            }
+        }
+        let share = self.loss_based.inherent().share();
+        self.throughput = self.acked_rate.throughput().before_loss(share);
+        self.probes_measured += u64::from(probed.is_some());
+        let probed = probed?.times(1.0 / (1.0 - share));
+        let least = self.throughput.steady.map_or(Bitrate(0), |steady| {
+            steady.times(PROBE_DROP).min(self.delay_based.rate())
+        });
+        Some(probed.max(least))
+    }
+
+    fn adapt(&mut self, now: Micros, probed: Option<Bitrate>) {
+        let outcome = self
+            .delay_based
+            .on_feedback(now, &self.feedback.acked, self.throughput, probed);
+        if self.delay_based.usage() != Usage::Over {
+            let carried = self.throughput.steady.max(probed);
+            if let Some(carried) = carried {
+                self.loss_based.inherent().on_carried(now, carried);
+            }
+        }
+        let context = Context {
+            now,
+            delay_based: self.delay_based.rate(),
+            throughput: self.throughput.steady,
+            is_application_limited: self.alr.since().is_some(),
+            queue: self.round_trip.queue(),
+        };
+        self.loss_based
+            .on_feedback(&context, &self.feedback.acked, &self.feedback.lost);
+        let resumed = self.before_outage.take();
+        self.update_estimate(now);
+        if let Some(before) = resumed {
+            self.probes.on_resumed(now, before);
+        } else if outcome.recovered {
+            self.probes.on_recovered(now);
+        }
+    }
+
+    fn update_estimate(&mut self, now: Micros) {
+        let estimate = match self.config.has_transport_feedback {
+            true => self.transport_estimate(),
+            false => self.report_loss.rate(),
+        };
+        let estimate = estimate.min(self.remb.unwrap_or(self.config.max));
+        self.estimate = estimate.max(self.config.min).min(self.config.max);
+        self.alr.set_estimate(self.estimate);
+        self.probes.set_estimate(now, self.estimate, self.limit(now));
+    }
+
+    fn transport_estimate(&self) -> Bitrate {
+        let by_delay = self.delay_based.rate();
+        match (self.loss_based.state(), self.loss_based.estimate()) {
+            // It follows the other only with each observation.
+            (LossState::Unlimited, _) | (_, None) => by_delay,
+            (_, Some(by_loss)) => by_delay.min(by_loss),
+        }
+    }
+
+    fn limit(&self, now: Micros) -> Limit {
+        if self.before_outage.is_some() {
+            return Limit::Congestion;
+        }
+        if self.last_feedback.is_none_or(|last| now - last > STALE) {
+            return Limit::None;
+        }
+        match (self.delay_based.usage(), self.loss_based.state()) {
+            (Usage::Over | Usage::Under, _) | (_, LossState::Decreasing) => Limit::Congestion,
+            (_, LossState::Increasing) => Limit::LossIncreasing,
+            (_, LossState::Unlimited) => Limit::None,
+        }
+    }
+
+    pub fn on_remb(&mut self, remb: Bitrate) {
+        self.remb = Some(remb);
+        self.report_loss.on_remb(remb);
+        self.update_estimate(self.next_tick);
+    }
+
+    pub fn on_report_loss(&mut self, now: Instant, packets: u32, lost: u32) {
+        let now = self.now(now);
+        let round_trip = self.report_round_trip.unwrap_or_default().as_micros() as i64;
+        let cap = self.remb.unwrap_or(self.config.max);
+        self.report_loss.on_report(now, packets, lost, Micros(round_trip), cap);
+        self.update_estimate(now);
+    }
+
+    pub fn on_report_round_trip(&mut self, round_trip: Duration) {
+        self.report_round_trip = Some(round_trip);
+    }
+
+    pub fn set_desired(&mut self, now: Instant, desired: Bitrate) {
+        let now = self.now(now);
+        if self.config.has_transport_feedback {
+            self.probes.set_estimate(now, self.estimate, self.limit(now));
+            self.probes.set_desired(now, desired);
+        }
+    }
+
+    pub fn estimate(&self) -> Bitrate {
+        self.estimate
+    }
+
+    pub fn poll_probe(&mut self, _now: Instant) -> Option<ProbeCluster> {
+        let cluster = self.probes.poll()?;
+        self.probe_results.on_cluster(&cluster);
+        self.probes_sent += 1;
+        Some(cluster)
+    }
+
+    pub fn next_timeout(&self) -> Instant {
+        self.epoch + self.next_tick.duration()
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.now(now);
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now + TICK;
+        self.alr.update(now, self.history.bytes_sent());
+        self.back_off_without_feedback(now);
+        if self.config.has_transport_feedback {
+            self.probes.set_estimate(now, self.estimate, self.limit(now));
+            self.probes.handle_timeout(now);
+        }
+    }
+
+    /// Packets go out and nothing comes back.
+    fn back_off_without_feedback(&mut self, now: Micros) {
+        let (Some(last_feedback), Some(last_sent)) = (self.last_feedback, self.history.last_sent(now)) else {
+            return;
+        };
+        let unanswered = last_sent - last_feedback;
+        if unanswered > OUTAGE && self.before_outage.is_none() {
+            self.before_outage = Some(self.estimate);
+        }
+        if unanswered > BACK_OFF_AFTER && now - self.last_back_off >= BACK_OFF_INTERVAL {
+            self.last_back_off = now;
+            self.delay_based.set_rate(self.delay_based.rate().times(BACK_OFF), now);
+            self.update_estimate(now);
+        }
+    }
+
+    pub fn loss(&self) -> Loss {
+        match self.config.has_transport_feedback {
+            true => self.loss_pattern.loss(),
+            false => Loss {
+                share: self.report_loss.share(),
+                ..Loss::default()
+            },
+        }
+    }
+
+    pub fn round_trip(&self) -> Option<Duration> {
+        let measured = self.round_trip.smoothed().map(Micros::duration);
+        measured.or(self.report_round_trip)
+    }
+
+    pub fn stats(&self) -> BweStats {
+        BweStats {
+            estimate: self.estimate,
+            delay_based: self.delay_based.rate(),
+            loss_based: self.loss_based.estimate(),
+            acknowledged: self.throughput.steady,
+            inherent_loss: self.loss_based.inherent_share(),
+            queue: self.round_trip.queue().duration(),
+            is_overused: self.delay_based.usage() == Usage::Over,
+            is_application_limited: self.alr.since().is_some(),
+            probes_sent: self.probes_sent,
+            probes_measured: self.probes_measured,
+            feedback: self.feedback.stats,
+        }
+    }
+}

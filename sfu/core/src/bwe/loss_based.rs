@@ -1,0 +1,433 @@
+//! The estimate by loss: the rate above which a link loses, besides what it loses anyhow, that explains the
+//! last observations best (libwebrtc: `goog_cc/loss_based_bwe_v2.cc`; constants are its defaults).
+
+use arrayvec::ArrayVec;
+
+use super::feedback::{Acked, LostPacket};
+use super::inherent_loss::{InherentLoss, Observation};
+use super::loss_pattern::{is_outage, runs};
+use super::time::Micros;
+use crate::units::Bitrate;
+
+const WINDOW: usize = 15;
+/// An observation is this long at least.
+const OBSERVATION: Micros = Micros::millis(250);
+/// So many observations before it says anything.
+const MIN_OBSERVATIONS: u64 = 3;
+/// Weight of an observation against the one after it.
+const TEMPORAL_WEIGHT: f64 = 0.9;
+/// Rates to try, of the best so far.
+const CANDIDATES: [f64; 3] = [1.02, 1.0, 0.95];
+/// Those, what arrives and the estimate by delay.
+const MAX_CANDIDATES: usize = CANDIDATES.len() + 2;
+const NEWTON_STEP: f64 = 0.75;
+const INITIAL_INHERENT_LOSS: f64 = 0.01;
+const MIN_INHERENT_LOSS: f64 = 1e-3;
+/// Inherent loss that is believed without proof: this, and what 100 kbit/s are of the rate …
+const INHERENT_LOSS_OFFSET: f64 = 0.05;
+const LOSS_BALANCE: Bitrate = Bitrate::kbps(100);
+/// … and this on top of what is proven (see [`InherentLoss`]).
+const PROVEN_MARGIN: f64 = 0.03;
+/// Of candidates that explain as much the higher is preferred, up to this loss.
+const PREFER_HIGH_BELOW: f64 = 0.2;
+const PREFERENCE_SMOOTHING: f64 = 0.002;
+const PREFERENCE: f64 = 0.0002;
+const LOG_PREFERENCE: f64 = 0.02;
+/// While limited by loss the estimate rises to this times what arrives, less where that is far below the rate
+/// that was held after the last loss.
+const RAMP_UP: f64 = 1.5;
+const RAMP_UP_IN_HOLD: f64 = 1.2;
+const HOLD_THRESHOLD: f64 = 1.3;
+/// And by this in a window of 300 ms.
+const MAX_INCREASE: f64 = 1.3;
+const INCREASE_WINDOW: Micros = Micros::millis(300);
+/// After a decrease the rate is held, twice as long each time.
+const FIRST_HOLD: Micros = Micros::millis(300);
+const MAX_HOLD: Micros = Micros::secs(60);
+/// An observation at this times the median rate that has the greatest loss is a sudden load, not an outlier.
+const SUDDEN_LOAD: f64 = 2.0;
+const MIN_RATE: Bitrate = Bitrate::kbps(5);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LossState {
+    /// Loss does not limit.
+    #[default]
+    Unlimited,
+    Increasing,
+    Decreasing,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Channel {
+    /// Bits per second above which loss grows.
+    bandwidth: f64,
+    inherent: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    until: Micros,
+    next_duration: Micros,
+    rate: f64,
+}
+
+const NO_HOLD: Hold = Hold {
+    until: Micros(i64::MIN),
+    next_duration: FIRST_HOLD,
+    rate: f64::INFINITY,
+};
+
+#[derive(Clone, Debug)]
+pub struct LossBased {
+    /// A ring, the observation `n` at `n % WINDOW`.
+    observations: [Observation; WINDOW],
+    count: u64,
+    partial: Observation,
+    last_sent: Option<Micros>,
+    best: Option<Channel>,
+    state: LossState,
+    result: f64,
+    hold: Hold,
+    window_since: Option<Micros>,
+    window_limit: f64,
+    average_loss: f64,
+    inherent: InherentLoss,
+    min: f64,
+    max: f64,
+}
+
+/// What else is known when feedback comes.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    pub now: Micros,
+    pub delay_based: Bitrate,
+    /// What arrives, as [`super::acked_rate::Throughput::before_loss`] puts it.
+    pub throughput: Option<Bitrate>,
+    pub is_application_limited: bool,
+    /// How long packets wait in queues.
+    pub queue: Micros,
+}
+
+impl LossBased {
+    pub fn new(min: Bitrate, max: Bitrate) -> Self {
+        Self {
+            observations: [Observation::default(); WINDOW],
+            count: 0,
+            partial: Observation::default(),
+            last_sent: None,
+            best: None,
+            state: LossState::Unlimited,
+            result: 0.0,
+            hold: NO_HOLD,
+            window_since: None,
+            window_limit: f64::INFINITY,
+            average_loss: 0.0,
+            inherent: InherentLoss::default(),
+            min: min.0 as f64,
+            max: max.0 as f64,
+        }
+    }
+
+    /// The estimate; `None` until there are observations enough.
+    pub fn estimate(&self) -> Option<Bitrate> {
+        (self.best.is_some() && self.count >= MIN_OBSERVATIONS).then_some(Bitrate(self.result as u64))
+    }
+
+    pub fn state(&self) -> LossState {
+        self.state
+    }
+
+    /// Loss that is the link's own.
+    pub fn inherent(&mut self) -> &mut InherentLoss {
+        &mut self.inherent
+    }
+
+    pub fn inherent_share(&self) -> f64 {
+        self.inherent.share()
+    }
+
+    pub fn on_feedback(&mut self, context: &Context, acked: &[Acked], lost: &[LostPacket]) {
+        if !self.observe(context, acked, lost) {
+            return;
+        }
+        let delay_based = context.delay_based.0 as f64;
+        let throughput = context.throughput.map(|rate| rate.0 as f64);
+        let current = *self.best.get_or_insert(Channel {
+            bandwidth: delay_based,
+            inherent: INITIAL_INHERENT_LOSS,
+        });
+        if self.result == 0.0 {
+            self.result = delay_based;
+        }
+        let mut candidate = self.best_candidate(context, current);
+        let share = self.inherent.share();
+        let allowed = if share > INHERENT_LOSS_OFFSET {
+            PROVEN_MARGIN
+        } else {
+            0.0
+        };
+        if self.average_loss > candidate.inherent.max(share) + allowed {
+            candidate.bandwidth = candidate.bandwidth.min(current.bandwidth);
+        }
+        if self.state != LossState::Unlimited {
+            self.bound_increase(&mut candidate, current, throughput);
+        }
+        let least = throughput.unwrap_or(0.0).max(self.min);
+        let most = candidate.bandwidth.min(self.instant_limit()).min(delay_based);
+        let bounded = most.max(least);
+        self.best = Some(if bounded < candidate.bandwidth {
+            Channel {
+                bandwidth: bounded,
+                inherent: 0.0,
+            }
+        } else {
+            Channel {
+                bandwidth: candidate.bandwidth.max(least),
+                ..candidate
+            }
+        });
+        self.conclude(bounded, delay_based, least);
+    }
+
+    /// Takes packets into observations; whether one became complete.
+    fn observe(&mut self, context: &Context, acked: &[Acked], lost: &[LostPacket]) -> bool {
+        let (mut first, mut last) = (Micros::NEVER, Micros(i64::MIN));
+        for packet in acked {
+            let bytes = u64::from(packet.bytes);
+            if packet.was_lost {
+                self.partial.lost_bytes = self.partial.lost_bytes.saturating_sub(bytes);
+                self.partial.lost_packets = self.partial.lost_packets.saturating_sub(1);
+            } else {
+                self.partial.packets += 1;
+                self.partial.bytes += bytes;
+            }
+            (first, last) = (first.min(packet.sent), last.max(packet.sent));
+        }
+        for run in runs(lost) {
+            let is_outage = is_outage(run);
+            for packet in run.iter().filter(|_| !is_outage) {
+                let bytes = u64::from(packet.bytes);
+                self.partial.packets += 1;
+                self.partial.lost_packets += 1;
+                self.partial.bytes += bytes;
+                self.partial.lost_bytes += bytes;
+                (first, last) = (first.min(packet.sent), last.max(packet.sent));
+            }
+        }
+        if first == Micros::NEVER {
+            return false;
+        }
+        let since = *self.last_sent.get_or_insert(first);
+        if last - since < OBSERVATION {
+            return false;
+        }
+        self.last_sent = Some(last);
+        let mut observation = std::mem::take(&mut self.partial);
+        observation.rate = (last - since).rate_of(observation.bytes);
+        self.observations[(self.count % WINDOW as u64) as usize] = observation;
+        self.count += 1;
+        self.inherent.on_observation(context.now, &observation, context.queue);
+        self.average_loss = self.average_loss();
+        true
+    }
+
+    /// Observations from the latest on, each with its weight.
+    fn weighted(&self) -> impl Iterator<Item = (f64, &Observation)> {
+        let known = self.count.min(WINDOW as u64);
+        (0..known).scan(1.0, |weight, age| {
+            let current = *weight;
+            *weight *= TEMPORAL_WEIGHT;
+            Some((
+                current,
+                &self.observations[((self.count - 1 - age) % WINDOW as u64) as usize],
+            ))
+        })
+    }
+
+    /// Share of bytes lost, without the best and the worst observation.
+    fn average_loss(&self) -> f64 {
+        let (mut bytes, mut lost) = (0.0, 0.0);
+        // Loss share, weighted bytes lost, weighted bytes, rate.
+        let mut best = (1.0, 0.0, 0.0);
+        let mut worst = (0.0, 0.0, 0.0, Bitrate(0));
+        for (weight, observation) in self.weighted() {
+            let weighted_bytes = weight * observation.bytes as f64;
+            let weighted_lost = weight * observation.lost_bytes as f64;
+            bytes += weighted_bytes;
+            lost += weighted_lost;
+            let loss = observation.lost_bytes as f64 / observation.bytes.max(1) as f64;
+            if self.count > MIN_OBSERVATIONS && loss > worst.0 {
+                worst = (loss, weighted_lost, weighted_bytes, observation.rate);
+            }
+            if self.count > MIN_OBSERVATIONS && loss < best.0 {
+                best = (loss, weighted_lost, weighted_bytes);
+            }
+        }
+        let rest = bytes - best.2 - worst.2;
+        if rest <= 0.0 || self.median_rate().times(SUDDEN_LOAD) <= worst.3 {
+            return lost / bytes.max(1.0);
+        }
+        ((lost - best.1 - worst.1) / rest).max(0.0)
+    }
+
+    fn median_rate(&self) -> Bitrate {
+        let rates = self.weighted().map(|(_, observation)| observation.rate);
+        let mut rates: ArrayVec<Bitrate, WINDOW> = rates.filter(|rate| rate.0 > 0).collect();
+        rates.sort_unstable();
+        let Some(&upper) = rates.get(rates.len() / 2) else {
+            return Bitrate(0);
+        };
+        match rates.len() % 2 {
+            0 => Bitrate((rates[rates.len() / 2 - 1].0 + upper.0) / 2),
+            _ => upper,
+        }
+    }
+
+    fn best_candidate(&self, context: &Context, current: Channel) -> Channel {
+        let delay_based = context.delay_based.0 as f64;
+        let mut rates: ArrayVec<f64, MAX_CANDIDATES> =
+            CANDIDATES.iter().map(|factor| factor * current.bandwidth).collect();
+        if let Some(throughput) = context.throughput.filter(|_| !context.is_application_limited) {
+            rates.push(throughput.0 as f64);
+        }
+        if delay_based > current.bandwidth {
+            rates.push(delay_based);
+        }
+        let most = match self.state {
+            LossState::Unlimited => self.max,
+            _ => self.window_limit.min(self.max),
+        };
+        let (mut best, mut best_objective) = (current, f64::MIN);
+        for rate in rates {
+            let mut candidate = Channel {
+                bandwidth: rate.min(current.bandwidth.max(most)),
+                ..current
+            };
+            self.improve(&mut candidate);
+            let objective = self.objective(&candidate);
+            let is_higher = objective == best_objective && candidate.bandwidth > best.bandwidth;
+            if objective > best_objective || is_higher {
+                (best, best_objective) = (candidate, objective);
+            }
+        }
+        best
+    }
+
+    /// A step of Newton's method towards the inherent loss that explains the observations at this bandwidth.
+    fn improve(&self, channel: &mut Channel) {
+        channel.inherent = self.feasible_loss(channel);
+        let (mut first, mut second) = (0.0, 0.0);
+        for (weight, observation) in self.weighted() {
+            let loss = channel.loss_at(observation.rate);
+            let lost = observation.lost_bytes as f64 / 1e3;
+            let arrived = (observation.bytes - observation.lost_bytes) as f64 / 1e3;
+            first += weight * (lost / loss - arrived / (1.0 - loss));
+            second -= weight * (lost / (loss * loss) + arrived / ((1.0 - loss) * (1.0 - loss)));
+        }
+        if second < 0.0 {
+            channel.inherent -= NEWTON_STEP * first / second;
+        }
+        channel.inherent = self.feasible_loss(channel);
+    }
+
+    fn feasible_loss(&self, channel: &Channel) -> f64 {
+        let unproven = INHERENT_LOSS_OFFSET + LOSS_BALANCE.0 as f64 / channel.bandwidth.max(1.0);
+        let most = unproven.max(self.inherent.share() + PROVEN_MARGIN).min(1.0);
+        channel.inherent.max(MIN_INHERENT_LOSS).min(most)
+    }
+
+    /// Logarithm of the likelihood, and the preference for high rates.
+    fn objective(&self, channel: &Channel) -> f64 {
+        let preference = self.preference(channel.bandwidth / 1e3);
+        self.weighted()
+            .map(|(weight, observation)| {
+                let loss = channel.loss_at(observation.rate);
+                let lost = observation.lost_bytes as f64 / 1e3;
+                let bytes = observation.bytes as f64 / 1e3;
+                weight * (lost * loss.ln() + (bytes - lost) * (1.0 - loss).ln() + preference * bytes)
+            })
+            .sum()
+    }
+
+    fn preference(&self, kbps: f64) -> f64 {
+        let below = PREFER_HIGH_BELOW - (self.average_loss - self.inherent.share()).max(0.0);
+        let factor = below / (PREFERENCE_SMOOTHING + below.abs());
+        factor * (PREFERENCE * kbps + LOG_PREFERENCE * kbps.ln_1p())
+    }
+
+    fn bound_increase(&self, candidate: &mut Channel, current: Channel, throughput: Option<f64>) {
+        let now = self.last_sent.unwrap_or_default();
+        if self.window_since.is_some_and(|since| since + INCREASE_WINDOW > now) {
+            candidate.bandwidth = candidate.bandwidth.min(self.window_limit);
+        }
+        let (Some(throughput), true) = (throughput, self.is_increase(current.bandwidth, candidate.bandwidth)) else {
+            return;
+        };
+        let is_low = throughput < HOLD_THRESHOLD * self.hold.rate && self.hold.rate.is_finite();
+        let ramp_up = if is_low { RAMP_UP_IN_HOLD } else { RAMP_UP };
+        candidate.bandwidth = candidate.bandwidth.min(ramp_up * throughput).max(current.bandwidth);
+        // Counts as an increase, so that probes may follow.
+        if self.state == LossState::Decreasing && candidate.bandwidth == current.bandwidth {
+            candidate.bandwidth += 1.0;
+        }
+    }
+
+    fn is_increase(&self, before: f64, after: f64) -> bool {
+        before < after || (before == after && self.state == LossState::Increasing)
+    }
+
+    /// Half of it at 20 kbit/s' worth of loss: what can be had at such a loss at most.
+    fn instant_limit(&self) -> f64 {
+        let offset = INHERENT_LOSS_OFFSET.max(self.inherent.share() + PROVEN_MARGIN);
+        if self.average_loss <= offset {
+            return self.max;
+        }
+        LOSS_BALANCE.0 as f64 / (self.average_loss - offset)
+    }
+
+    /// Takes the new estimate and says what limits it.
+    fn conclude(&mut self, bounded: f64, delay_based: f64, least: f64) {
+        let now = self.last_sent.unwrap_or_default();
+        let is_limited = bounded < delay_based && bounded < self.max;
+        if self.state == LossState::Decreasing && self.hold.until > now && bounded < delay_based {
+            self.hold.rate = self.hold.rate.max(least);
+            self.result = self.hold.rate.min(bounded);
+            return;
+        }
+        let was_limited = self.state != LossState::Unlimited;
+        if !is_limited {
+            self.hold = NO_HOLD;
+            self.state = LossState::Unlimited;
+        } else if was_limited && self.is_increase(self.result, bounded) {
+            self.state = LossState::Increasing;
+        } else {
+            if self.state != LossState::Decreasing {
+                self.hold = Hold {
+                    until: now + self.hold.next_duration,
+                    next_duration: Micros(self.hold.next_duration.0 * 2).min(MAX_HOLD),
+                    rate: bounded,
+                };
+            }
+            self.state = LossState::Decreasing;
+        }
+        self.result = bounded;
+        let is_window_over = self.window_since.is_none_or(|since| since + INCREASE_WINDOW < now);
+        if self.state != LossState::Unlimited && is_window_over {
+            let bandwidth = self.best.map_or(0.0, |best| best.bandwidth);
+            self.window_limit = (bandwidth * MAX_INCREASE).max(MIN_RATE.0 as f64);
+            self.window_since = Some(now);
+        }
+    }
+}
+
+impl Channel {
+    /// Probability that a packet is lost, where so much is sent.
+    fn loss_at(&self, rate: Bitrate) -> f64 {
+        let rate = rate.0 as f64;
+        let mut loss = self.inherent;
+        if rate > self.bandwidth {
+            loss += (1.0 - self.inherent) * (rate - self.bandwidth) / rate;
+        }
+        loss.clamp(1e-6, 1.0 - 1e-6)
+    }
+}

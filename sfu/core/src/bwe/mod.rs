@@ -1,0 +1,195 @@
+//! Bandwidth estimation towards one subscriber: what his link carries, from feedback on what was sent to him.
+//!
+//! Google congestion control as libwebrtc has it today, by delay (`delay_based`) and by loss (`loss_based`)
+//! from transport-wide feedback, with probes (`probe_controller`). The estimate of peers without it follows
+//! REMB and receiver reports. Whoever owns a [`SendSideBwe`] numbers and tells what he sends, hands in feedback,
+//! sends the probes that it asks for, and asks for the estimate.
+
+mod acked_rate;
+mod aimd;
+mod alr;
+mod delay_based;
+mod estimator;
+mod feedback;
+mod history;
+mod inherent_loss;
+mod inter_arrival;
+mod link_capacity;
+mod loss_based;
+mod loss_pattern;
+mod probe_controller;
+mod probe_estimator;
+mod report_loss;
+mod round_trip;
+mod time;
+mod trendline;
+
+use std::time::{Duration, Instant};
+
+use crate::packet::rtcp::transport_feedback::TransportFeedback;
+use crate::units::Bitrate;
+
+use estimator::Estimator;
+pub use feedback::{FeedbackStats, LostPacket};
+pub use history::{PacketKind, ProbeId, SentPacket};
+pub use loss_pattern::Loss;
+pub use probe_controller::ProbeCluster;
+
+/// How an estimator begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Before anything is known: what a village link carries, since a first probe tells better links apart
+    /// within a round trip.
+    pub start: Bitrate,
+    pub min: Bitrate,
+    pub max: Bitrate,
+    /// The peer sends transport-wide feedback. Without it nothing is probed.
+    pub has_transport_feedback: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            start: Bitrate::kbps(100),
+            // libwebrtc: kCongestionControllerMinBitrate.
+            min: Bitrate::kbps(5),
+            max: Bitrate::kbps(100_000),
+            has_transport_feedback: true,
+        }
+    }
+}
+
+/// What an estimator knows, for metrics and `getStats`-like reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BweStats {
+    pub estimate: Bitrate,
+    pub delay_based: Bitrate,
+    /// `None` while loss says nothing.
+    pub loss_based: Option<Bitrate>,
+    /// What arrives.
+    pub acknowledged: Option<Bitrate>,
+    /// Share of packets that the link loses by itself.
+    pub inherent_loss: f64,
+    /// How long packets wait in queues.
+    pub queue: Duration,
+    pub is_overused: bool,
+    pub is_application_limited: bool,
+    pub probes_sent: u64,
+    pub probes_measured: u64,
+    pub feedback: FeedbackStats,
+}
+
+/// The estimate of one connection. Takes a few words until something is sent.
+#[derive(Debug)]
+pub struct SendSideBwe {
+    config: Config,
+    estimator: Option<Box<Estimator>>,
+}
+
+impl SendSideBwe {
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            estimator: None,
+        }
+    }
+
+    fn estimator(&mut self, now: Instant) -> &mut Estimator {
+        self.estimator
+            .get_or_insert_with(|| Box::new(Estimator::new(self.config, now)))
+    }
+
+    /// The transport-wide sequence number that the next packet carries.
+    pub fn next_seq(&self) -> u16 {
+        self.estimator.as_ref().map_or(0, |estimator| estimator.next_seq())
+    }
+
+    /// A packet is being sent; returns its transport-wide sequence number, which is [`Self::next_seq`] as it was.
+    /// Numbers are given here, at sending: what a publisher lost on his way to us has none.
+    #[inline]
+    pub fn on_sent(&mut self, now: Instant, packet: SentPacket) -> u16 {
+        match &mut self.estimator {
+            Some(estimator) => estimator.on_sent(now, packet),
+            None => self.estimator(now).on_sent(now, packet),
+        }
+    }
+
+    /// Feedback came; returns the packets that are now known to be lost, each once, by number.
+    pub fn on_transport_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) -> &[LostPacket] {
+        match &mut self.estimator {
+            Some(estimator) => estimator.on_transport_feedback(now, feedback),
+            // Of what was never sent.
+            None => &[],
+        }
+    }
+
+    /// The receiver's own estimate (draft-alvestrand-rmcat-remb): a cap where there is better, else the estimate.
+    pub fn on_remb(&mut self, now: Instant, remb: Bitrate) {
+        self.estimator(now).on_remb(remb);
+    }
+
+    /// A receiver report: of `packets` expected since the one before, `lost` did not arrive. Used only for peers
+    /// without transport-wide feedback.
+    pub fn on_report_loss(&mut self, now: Instant, packets: u32, lost: u32) {
+        self.estimator(now).on_report_loss(now, packets, lost);
+    }
+
+    /// A round trip by a receiver report. Used only for peers without transport-wide feedback.
+    pub fn on_report_round_trip(&mut self, now: Instant, round_trip: Duration) {
+        self.estimator(now).on_report_round_trip(round_trip);
+    }
+
+    /// What would be sent if the link carried it; bounds probes. While it is zero nothing is probed.
+    pub fn set_desired(&mut self, now: Instant, desired: Bitrate) {
+        if desired.0 > 0 || self.estimator.is_some() {
+            self.estimator(now).set_desired(now, desired);
+        }
+    }
+
+    /// What the link carries, headers included.
+    pub fn estimate(&self) -> Bitrate {
+        self.estimator
+            .as_ref()
+            .map_or(self.config.start, |estimator| estimator.estimate())
+    }
+
+    /// How fast a pacer sends what waits.
+    pub fn pacing_rate(&self) -> Bitrate {
+        self.estimate().times(estimator::PACING_FACTOR)
+    }
+
+    /// The next probe cluster to send. Ask after feedback, after [`Self::set_desired`] and after
+    /// [`Self::handle_timeout`]; one that is not sent at once measures nothing.
+    pub fn poll_probe(&mut self, now: Instant) -> Option<ProbeCluster> {
+        self.estimator.as_mut()?.poll_probe(now)
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.estimator.as_ref().map(|estimator| estimator.next_timeout())
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(estimator) = &mut self.estimator {
+            estimator.handle_timeout(now);
+        }
+    }
+
+    /// Loss of the last seconds, for the choice of redundancy.
+    pub fn loss(&self) -> Loss {
+        self.estimator
+            .as_ref()
+            .map_or(Loss::default(), |estimator| estimator.loss())
+    }
+
+    /// Smoothed, without what feedback waits for at the receiver; `None` before the first feedback.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.estimator.as_ref()?.round_trip()
+    }
+
+    pub fn stats(&self) -> BweStats {
+        self.estimator
+            .as_ref()
+            .map_or(BweStats::default(), |estimator| estimator.stats())
+    }
+}
