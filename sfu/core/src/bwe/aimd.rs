@@ -94,11 +94,33 @@ impl Aimd {
         }
     }
 
+    /// Rises beside a flow that fills the link's queue, as fast as TCP does: by a packet a round trip at least.
+    pub fn compete(&mut self, now: Micros, throughput: Option<Bitrate>) {
+        self.capacity.reset();
+        self.throughput = throughput.unwrap_or(self.throughput);
+        let elapsed = self.last_change.map_or(0.0, |last| (now - last).as_secs());
+        let round_trip = self.round_trip.max(DECREASE_INTERVAL.0).as_secs();
+        let by_packets = PACKET_BITS / round_trip / round_trip * elapsed;
+        let in_proportion = self.rate.times(INCREASE_PER_SECOND.powf(elapsed.min(1.0)) - 1.0);
+        let limit = self.limit().max(self.rate);
+        self.rate = Bitrate(self.rate.0 + in_proportion.0.max(by_packets as u64)).min(limit);
+        self.last_change = Some(now);
+    }
+
+    /// Gives way to a flow that fills the link's queue, and not by more than it would.
+    pub fn yield_to_loss(&mut self, now: Micros) {
+        self.set_rate(self.rate.times(BACKOFF), now);
+    }
+
+    fn limit(&self) -> Bitrate {
+        Bitrate(self.throughput.times(MAX_OVER_THROUGHPUT).0 + THROUGHPUT_SLACK.0)
+    }
+
     fn increase(&mut self, now: Micros) {
         if self.capacity.is_below(self.throughput) {
             self.capacity.reset();
         }
-        let limit = Bitrate(self.throughput.times(MAX_OVER_THROUGHPUT).0 + THROUGHPUT_SLACK.0);
+        let limit = self.limit();
         let elapsed = self.last_change.map_or(1.0, |last| (now - last).as_secs());
         if self.rate < limit {
             let increase = match self.capacity.estimate() {
@@ -138,5 +160,104 @@ impl Aimd {
         self.rate = self.rate.min(lower).max(self.min);
         self.state = State::Hold;
         self.last_change = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIN: Bitrate = Bitrate::kbps(5);
+
+    fn aimd(rate: u64) -> Aimd {
+        let mut aimd = Aimd::new(Bitrate::kbps(300), MIN);
+        aimd.set_rate(Bitrate(rate), Micros::ZERO);
+        aimd
+    }
+
+    fn run(aimd: &mut Aimd, seconds: i64, usage: Usage, throughput: Option<Bitrate>) {
+        for tick in 1..=seconds * 10 {
+            aimd.update(usage, throughput, Micros::millis(100 * tick));
+        }
+    }
+
+    /// libwebrtc: `aimd_rate_control_unittest.cc`, the three tests of GetNearMaxIncreaseRateBpsPerSecond.
+    #[test]
+    fn rises_near_capacity_by_half_a_packet_a_round_trip() {
+        for (rate, round_trip_ms, per_second) in [(30_000, 200, 4_000), (90_000, 200, 5_000), (60_000, 100, 5_000)] {
+            let mut aimd = aimd(rate);
+            aimd.set_round_trip(Micros::millis(round_trip_ms));
+            assert_eq!(aimd.near_capacity_increase().round() as u64, per_second, "{rate}");
+        }
+    }
+
+    /// As there: BweLimitedByAckedBitrate, BweNotLimitedByDecreasingAckedBitrate.
+    #[test]
+    fn does_not_rise_above_half_again_of_what_arrives_nor_fall_with_it() {
+        let mut aimd = aimd(10_000);
+        run(&mut aimd, 20, Usage::Normal, Some(Bitrate(10_000)));
+        assert_eq!(aimd.rate(), Bitrate(25_000));
+        aimd.update(Usage::Normal, Some(Bitrate(5_000)), Micros::secs(21));
+        assert_eq!(aimd.rate(), Bitrate(25_000));
+    }
+
+    /// As there: ExpectedPeriodAfterTypicalDrop, BandwidthPeriodIsNotBelowMin, …NotAboveMaxNoSmoothingExp.
+    #[test]
+    fn falls_below_what_arrives() {
+        for (rate, arrives, falls_to) in [
+            (264_000, 260_000, 216_000),
+            (10_000, 9_999, 5_000),
+            (10_010_000, 11_765, 5_000),
+            // More arrives than is allowed: what the link carried when it last was full is not known.
+            (100_000, 200_000, 100_000),
+        ] {
+            let mut aimd = aimd(rate);
+            aimd.update(Usage::Over, Some(Bitrate(arrives)), Micros::millis(100));
+            assert_eq!(aimd.rate(), Bitrate(falls_to), "{rate}");
+        }
+    }
+
+    /// As there: SendingRateBoundedWhenThroughputNotEstimated.
+    #[test]
+    fn is_bounded_by_what_arrived_last_where_nothing_is_known() {
+        let mut aimd = aimd(123_000);
+        run(&mut aimd, 1, Usage::Normal, Some(Bitrate(123_000)));
+        run(&mut aimd, 20, Usage::Normal, None);
+        assert!(aimd.rate() <= Bitrate(123_000 * 3 / 2 + 10_000), "{:?}", aimd.rate());
+    }
+
+    #[test]
+    fn rises_fast_far_from_capacity_and_slowly_near_it() {
+        let mut far = aimd(500_000);
+        run(&mut far, 5, Usage::Normal, Some(Bitrate(600_000)));
+        assert!((700_000..740_000).contains(&far.rate().0), "{:?}", far.rate());
+        let mut near = aimd(500_000);
+        near.update(Usage::Over, Some(Bitrate(500_000)), Micros::ZERO);
+        let low = near.rate();
+        run(&mut near, 5, Usage::Normal, Some(Bitrate(500_000)));
+        let risen = near.rate().0 - low.0;
+        assert!((50_000..90_000).contains(&risen), "{risen}");
+    }
+
+    #[test]
+    fn holds_while_queues_drain() {
+        let mut aimd = aimd(500_000);
+        run(&mut aimd, 5, Usage::Under, Some(Bitrate(600_000)));
+        assert_eq!(aimd.rate(), Bitrate(500_000));
+    }
+
+    #[test]
+    fn a_decrease_waits_for_the_last_ones_effect_unless_it_is_far_from_enough() {
+        let mut aimd = aimd(500_000);
+        aimd.set_round_trip(Micros::millis(100));
+        for (ms, throughput, may) in [(99, 400_000, false), (100, 400_000, true), (99, 240_000, true)] {
+            assert_eq!(
+                aimd.may_decrease(Micros::millis(ms), Bitrate(throughput)),
+                may,
+                "{ms} {throughput}"
+            );
+        }
+        aimd.set_round_trip(Micros::secs(2));
+        assert!(aimd.may_decrease(Micros::millis(200), Bitrate(400_000)));
     }
 }

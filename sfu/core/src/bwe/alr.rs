@@ -56,3 +56,48 @@ impl AlrDetector {
         self.target.bytes_in(WINDOW.duration()) as i64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends at so many percent of an estimate of 300 kbit/s for so many ms each; whether it is limited after each.
+    fn run(phases: &[(u64, i64)]) -> Vec<bool> {
+        let mut detector = AlrDetector::default();
+        detector.set_estimate(Bitrate::kbps(300));
+        let (mut now, mut sent) = (Micros::ZERO, 0);
+        detector.update(now, sent);
+        phases
+            .iter()
+            .map(|&(percent, ms)| {
+                for _ in 0..ms / 10 {
+                    now += Micros::millis(10);
+                    sent += 300_000 * percent / 100 / 8 / 100;
+                    detector.update(now, sent);
+                }
+                detector.since().is_some()
+            })
+            .collect()
+    }
+
+    /// After libwebrtc's `goog_cc/alr_detector_unittest.cc`, named as there.
+    #[test]
+    fn tells_a_sender_that_has_less_to_send() {
+        for (name, phases, limited) in [
+            (
+                "AlrDetection",
+                &[(90, 1_000), (20, 1_500), (100, 1_000)][..],
+                &[false, true, false][..],
+            ),
+            (
+                "ShortSpike",
+                &[(90, 1_000), (20, 1_500), (150, 100), (20, 200)],
+                &[false, true, true, true],
+            ),
+            ("BandwidthEstimateChanges: near full use", &[(60, 3_000)], &[false]),
+            ("nothing at all", &[(0, 1_000)], &[true]),
+        ] {
+            assert_eq!(run(phases), limited, "{name}");
+        }
+    }
+}

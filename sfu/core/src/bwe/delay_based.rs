@@ -2,6 +2,7 @@
 
 use super::acked_rate::Throughput;
 use super::aimd::Aimd;
+use super::competition::Competition;
 use super::feedback::Acked;
 use super::inter_arrival::InterArrival;
 use super::time::Micros;
@@ -10,6 +11,13 @@ use crate::units::Bitrate;
 
 /// Without feedback for so long the link may be another one: the detector begins anew.
 const TIMEOUT: Micros = Micros::secs(2);
+/// A probe above the link's capacity makes a queue of its own for as long as this, which is what it was sent for and
+/// no reason to send less than it measured.
+const PROBE_QUEUE: Micros = Micros::millis(300);
+/// Beside a flow that fills the queue we give way to our own losses, and so often at most.
+const YIELD_INTERVAL: Micros = Micros::millis(500);
+/// Half of the window of [`Throughput::recent`].
+const BUSY_QUEUE: Micros = Micros::millis(125);
 
 #[derive(Clone, Debug)]
 pub struct DelayBased {
@@ -17,15 +25,23 @@ pub struct DelayBased {
     trendline: Trendline,
     aimd: Aimd,
     last_feedback: Option<Micros>,
+    /// Until then a short queue is that of a probe.
+    probe_queue_until: Micros,
+    competition: Competition,
+    last_yield: Micros,
 }
 
-/// What feedback changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Queues that were draining are empty.
-    pub recovered: bool,
-    /// The rate was lowered.
-    pub decreased: bool,
+/// What else feedback shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Signals {
+    pub throughput: Throughput,
+    /// How long the last packet waited in queues.
+    pub queue: Micros,
+    /// The least and the most that one waited.
+    pub queue_range: (Micros, Micros),
+    /// What a probe measured.
+    pub probed: Option<Bitrate>,
+    pub has_lost: bool,
 }
 
 impl DelayBased {
@@ -35,11 +51,19 @@ impl DelayBased {
             trendline: Trendline::default(),
             aimd: Aimd::new(start, min),
             last_feedback: None,
+            probe_queue_until: Micros::ZERO,
+            competition: Competition::default(),
+            last_yield: Micros::ZERO,
         }
     }
 
     pub fn rate(&self) -> Bitrate {
         self.aimd.rate()
+    }
+
+    /// Another flow fills the queue.
+    pub fn competes(&self) -> bool {
+        self.competition.competes()
     }
 
     pub fn usage(&self) -> Usage {
@@ -55,14 +79,8 @@ impl DelayBased {
         self.aimd.set_rate(rate, now);
     }
 
-    /// Takes packets that arrived, in the order in which they did; `probed` is what a probe measured.
-    pub fn on_feedback(
-        &mut self,
-        now: Micros,
-        acked: &[Acked],
-        throughput: Throughput,
-        probed: Option<Bitrate>,
-    ) -> Outcome {
+    /// Takes packets that arrived, in the order in which they did; whether queues that were draining are empty.
+    pub fn on_feedback(&mut self, now: Micros, acked: &[Acked], signals: &Signals) -> bool {
         if self.last_feedback.replace(now).is_some_and(|last| now - last > TIMEOUT) {
             self.inter_arrival = InterArrival::default();
             self.trendline = Trendline::default();
@@ -70,32 +88,53 @@ impl DelayBased {
         let mut recovered = false;
         for packet in acked {
             let before = self.trendline.usage();
+            if packet.probe.is_some() {
+                self.probe_queue_until = now + PROBE_QUEUE;
+            }
             if let Some(delta) = self.inter_arrival.on_packet(packet.sent, packet.arrived, now) {
                 self.trendline.on_group(delta, packet.arrived);
             }
             recovered |= before == Usage::Under && self.trendline.usage() == Usage::Normal;
         }
         let before = self.aimd.rate();
-        self.adapt(now, throughput, probed);
-        Outcome {
-            recovered: recovered && self.usage() != Usage::Over,
-            decreased: self.aimd.rate() < before,
+        if let Some(fair) = self.competition.on_feedback(now, signals.queue_range, before) {
+            self.aimd.set_rate(fair, now);
         }
+        match self.competition.competes() {
+            true => self.compete(now, signals),
+            false => self.adapt(now, signals),
+        }
+        recovered && self.usage() != Usage::Over
     }
 
-    fn adapt(&mut self, now: Micros, throughput: Throughput, probed: Option<Bitrate>) {
-        match (self.usage(), probed) {
-            (Usage::Over, _) => self.back_off(now, throughput),
+    fn adapt(&mut self, now: Micros, signals: &Signals) {
+        let is_probe_queue = now < self.probe_queue_until && signals.queue < BUSY_QUEUE;
+        match (self.usage(), signals.probed) {
+            (Usage::Over, None) if is_probe_queue => {}
+            (Usage::Over, _) if !is_probe_queue => self.back_off(now, signals),
             (_, Some(probed)) => self.aimd.set_rate(probed, now),
-            (usage, None) => self.aimd.update(usage, throughput.steady, now),
+            (usage, None) => self.aimd.update(usage, signals.throughput.steady, now),
         }
     }
 
-    fn back_off(&mut self, now: Micros, throughput: Throughput) {
-        // The link is full, so what arrived last is what it carries now.
-        let carried = match (throughput.steady, throughput.recent) {
-            (Some(steady), Some(recent)) => Some(steady.min(recent)),
-            (steady, recent) => steady.or(recent),
+    /// The queue is that of another flow and tells nothing of us: like that flow, rise until there is a loss.
+    fn compete(&mut self, now: Micros, signals: &Signals) {
+        let is_due = now - self.last_yield > YIELD_INTERVAL;
+        if signals.has_lost && is_due {
+            self.last_yield = now;
+            self.aimd.yield_to_loss(now);
+        } else {
+            self.aimd.compete(now, signals.throughput.steady);
+        }
+    }
+
+    fn back_off(&mut self, now: Micros, signals: &Signals) {
+        let Throughput { steady, recent } = signals.throughput;
+        // Behind a queue that long the link was busy all the time, and carries what arrived last. Else that is only
+        // what was sent, and a second of it tells more, except where the rate has just risen.
+        let carried = match signals.queue > BUSY_QUEUE {
+            true => recent.or(steady),
+            false => recent.max(steady),
         };
         match carried {
             Some(rate) if self.aimd.may_decrease(now, rate) => self.aimd.update(Usage::Over, carried, now),

@@ -4,15 +4,18 @@ use std::time::{Duration, Instant};
 
 use super::acked_rate::{AckedRate, Throughput};
 use super::alr::AlrDetector;
-use super::delay_based::DelayBased;
+use super::delay_based::{DelayBased, Signals};
+use super::drain::Drain;
 use super::feedback::{FeedbackMatcher, LostPacket};
 use super::history::{History, SentPacket};
+use super::inherent_loss::EMPTY_QUEUE;
 use super::loss_based::{Context, LossBased, LossState};
 use super::loss_pattern::{Loss, LossPattern};
 use super::probe_controller::{Limit, ProbeCluster, ProbeController};
 use super::probe_estimator::ProbeEstimator;
 use super::report_loss::ReportLoss;
 use super::round_trip::RoundTrip;
+use super::silence::{Silence, Unanswered};
 use super::time::Micros;
 use super::trendline::Usage;
 use super::{BweStats, Config};
@@ -21,10 +24,12 @@ use crate::units::Bitrate;
 
 /// libwebrtc's `kDefaultPaceMultiplierWithSendSideBwe`: more than the estimate, so that a queue in the pacer ends.
 pub const PACING_FACTOR: f64 = 1.1;
-/// What goes by time has seconds' grain.
+/// Nothing that goes by time alone takes less than half a second.
 const TICK: Micros = Micros::millis(100);
-/// What was sent and what feedback told last are so far apart: an outage.
+/// So much is sent into silence before it is an outage.
 const OUTAGE: Micros = Micros::secs(1);
+/// What is sent into a link that halts only queues, so that this share of the estimate is.
+const IN_SILENCE: f64 = 0.4;
 /// In an outage the estimate falls after this long … (libwebrtc: `WebRTC-Bwe-MaxRttLimit`)
 const BACK_OFF_AFTER: Micros = Micros::secs(3);
 /// … to this share …
@@ -33,6 +38,8 @@ const BACK_OFF: f64 = 0.8;
 const BACK_OFF_INTERVAL: Micros = Micros::secs(1);
 /// What the detectors saw is not true of a link on which nothing was sent for so long.
 const STALE: Micros = Micros::secs(2);
+/// More than a queue that overflows once in a while loses (RFC 3714: 10 %, where even speech should give way).
+const GREAT_LOSS: f64 = 0.1;
 /// A probe that measures less than the estimate lowers it to this share of what arrives at most
 /// (libwebrtc: `kProbeDropThroughputFraction`).
 const PROBE_DROP: f64 = 0.85;
@@ -50,6 +57,7 @@ pub struct Estimator {
     report_round_trip: Option<Duration>,
     loss_pattern: LossPattern,
     delay_based: DelayBased,
+    drain: Drain,
     loss_based: LossBased,
     report_loss: ReportLoss,
     remb: Option<Bitrate>,
@@ -58,7 +66,7 @@ pub struct Estimator {
     probes_sent: u64,
     probes_measured: u64,
     estimate: Bitrate,
-    last_feedback: Option<Micros>,
+    silence: Silence,
     /// The estimate at the beginning of the present outage.
     before_outage: Option<Bitrate>,
     last_back_off: Micros,
@@ -81,6 +89,7 @@ impl Estimator {
             report_round_trip: None,
             loss_pattern: LossPattern::default(),
             delay_based: DelayBased::new(config.start, config.min),
+            drain: Drain::default(),
             loss_based: LossBased::new(config.min, config.max),
             report_loss: ReportLoss::new(config.start),
             remb: None,
@@ -89,7 +98,7 @@ impl Estimator {
             probes_sent: 0,
             probes_measured: 0,
             estimate: config.start,
-            last_feedback: None,
+            silence: Silence::default(),
             before_outage: None,
             last_back_off: Micros::ZERO,
             next_tick: TICK,
@@ -117,13 +126,14 @@ impl Estimator {
             return &[];
         }
         self.loss_pattern.on_feedback(now, acked, lost);
-        self.round_trip.on_feedback(now, acked);
+        self.round_trip.on_feedback(now, acked, self.delay_based.competes());
         self.alr.update(now, self.history.bytes_sent());
         let probed = self.measure();
         if let Some(round_trip) = self.round_trip.smoothed() {
             self.delay_based.set_round_trip(round_trip);
+            self.probes.set_round_trip(round_trip);
         }
-        self.last_feedback = Some(now);
+        self.silence.on_feedback(now);
         self.adapt(now, probed);
         &self.feedback.lost
     }
@@ -148,9 +158,17 @@ impl Estimator {
     }
 
     fn adapt(&mut self, now: Micros, probed: Option<Bitrate>) {
-        let outcome = self
-            .delay_based
-            .on_feedback(now, &self.feedback.acked, self.throughput, probed);
+        let queue = self.round_trip.queue();
+        let signals = Signals {
+            throughput: self.throughput,
+            queue,
+            queue_range: self.round_trip.queue_range(),
+            probed,
+            has_lost: !self.feedback.lost.is_empty(),
+        };
+        let before = self.delay_based.rate();
+        let has_recovered = self.delay_based.on_feedback(now, &self.feedback.acked, &signals);
+        self.drain.on_feedback(now, before, self.delay_based.rate(), queue);
         if self.delay_based.usage() != Usage::Over {
             let carried = self.throughput.steady.max(probed);
             if let Some(carried) = carried {
@@ -162,7 +180,7 @@ impl Estimator {
             delay_based: self.delay_based.rate(),
             throughput: self.throughput.steady,
             is_application_limited: self.alr.since().is_some(),
-            queue: self.round_trip.queue(),
+            queue,
         };
         self.loss_based
             .on_feedback(&context, &self.feedback.acked, &self.feedback.lost);
@@ -170,14 +188,15 @@ impl Estimator {
         self.update_estimate(now);
         if let Some(before) = resumed {
             self.probes.on_resumed(now, before);
-        } else if outcome.recovered {
+        } else if has_recovered {
             self.probes.on_recovered(now);
         }
     }
 
     fn update_estimate(&mut self, now: Micros) {
-        let estimate = match self.config.has_transport_feedback {
-            true => self.transport_estimate(),
+        // Some peers agree to send feedback and do not.
+        let estimate = match self.config.has_transport_feedback && self.silence.last_feedback().is_some() {
+            true => self.transport_estimate(now),
             false => self.report_loss.rate(),
         };
         let estimate = estimate.min(self.remb.unwrap_or(self.config.max));
@@ -186,8 +205,23 @@ impl Estimator {
         self.probes.set_estimate(now, self.estimate, self.limit(now));
     }
 
-    fn transport_estimate(&self) -> Bitrate {
+    fn transport_estimate(&mut self, now: Micros) -> Bitrate {
+        let carried = self.carried();
+        if self.delay_based.competes() {
+            return carried;
+        }
+        let silence = if self.is_silent(now) { IN_SILENCE } else { 1.0 };
+        let drain = self.drain.factor(now, self.round_trip.queue());
+        carried.times(silence * drain)
+    }
+
+    /// What the link carries as long as it goes on and its queue is empty.
+    fn carried(&self) -> Bitrate {
         let by_delay = self.delay_based.rate();
+        // Beside a flow that fills the queue losses are taken into account there, unless they are great.
+        if self.delay_based.competes() && self.loss_pattern.loss().share < GREAT_LOSS {
+            return by_delay;
+        }
         match (self.loss_based.state(), self.loss_based.estimate()) {
             // It follows the other only with each observation.
             (LossState::Unlimited, _) | (_, None) => by_delay,
@@ -195,24 +229,48 @@ impl Estimator {
         }
     }
 
+    /// The packets that wait for feedback, if any do.
+    fn unanswered(&self, now: Micros) -> Option<Unanswered> {
+        Some(Unanswered {
+            first_sent: self.history.sent_at(self.feedback.next_expected(), now)?,
+            last_sent: self.history.last_sent(now)?,
+            round_trip: self.round_trip.smoothed()?,
+        })
+    }
+
+    fn is_silent(&self, now: Micros) -> bool {
+        self.unanswered(now)
+            .is_some_and(|unanswered| self.silence.is_silent(now, unanswered))
+    }
+
     fn limit(&self, now: Micros) -> Limit {
         if self.before_outage.is_some() {
             return Limit::Congestion;
         }
-        if self.last_feedback.is_none_or(|last| now - last > STALE) {
+        if self.silence.last_feedback().is_none_or(|last| now - last > STALE) {
             return Limit::None;
         }
-        match (self.delay_based.usage(), self.loss_based.state()) {
+        let usage = match self.delay_based.competes() {
+            true => Usage::Normal,
+            false => self.delay_based.usage(),
+        };
+        let has_queue = self.round_trip.queue() >= EMPTY_QUEUE;
+        match (usage, self.loss_based.state()) {
+            // Loss without a queue may have nothing to do with us, which only more can show.
+            (Usage::Normal, LossState::Decreasing | LossState::Increasing) if !has_queue => Limit::None,
             (Usage::Over | Usage::Under, _) | (_, LossState::Decreasing) => Limit::Congestion,
             (_, LossState::Increasing) => Limit::LossIncreasing,
             (_, LossState::Unlimited) => Limit::None,
         }
     }
 
-    pub fn on_remb(&mut self, remb: Bitrate) {
-        self.remb = Some(remb);
-        self.report_loss.on_remb(remb);
-        self.update_estimate(self.next_tick);
+    pub fn on_remb(&mut self, now: Instant, remb: Bitrate) {
+        // Zero is no limit, as to libwebrtc.
+        self.remb = (remb.0 > 0).then_some(remb);
+        if let Some(remb) = self.remb {
+            self.report_loss.on_remb(remb);
+        }
+        self.update_estimate(self.now(now));
     }
 
     pub fn on_report_loss(&mut self, now: Instant, packets: u32, lost: u32) {
@@ -239,9 +297,9 @@ impl Estimator {
         self.estimate
     }
 
-    pub fn poll_probe(&mut self, _now: Instant) -> Option<ProbeCluster> {
-        let cluster = self.probes.poll()?;
-        self.probe_results.on_cluster(&cluster);
+    pub fn poll_probe(&mut self, now: Instant) -> Option<ProbeCluster> {
+        let cluster = self.probes.poll(self.now(now))?;
+        self.probe_results.on_cluster(&cluster, self.loss_pattern.loss().share);
         self.probes_sent += 1;
         Some(cluster)
     }
@@ -266,18 +324,18 @@ impl Estimator {
 
     /// Packets go out and nothing comes back.
     fn back_off_without_feedback(&mut self, now: Micros) {
-        let (Some(last_feedback), Some(last_sent)) = (self.last_feedback, self.history.last_sent(now)) else {
+        let Some(unanswered) = self.unanswered(now).filter(|_| self.is_silent(now)) else {
             return;
         };
-        let unanswered = last_sent - last_feedback;
-        if unanswered > OUTAGE && self.before_outage.is_none() {
-            self.before_outage = Some(self.estimate);
+        let sent_into = self.silence.sent_into(unanswered);
+        if sent_into > OUTAGE && self.before_outage.is_none() {
+            self.before_outage = Some(self.carried());
         }
-        if unanswered > BACK_OFF_AFTER && now - self.last_back_off >= BACK_OFF_INTERVAL {
+        if sent_into > BACK_OFF_AFTER && now - self.last_back_off >= BACK_OFF_INTERVAL {
             self.last_back_off = now;
             self.delay_based.set_rate(self.delay_based.rate().times(BACK_OFF), now);
-            self.update_estimate(now);
         }
+        self.update_estimate(now);
     }
 
     pub fn loss(&self) -> Loss {
@@ -305,6 +363,7 @@ impl Estimator {
             queue: self.round_trip.queue().duration(),
             is_overused: self.delay_based.usage() == Usage::Over,
             is_application_limited: self.alr.since().is_some(),
+            competes: self.delay_based.competes(),
             probes_sent: self.probes_sent,
             probes_measured: self.probes_measured,
             feedback: self.feedback.stats,

@@ -18,6 +18,8 @@ pub struct Acked {
     pub arrived: Micros,
     pub bytes: u16,
     pub probe: Option<std::num::NonZeroU8>,
+    /// Bytes sent before it whose feedback was lost, as far as they are likely to have arrived.
+    pub unreported: u32,
     /// It had been reported lost before.
     pub was_lost: bool,
 }
@@ -25,7 +27,7 @@ pub struct Acked {
 /// A packet that feedback says did not arrive, told once. It may still come, if the network changed the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LostPacket {
-    /// As [`History::push`] returned it.
+    /// As `on_sent` returned it.
     pub seq: u16,
     pub bytes: u16,
     pub kind: PacketKind,
@@ -73,6 +75,7 @@ impl FeedbackMatcher {
         self.stats.received += 1;
         let clock = self.unwrap_clock(feedback);
         let base = self.highest.max(history.oldest()).nearest(feedback.base_seq);
+        let unreported = unreported_bytes(self.next_expected(), base, history);
         let mut next = base;
         for arrival in feedback.received() {
             let seq = ExtendedSeq(base.0 + u64::from(arrival.seq.wrapping_sub(feedback.base_seq)));
@@ -82,6 +85,10 @@ impl FeedbackMatcher {
         }
         let end = ExtendedSeq(base.0 + u64::from(feedback.packet_count));
         self.lose(now, next, end, history);
+        let arrived = self.acked.len() as u64;
+        if let Some(first) = self.acked.first_mut() {
+            first.unreported = (unreported * arrived / (arrived + self.lost.len() as u64)) as u32;
+        }
         if !self.acked.is_sorted_by_key(|acked| acked.arrived) {
             self.acked.sort_unstable_by_key(|acked| (acked.arrived, acked.seq));
         }
@@ -135,8 +142,14 @@ impl FeedbackMatcher {
             arrived,
             bytes: entry.bytes,
             probe: entry.probe,
+            unreported: 0,
             was_lost,
         });
+    }
+
+    /// The number after the last one that feedback told of.
+    pub fn next_expected(&self) -> ExtendedSeq {
+        ExtendedSeq(self.highest.0 + 1)
     }
 
     /// The numbers from `from` to before `to` did not arrive.
@@ -158,6 +171,191 @@ impl FeedbackMatcher {
                     sent,
                 });
             }
+        }
+    }
+}
+
+/// Bytes of the packets from `from` to before `to`, of which feedback told nothing.
+fn unreported_bytes(from: ExtendedSeq, to: ExtendedSeq, history: &mut History) -> u64 {
+    let known = from.max(history.oldest()).0..to.min(history.next_seq()).0;
+    let entries = known.filter_map(|seq| history.entry_mut(ExtendedSeq(seq)).map(|entry| u64::from(entry.bytes)));
+    entries.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bwe::history::SentPacket;
+    use crate::packet::rtcp::write::{TransportFeedbackHead, transport_feedback};
+    use crate::packet::rtcp::{RtcpPacket, RtcpPackets};
+    use crate::units::Ssrc;
+
+    /// Packets 10 ms apart, each of 100 bytes more than the one before.
+    fn sent(packets: u64) -> History {
+        let mut history = History::default();
+        for n in 0..packets {
+            let packet = SentPacket {
+                bytes: 100 * (1 + n as usize % 10),
+                kind: PacketKind::Audio,
+                probe: None,
+            };
+            history.push(Micros::millis(10 * n as i64), packet);
+        }
+        history
+    }
+
+    /// Feedback from `base` on: ticks of 250 µs since the packet before, or lost.
+    fn told(matcher: &mut FeedbackMatcher, history: &mut History, head: (u16, i32, u8), deltas: &[Option<u8>]) {
+        let (base_seq, reference_time, feedback_count) = head;
+        let head = TransportFeedbackHead {
+            sender: Ssrc(1),
+            media: Ssrc(2),
+            base_seq,
+            packet_count: deltas.len() as u16,
+            reference_time,
+            feedback_count,
+        };
+        let chunks: Vec<u16> = deltas
+            .iter()
+            .map(|delta| u16::from(delta.is_some()) << 13 | 1)
+            .collect();
+        let deltas: Vec<u8> = deltas.iter().copied().flatten().collect();
+        let mut buffer = [0; 1_500];
+        let len = transport_feedback(&head, &chunks, &deltas, &mut buffer).unwrap();
+        let Some(Ok(RtcpPacket::TransportFeedback(feedback))) = RtcpPackets::new(&buffer[..len]).next() else {
+            panic!("feedback");
+        };
+        let now = Micros::millis(10 * history.next_seq().0 as i64 + 50);
+        matcher.on_feedback(now, &feedback, history);
+    }
+
+    fn arrivals(matcher: &FeedbackMatcher) -> Vec<(u64, i64)> {
+        let acked = matcher.acked.iter();
+        acked.map(|acked| (acked.seq.0, acked.arrived.0 / 250)).collect()
+    }
+
+    fn lost(matcher: &FeedbackMatcher) -> Vec<u16> {
+        matcher.lost.iter().map(|lost| lost.seq).collect()
+    }
+
+    #[test]
+    fn tells_what_arrived_when_and_what_did_not() {
+        let (mut matcher, mut history) = (FeedbackMatcher::default(), sent(5));
+        told(
+            &mut matcher,
+            &mut history,
+            (0, 10, 0),
+            &[Some(4), None, Some(40), None, None],
+        );
+        assert_eq!(arrivals(&matcher), [(0, 2_564), (2, 2_604)]);
+        assert_eq!(lost(&matcher), [1, 3, 4]);
+        assert_eq!(matcher.lost[0].bytes, 200);
+        assert_eq!(
+            (matcher.acked[1].sent, matcher.acked[1].bytes),
+            (Micros::millis(20), 300)
+        );
+    }
+
+    #[test]
+    fn tells_each_loss_once_and_takes_late_packets_back() {
+        let (mut matcher, mut history) = (FeedbackMatcher::default(), sent(4));
+        told(&mut matcher, &mut history, (0, 10, 0), &[Some(0), None, None, Some(1)]);
+        assert_eq!(lost(&matcher), [1, 2]);
+        told(&mut matcher, &mut history, (1, 10, 1), &[Some(9), None, Some(1)]);
+        assert_eq!(lost(&matcher), [] as [u16; 0]);
+        let late: Vec<_> = matcher
+            .acked
+            .iter()
+            .map(|acked| (acked.seq.0, acked.was_lost))
+            .collect();
+        assert_eq!(late, [(1, true)]);
+        assert_eq!(matcher.stats.duplicates, 1);
+    }
+
+    #[test]
+    fn sorts_by_arrival_and_goes_on_across_wraps_of_the_arrival_clock() {
+        let (mut matcher, mut history) = (FeedbackMatcher::default(), sent(6));
+        let last = (1 << 23) - 1;
+        told(&mut matcher, &mut history, (0, last, 0), &[Some(0)]);
+        let before = matcher.acked[0].arrived;
+        told(&mut matcher, &mut history, (1, -(1 << 23), 1), &[Some(0)]);
+        assert_eq!(matcher.acked[0].arrived - before, Micros(64_000));
+        // Once more round, with an earlier reference: feedback whose order changed.
+        told(&mut matcher, &mut history, (2, last, 2), &[Some(4), Some(0)]);
+        assert_eq!(matcher.acked[0].arrived - before, Micros(1_000));
+    }
+
+    #[test]
+    fn counts_what_was_never_sent_and_feedback_that_did_not_come() {
+        let (mut matcher, mut history) = (FeedbackMatcher::default(), sent(3));
+        told(
+            &mut matcher,
+            &mut history,
+            (1, 10, 250),
+            &[Some(0), Some(0), Some(0), None],
+        );
+        assert_eq!(arrivals(&matcher).len(), 2);
+        assert_eq!(lost(&matcher), [] as [u16; 0]);
+        assert_eq!((matcher.stats.unknown_packets, matcher.stats.missing), (1, 0));
+        told(&mut matcher, &mut history, (0, 10, 3), &[None]);
+        assert_eq!(matcher.stats.missing, 8);
+        // An older one comes late.
+        told(&mut matcher, &mut history, (0, 10, 1), &[None]);
+        assert_eq!(matcher.stats.missing, 8);
+    }
+
+    /// Half of what follows arrives, so half of that whose feedback was lost is taken to have arrived.
+    #[test]
+    fn what_lost_feedback_told_of_counts_as_the_rest() {
+        let (mut matcher, mut history) = (FeedbackMatcher::default(), sent(9));
+        told(&mut matcher, &mut history, (0, 10, 0), &[Some(0)]);
+        told(&mut matcher, &mut history, (5, 12, 2), &[Some(0), None]);
+        // Packets 1 to 4 are of 200 to 500 bytes.
+        assert_eq!(matcher.acked[0].unreported, 700);
+        assert_eq!(lost(&matcher), [6]);
+        told(&mut matcher, &mut history, (7, 13, 3), &[Some(0)]);
+        assert_eq!(matcher.acked[0].unreported, 0);
+    }
+
+    #[test]
+    fn goes_on_across_wraps_of_the_sequence_number() {
+        let (mut matcher, mut history) = (FeedbackMatcher::default(), sent(65_530));
+        told(&mut matcher, &mut history, (65_529, 10, 0), &[Some(0)]);
+        for _ in 0..20 {
+            history.push(
+                Micros::millis(655_300),
+                SentPacket {
+                    bytes: 1,
+                    kind: PacketKind::Video,
+                    probe: None,
+                },
+            );
+        }
+        told(&mut matcher, &mut history, (65_530, 10, 1), &[Some(0); 20]);
+        assert_eq!(matcher.acked.last().map(|acked| acked.seq), Some(ExtendedSeq(65_549)));
+        assert_eq!(matcher.stats.unknown_packets, 0);
+    }
+
+    /// Claims of 65,535 lost packets, over and over, cost no more than the ring is long.
+    #[test]
+    fn what_is_claimed_of_the_forgotten_is_dropped() {
+        let (mut matcher, mut history) = (FeedbackMatcher::default(), sent(3_000));
+        for base in [0, 1_000, 40_000] {
+            let mut buffer = [0; 100];
+            let head = TransportFeedbackHead {
+                sender: Ssrc(1),
+                media: Ssrc(2),
+                base_seq: base,
+                packet_count: 0x1fff,
+                reference_time: 0,
+                feedback_count: 0,
+            };
+            let len = transport_feedback(&head, &[0x1fff], &[], &mut buffer).unwrap();
+            let Some(Ok(RtcpPacket::TransportFeedback(feedback))) = RtcpPackets::new(&buffer[..len]).next() else {
+                panic!("feedback");
+            };
+            matcher.on_feedback(Micros::secs(31), &feedback, &mut history);
+            assert!(matcher.lost.len() <= 512, "{}", matcher.lost.len());
         }
     }
 }

@@ -136,6 +136,12 @@ impl History {
         Some(self.entries[slot].sent(now))
     }
 
+    /// When the packet with this number was sent, if it was.
+    pub fn sent_at(&self, seq: ExtendedSeq, now: Micros) -> Option<Micros> {
+        let is_known = (self.oldest()..self.next_seq()).contains(&seq);
+        is_known.then(|| self.entries[seq.0 as usize & (self.entries.len() - 1)].sent(now))
+    }
+
     /// The oldest number still remembered.
     pub fn oldest(&self) -> ExtendedSeq {
         ExtendedSeq(self.next.saturating_sub(self.entries.len() as u64))

@@ -5,6 +5,7 @@
 //! that of a policer shrinks with it; where it stays with empty queues at three quarters of a rate that was
 //! carried, it is the link's own.
 
+use super::loss_model::Observation;
 use super::time::Micros;
 use crate::units::Bitrate;
 
@@ -13,7 +14,7 @@ const CLEARLY_LESS: f64 = 0.75;
 /// What was carried is known for this long.
 const CARRIED_SPAN: Micros = Micros::secs(10);
 /// A queue shorter than this is none: the jitter of mobile links.
-const EMPTY_QUEUE: Micros = Micros::millis(50);
+pub const EMPTY_QUEUE: Micros = Micros::millis(50);
 /// Weight of the past at each observation, of which there are up to four a second: some ten seconds.
 const DECAY: f64 = 0.97;
 /// So many packets tell a share of 20 % to within 5.
@@ -24,16 +25,6 @@ const MEMORY: Micros = Micros::secs(30);
 const MARGIN: f64 = 0.05;
 /// Video is not to be had beyond this, and a lying receiver gains no more than this by it.
 const MAX_SHARE: f64 = 0.4;
-
-/// A quarter of a second or more of sending.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Observation {
-    pub packets: u32,
-    pub lost_packets: u32,
-    pub bytes: u64,
-    pub lost_bytes: u64,
-    pub rate: Bitrate,
-}
 
 #[derive(Clone, Debug, Default)]
 pub struct InherentLoss {
@@ -83,5 +74,50 @@ impl InherentLoss {
     /// 0 to 0.4, of packets.
     pub fn share(&self) -> f64 {
         self.share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Observations of half a second each: (how many, kbit/s, percent lost, ms of queue). Carried was 1 Mbit/s.
+    fn share(phases: &[(u32, u64, u32, i64)]) -> f64 {
+        let mut inherent = InherentLoss::default();
+        let mut now = Micros::ZERO;
+        for &(count, kbps, percent, queue) in phases {
+            for _ in 0..count {
+                now += Micros::millis(500);
+                inherent.on_carried(now, Bitrate::kbps(1_000));
+                let observation = Observation {
+                    packets: 100,
+                    lost_packets: percent,
+                    bytes: 100_000,
+                    lost_bytes: u64::from(percent) * 1_000,
+                    rate: Bitrate::kbps(kbps),
+                };
+                inherent.on_observation(now, &observation, Micros::millis(queue));
+            }
+        }
+        (inherent.share() * 100.0).round() / 100.0
+    }
+
+    #[test]
+    fn is_what_is_lost_at_clearly_less_than_was_carried() {
+        for (phases, expected) in [
+            (&[(8, 700, 20, 0)][..], 0.2),
+            // Not clearly less; with a queue; too much to be believed.
+            (&[(8, 800, 20, 0)], 0.0),
+            (&[(8, 700, 20, 80)], 0.0),
+            (&[(8, 700, 60, 0)], 0.4),
+            // A policer: nothing is lost at less.
+            (&[(8, 1_200, 17, 0), (8, 700, 0, 0)], 0.0),
+            // Full rate with as much loss confirms it; with much more it is forgotten after half a minute.
+            (&[(8, 700, 20, 0), (100, 1_000, 22, 0)], 0.2),
+            (&[(8, 700, 20, 0), (50, 1_000, 40, 0)], 0.2),
+            (&[(8, 700, 20, 0), (62, 1_000, 40, 0)], 0.0),
+        ] {
+            assert_eq!(share(phases), expected, "{phases:?}");
+        }
     }
 }

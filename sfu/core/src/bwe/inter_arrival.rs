@@ -102,3 +102,80 @@ impl Group {
         !held_up_together && sent - self.first_sent > GROUP_LENGTH
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Packets as (sent, arrived, told) in ms; the deltas as (send, arrival).
+    fn deltas(packets: &[(i64, i64, i64)]) -> Vec<(i64, i64)> {
+        let mut inter_arrival = InterArrival::default();
+        let ms = Micros::millis;
+        let deltas = packets
+            .iter()
+            .filter_map(|&(sent, arrived, told)| inter_arrival.on_packet(ms(sent), ms(arrived), ms(told)));
+        deltas
+            .map(|delta| (delta.send.0 / 1_000, delta.arrival.0 / 1_000))
+            .collect()
+    }
+
+    /// After libwebrtc's `remote_bitrate_estimator/inter_arrival_unittest.cc`.
+    #[test]
+    fn groups_bursts_and_compares_them() {
+        for (name, packets, expected) in [
+            (
+                "a group each, told with the third",
+                &[(0, 100, 110), (20, 125, 130), (40, 145, 150), (60, 165, 170)][..],
+                &[(20, 25), (20, 20)][..],
+            ),
+            (
+                "packets within 5 ms are one group, from last to last",
+                &[
+                    (0, 100, 110),
+                    (4, 106, 110),
+                    (20, 130, 140),
+                    (24, 137, 140),
+                    (40, 150, 160),
+                ],
+                &[(20, 31)],
+            ),
+            (
+                "what was held up together is one group though it was sent apart",
+                &[
+                    (0, 100, 110),
+                    (20, 150, 160),
+                    (40, 151, 160),
+                    (60, 152, 160),
+                    (80, 180, 190),
+                    (100, 200, 210),
+                ],
+                &[(60, 52), (20, 28)],
+            ),
+            (
+                "a packet sent before the group is not of it",
+                &[(0, 100, 110), (20, 120, 130), (10, 121, 130), (40, 140, 150)],
+                &[(20, 20)],
+            ),
+            (
+                "an arrival clock that jumps starts anew",
+                &[
+                    (0, 100, 110),
+                    (20, 5_000, 130),
+                    (40, 5_020, 150),
+                    (60, 5_040, 170),
+                    (80, 5_060, 190),
+                ],
+                &[],
+            ),
+        ] {
+            assert_eq!(deltas(packets), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_starts_anew_after_three_groups() {
+        let mut packets = vec![(0, 10_000, 10_010), (20, 10_020, 10_030)];
+        packets.extend((2..12).map(|n| (n * 20, 1_000 + n * 20, 10_030 + n * 20)));
+        assert_eq!(deltas(&packets).last(), Some(&(20, 20)));
+    }
+}

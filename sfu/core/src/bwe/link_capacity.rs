@@ -61,3 +61,34 @@ impl LinkCapacity {
 fn bitrate(kbps: f64) -> Bitrate {
     Bitrate((kbps.max(0.0) * 1e3) as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_what_was_carried_slowly_and_tells_what_is_far_from_it() {
+        let mut capacity = LinkCapacity::default();
+        assert_eq!(capacity.estimate(), None);
+        assert!(!capacity.is_below(Bitrate::kbps(1)) && !capacity.is_above(Bitrate::kbps(1)));
+        capacity.on_overuse(Bitrate::kbps(500));
+        capacity.on_overuse(Bitrate::kbps(520));
+        assert_eq!(capacity.estimate(), Some(Bitrate::kbps(501)));
+        // Three deviations of some 14 kbit/s.
+        for (kbps, below, above) in [
+            (440, false, true),
+            (470, false, false),
+            (535, false, false),
+            (560, true, false),
+        ] {
+            let rate = Bitrate::kbps(kbps);
+            assert_eq!(
+                (capacity.is_below(rate), capacity.is_above(rate)),
+                (below, above),
+                "{kbps}"
+            );
+        }
+        capacity.reset();
+        assert_eq!(capacity.estimate(), None);
+    }
+}

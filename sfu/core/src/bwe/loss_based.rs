@@ -4,23 +4,20 @@
 use arrayvec::ArrayVec;
 
 use super::feedback::{Acked, LostPacket};
-use super::inherent_loss::{InherentLoss, Observation};
+use super::inherent_loss::InherentLoss;
+use super::loss_model::{Channel, Observation, Observations};
 use super::loss_pattern::{is_outage, runs};
 use super::time::Micros;
 use crate::units::Bitrate;
 
-const WINDOW: usize = 15;
 /// An observation is this long at least.
 const OBSERVATION: Micros = Micros::millis(250);
 /// So many observations before it says anything.
 const MIN_OBSERVATIONS: u64 = 3;
-/// Weight of an observation against the one after it.
-const TEMPORAL_WEIGHT: f64 = 0.9;
 /// Rates to try, of the best so far.
 const CANDIDATES: [f64; 3] = [1.02, 1.0, 0.95];
 /// Those, what arrives and the estimate by delay.
 const MAX_CANDIDATES: usize = CANDIDATES.len() + 2;
-const NEWTON_STEP: f64 = 0.75;
 const INITIAL_INHERENT_LOSS: f64 = 0.01;
 const MIN_INHERENT_LOSS: f64 = 1e-3;
 /// Inherent loss that is believed without proof: this, and what 100 kbit/s are of the rate …
@@ -44,8 +41,6 @@ const INCREASE_WINDOW: Micros = Micros::millis(300);
 /// After a decrease the rate is held, twice as long each time.
 const FIRST_HOLD: Micros = Micros::millis(300);
 const MAX_HOLD: Micros = Micros::secs(60);
-/// An observation at this times the median rate that has the greatest loss is a sudden load, not an outlier.
-const SUDDEN_LOAD: f64 = 2.0;
 const MIN_RATE: Bitrate = Bitrate::kbps(5);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,13 +50,6 @@ pub enum LossState {
     Unlimited,
     Increasing,
     Decreasing,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Channel {
-    /// Bits per second above which loss grows.
-    bandwidth: f64,
-    inherent: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,10 +67,10 @@ const NO_HOLD: Hold = Hold {
 
 #[derive(Clone, Debug)]
 pub struct LossBased {
-    /// A ring, the observation `n` at `n % WINDOW`.
-    observations: [Observation; WINDOW],
-    count: u64,
+    observations: Observations,
     partial: Observation,
+    /// Sent besides, with its feedback lost.
+    unreported: u64,
     last_sent: Option<Micros>,
     best: Option<Channel>,
     state: LossState,
@@ -111,9 +99,9 @@ pub struct Context {
 impl LossBased {
     pub fn new(min: Bitrate, max: Bitrate) -> Self {
         Self {
-            observations: [Observation::default(); WINDOW],
-            count: 0,
+            observations: Observations::default(),
             partial: Observation::default(),
+            unreported: 0,
             last_sent: None,
             best: None,
             state: LossState::Unlimited,
@@ -130,7 +118,7 @@ impl LossBased {
 
     /// The estimate; `None` until there are observations enough.
     pub fn estimate(&self) -> Option<Bitrate> {
-        (self.best.is_some() && self.count >= MIN_OBSERVATIONS).then_some(Bitrate(self.result as u64))
+        (self.best.is_some() && self.observations.count() >= MIN_OBSERVATIONS).then_some(Bitrate(self.result as u64))
     }
 
     pub fn state(&self) -> LossState {
@@ -194,6 +182,7 @@ impl LossBased {
         let (mut first, mut last) = (Micros::NEVER, Micros(i64::MIN));
         for packet in acked {
             let bytes = u64::from(packet.bytes);
+            self.unreported += u64::from(packet.unreported);
             if packet.was_lost {
                 self.partial.lost_bytes = self.partial.lost_bytes.saturating_sub(bytes);
                 self.partial.lost_packets = self.partial.lost_packets.saturating_sub(1);
@@ -223,64 +212,12 @@ impl LossBased {
         }
         self.last_sent = Some(last);
         let mut observation = std::mem::take(&mut self.partial);
-        observation.rate = (last - since).rate_of(observation.bytes);
-        self.observations[(self.count % WINDOW as u64) as usize] = observation;
-        self.count += 1;
+        let unreported = std::mem::take(&mut self.unreported);
+        observation.rate = (last - since).rate_of(observation.bytes + unreported);
+        self.observations.push(observation);
         self.inherent.on_observation(context.now, &observation, context.queue);
-        self.average_loss = self.average_loss();
+        self.average_loss = self.observations.average_loss();
         true
-    }
-
-    /// Observations from the latest on, each with its weight.
-    fn weighted(&self) -> impl Iterator<Item = (f64, &Observation)> {
-        let known = self.count.min(WINDOW as u64);
-        (0..known).scan(1.0, |weight, age| {
-            let current = *weight;
-            *weight *= TEMPORAL_WEIGHT;
-            Some((
-                current,
-                &self.observations[((self.count - 1 - age) % WINDOW as u64) as usize],
-            ))
-        })
-    }
-
-    /// Share of bytes lost, without the best and the worst observation.
-    fn average_loss(&self) -> f64 {
-        let (mut bytes, mut lost) = (0.0, 0.0);
-        // Loss share, weighted bytes lost, weighted bytes, rate.
-        let mut best = (1.0, 0.0, 0.0);
-        let mut worst = (0.0, 0.0, 0.0, Bitrate(0));
-        for (weight, observation) in self.weighted() {
-            let weighted_bytes = weight * observation.bytes as f64;
-            let weighted_lost = weight * observation.lost_bytes as f64;
-            bytes += weighted_bytes;
-            lost += weighted_lost;
-            let loss = observation.lost_bytes as f64 / observation.bytes.max(1) as f64;
-            if self.count > MIN_OBSERVATIONS && loss > worst.0 {
-                worst = (loss, weighted_lost, weighted_bytes, observation.rate);
-            }
-            if self.count > MIN_OBSERVATIONS && loss < best.0 {
-                best = (loss, weighted_lost, weighted_bytes);
-            }
-        }
-        let rest = bytes - best.2 - worst.2;
-        if rest <= 0.0 || self.median_rate().times(SUDDEN_LOAD) <= worst.3 {
-            return lost / bytes.max(1.0);
-        }
-        ((lost - best.1 - worst.1) / rest).max(0.0)
-    }
-
-    fn median_rate(&self) -> Bitrate {
-        let rates = self.weighted().map(|(_, observation)| observation.rate);
-        let mut rates: ArrayVec<Bitrate, WINDOW> = rates.filter(|rate| rate.0 > 0).collect();
-        rates.sort_unstable();
-        let Some(&upper) = rates.get(rates.len() / 2) else {
-            return Bitrate(0);
-        };
-        match rates.len() % 2 {
-            0 => Bitrate((rates[rates.len() / 2 - 1].0 + upper.0) / 2),
-            _ => upper,
-        }
     }
 
     fn best_candidate(&self, context: &Context, current: Channel) -> Channel {
@@ -303,8 +240,11 @@ impl LossBased {
                 bandwidth: rate.min(current.bandwidth.max(most)),
                 ..current
             };
-            self.improve(&mut candidate);
-            let objective = self.objective(&candidate);
+            candidate.inherent = self.feasible_loss(&candidate);
+            candidate.inherent -= candidate.newton_step(&self.observations);
+            candidate.inherent = self.feasible_loss(&candidate);
+            let preference = self.preference(candidate.bandwidth / 1e3);
+            let objective = candidate.likelihood(&self.observations) + preference * self.observations.kilobytes();
             let is_higher = objective == best_objective && candidate.bandwidth > best.bandwidth;
             if objective > best_objective || is_higher {
                 (best, best_objective) = (candidate, objective);
@@ -313,40 +253,10 @@ impl LossBased {
         best
     }
 
-    /// A step of Newton's method towards the inherent loss that explains the observations at this bandwidth.
-    fn improve(&self, channel: &mut Channel) {
-        channel.inherent = self.feasible_loss(channel);
-        let (mut first, mut second) = (0.0, 0.0);
-        for (weight, observation) in self.weighted() {
-            let loss = channel.loss_at(observation.rate);
-            let lost = observation.lost_bytes as f64 / 1e3;
-            let arrived = (observation.bytes - observation.lost_bytes) as f64 / 1e3;
-            first += weight * (lost / loss - arrived / (1.0 - loss));
-            second -= weight * (lost / (loss * loss) + arrived / ((1.0 - loss) * (1.0 - loss)));
-        }
-        if second < 0.0 {
-            channel.inherent -= NEWTON_STEP * first / second;
-        }
-        channel.inherent = self.feasible_loss(channel);
-    }
-
     fn feasible_loss(&self, channel: &Channel) -> f64 {
         let unproven = INHERENT_LOSS_OFFSET + LOSS_BALANCE.0 as f64 / channel.bandwidth.max(1.0);
         let most = unproven.max(self.inherent.share() + PROVEN_MARGIN).min(1.0);
         channel.inherent.max(MIN_INHERENT_LOSS).min(most)
-    }
-
-    /// Logarithm of the likelihood, and the preference for high rates.
-    fn objective(&self, channel: &Channel) -> f64 {
-        let preference = self.preference(channel.bandwidth / 1e3);
-        self.weighted()
-            .map(|(weight, observation)| {
-                let loss = channel.loss_at(observation.rate);
-                let lost = observation.lost_bytes as f64 / 1e3;
-                let bytes = observation.bytes as f64 / 1e3;
-                weight * (lost * loss.ln() + (bytes - lost) * (1.0 - loss).ln() + preference * bytes)
-            })
-            .sum()
     }
 
     fn preference(&self, kbps: f64) -> f64 {
@@ -376,7 +286,7 @@ impl LossBased {
         before < after || (before == after && self.state == LossState::Increasing)
     }
 
-    /// Half of it at 20 kbit/s' worth of loss: what can be had at such a loss at most.
+    /// What is to be had at such a loss at most, whatever explains it.
     fn instant_limit(&self) -> f64 {
         let offset = INHERENT_LOSS_OFFSET.max(self.inherent.share() + PROVEN_MARGIN);
         if self.average_loss <= offset {
@@ -420,14 +330,5 @@ impl LossBased {
     }
 }
 
-impl Channel {
-    /// Probability that a packet is lost, where so much is sent.
-    fn loss_at(&self, rate: Bitrate) -> f64 {
-        let rate = rate.0 as f64;
-        let mut loss = self.inherent;
-        if rate > self.bandwidth {
-            loss += (1.0 - self.inherent) * (rate - self.bandwidth) / rate;
-        }
-        loss.clamp(1e-6, 1.0 - 1e-6)
-    }
-}
+#[cfg(test)]
+mod tests;

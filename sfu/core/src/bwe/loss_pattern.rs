@@ -71,12 +71,85 @@ impl LossPattern {
     }
 
     pub fn loss(&self) -> Loss {
-        if self.packets < MIN_PACKETS || self.bursts <= 0.0 {
+        // Half a packet is the memory of one that was lost long ago.
+        if self.packets < MIN_PACKETS || self.lost < 0.5 {
             return Loss::default();
         }
         Loss {
             share: (self.lost / self.packets).clamp(0.0, 1.0),
-            mean_burst: (self.lost / self.bursts).max(1.0),
+            mean_burst: (self.lost / self.bursts.max(0.5)).max(1.0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bwe::history::PacketKind;
+    use crate::units::ExtendedSeq;
+
+    /// A packet every 20 ms, feedback after ten; `is_lost` by number.
+    fn run(packets: u64, is_lost: impl Fn(u64) -> bool) -> Loss {
+        let mut pattern = LossPattern::default();
+        for feedback in 0..packets / 10 {
+            let (mut acked, mut lost) = (Vec::new(), Vec::new());
+            for n in feedback * 10..(feedback + 1) * 10 {
+                let sent = Micros::millis(20 * n as i64);
+                match is_lost(n) {
+                    true => lost.push(LostPacket {
+                        seq: n as u16,
+                        bytes: 100,
+                        kind: PacketKind::Audio,
+                        sent,
+                    }),
+                    false => acked.push(Acked {
+                        seq: ExtendedSeq(n),
+                        sent,
+                        arrived: sent,
+                        bytes: 100,
+                        probe: None,
+                        unreported: 0,
+                        was_lost: false,
+                    }),
+                }
+            }
+            pattern.on_feedback(Micros::millis(200 * (feedback as i64 + 1)), &acked, &lost);
+        }
+        pattern.loss()
+    }
+
+    #[test]
+    fn tells_how_much_is_lost_and_in_what_runs() {
+        let every = |n: u64, of: u64| move |packet: u64| packet % n < of;
+        for (name, loss, share, burst) in [
+            ("none", run(1_000, |_| false), 0.0, 1.0),
+            ("one in ten", run(1_000, every(10, 1)), 0.1, 1.0),
+            ("four in twenty", run(1_000, every(20, 4)), 0.2, 4.0),
+            (
+                "runs that feedback cuts in two",
+                run(1_000, |n| (n + 2) % 20 < 4),
+                0.2,
+                4.0,
+            ),
+            ("too few to tell", run(9, every(2, 1)), 0.0, 1.0),
+            ("long ago", run(3_000, |n| n < 200 && n % 2 == 0), 0.0, 1.0),
+        ] {
+            let is_near = (loss.share - share).abs() < 0.01 && (loss.mean_burst - burst).abs() < 0.2;
+            assert!(is_near, "{name}: {loss:?}");
+        }
+    }
+
+    #[test]
+    fn an_outage_is_told_by_its_length() {
+        let run = |millis: i64| -> Vec<LostPacket> {
+            let packet = |n| LostPacket {
+                seq: n as u16,
+                bytes: 100,
+                kind: PacketKind::Audio,
+                sent: Micros::millis(20 * n),
+            };
+            (0..=millis / 20).map(packet).collect()
+        };
+        assert!(!is_outage(&run(500)) && is_outage(&run(520)) && !is_outage(&[]));
     }
 }

@@ -8,7 +8,9 @@
 mod acked_rate;
 mod aimd;
 mod alr;
+mod competition;
 mod delay_based;
+mod drain;
 mod estimator;
 mod feedback;
 mod history;
@@ -16,11 +18,13 @@ mod inherent_loss;
 mod inter_arrival;
 mod link_capacity;
 mod loss_based;
+mod loss_model;
 mod loss_pattern;
 mod probe_controller;
 mod probe_estimator;
 mod report_loss;
 mod round_trip;
+mod silence;
 mod time;
 mod trendline;
 
@@ -74,6 +78,8 @@ pub struct BweStats {
     pub queue: Duration,
     pub is_overused: bool,
     pub is_application_limited: bool,
+    /// Another flow fills the link's queue, and queues are not taken for our own.
+    pub competes: bool,
     pub probes_sent: u64,
     pub probes_measured: u64,
     pub feedback: FeedbackStats,
@@ -125,11 +131,11 @@ impl SendSideBwe {
 
     /// The receiver's own estimate (draft-alvestrand-rmcat-remb): a cap where there is better, else the estimate.
     pub fn on_remb(&mut self, now: Instant, remb: Bitrate) {
-        self.estimator(now).on_remb(remb);
+        self.estimator(now).on_remb(now, remb);
     }
 
-    /// A receiver report: of `packets` expected since the one before, `lost` did not arrive. Used only for peers
-    /// without transport-wide feedback.
+    /// A receiver report: of `packets` expected since the one before, `lost` did not arrive. Used only while
+    /// there is no transport-wide feedback.
     pub fn on_report_loss(&mut self, now: Instant, packets: u32, lost: u32) {
         self.estimator(now).on_report_loss(now, packets, lost);
     }
@@ -193,3 +199,6 @@ impl SendSideBwe {
             .map_or(BweStats::default(), |estimator| estimator.stats())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,8 +20,10 @@ const FIRST_PROBE_TRIES: u8 = 4;
 const FURTHER_THRESHOLD: f64 = 0.7;
 /// … at this times the result.
 const FURTHER_SCALE: f64 = 2.0;
-/// For so long a result is waited for.
+/// For so long, and a round trip, a result is waited for.
 const RESULT_WITHIN: Micros = Micros::secs(1);
+/// A cluster that is not sent within this is of an estimate that has passed.
+const SEND_WITHIN: Micros = Micros::millis(500);
 /// Regular probes: so often …
 const INTERVAL: Micros = Micros::secs(5);
 /// … and at this times the estimate.
@@ -89,6 +91,7 @@ pub struct ProbeController {
     /// First clusters sent.
     tries: u8,
     last_probe: Option<Micros>,
+    round_trip: Micros,
     estimate: Bitrate,
     desired: Bitrate,
     /// What was desired at the last probe for it.
@@ -112,6 +115,7 @@ impl ProbeController {
             state: State::Start,
             tries: 0,
             last_probe: None,
+            round_trip: Micros::ZERO,
             estimate: start,
             desired: Bitrate(0),
             desired_probed: Bitrate(0),
@@ -121,6 +125,10 @@ impl ProbeController {
             pending: None,
             last_id: 0,
         }
+    }
+
+    pub fn set_round_trip(&mut self, round_trip: Micros) {
+        self.round_trip = round_trip;
     }
 
     /// What would be sent if the link carried it.
@@ -174,7 +182,9 @@ impl ProbeController {
     }
 
     pub fn handle_timeout(&mut self, now: Micros) {
-        let is_late = self.last_probe.is_some_and(|last| now - last > RESULT_WITHIN);
+        let is_late = self
+            .last_probe
+            .is_some_and(|last| now - last > RESULT_WITHIN + self.round_trip);
         match self.state {
             State::Start => self.start(now),
             State::Waiting { is_first, .. } if is_late => {
@@ -189,8 +199,15 @@ impl ProbeController {
     }
 
     /// The next cluster to send.
-    pub fn poll(&mut self) -> Option<ProbeCluster> {
-        self.pending.take()
+    pub fn poll(&mut self, now: Micros) -> Option<ProbeCluster> {
+        let cluster = self.pending.take()?;
+        if self.last_probe.is_some_and(|made| now - made > SEND_WITHIN) {
+            return None;
+        }
+        if let State::Waiting { is_first: true, .. } = self.state {
+            self.tries += 1;
+        }
+        Some(cluster)
     }
 
     fn start(&mut self, now: Micros) {
@@ -201,7 +218,6 @@ impl ProbeController {
             self.state = State::Done;
             return self.probe(now, self.estimate.times(FURTHER_SCALE), true);
         }
-        self.tries += 1;
         self.probe(now, FIRST_PROBE, true);
         if let State::Waiting { is_first, .. } = &mut self.state {
             *is_first = true;
@@ -249,3 +265,6 @@ impl ProbeController {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use super::probe_controller::ProbeCluster;
 use super::time::Micros;
 use crate::units::Bitrate;
 
-/// Share of a cluster's packets and bytes that must arrive.
+/// Share of a cluster's packets and bytes that must arrive, of those that are not lost anyhow.
 const MIN_RECEIVED: f64 = 0.8;
 /// Packets that arrive at more than this times the rate of sending were held up and let go together.
 const MAX_RATIO: f64 = 2.0;
@@ -44,15 +44,16 @@ struct Cluster {
 }
 
 impl ProbeEstimator {
-    /// A cluster is about to be sent.
-    pub fn on_cluster(&mut self, cluster: &ProbeCluster) {
+    /// A cluster is about to be sent over a link that loses this share.
+    pub fn on_cluster(&mut self, cluster: &ProbeCluster, loss: f64) {
+        let expected = MIN_RECEIVED * (1.0 - loss);
         if self.clusters.is_full() {
             self.clusters.remove(0);
         }
         self.clusters.push(Cluster {
             id: cluster.id,
-            min_packets: f64::from(cluster.min_packets) * MIN_RECEIVED,
-            min_bytes: cluster.min_bytes as f64 * MIN_RECEIVED,
+            min_packets: f64::from(cluster.min_packets) * expected,
+            min_bytes: cluster.min_bytes as f64 * expected,
             packets: 0,
             bytes: 0,
             first_sent: Micros::NEVER,
@@ -116,5 +117,243 @@ impl Cluster {
             return Some(received.times(UTILISATION));
         }
         Some(sent.min(received))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU8;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::units::ExtendedSeq;
+
+    fn id(id: u8) -> ProbeId {
+        ProbeId(NonZeroU8::new(id).unwrap())
+    }
+
+    fn estimator(min_packets: u32, min_bytes: u64) -> ProbeEstimator {
+        let mut estimator = ProbeEstimator::default();
+        for number in 1..=2 {
+            let cluster = ProbeCluster {
+                id: id(number),
+                rate: Bitrate(1),
+                min_bytes,
+                min_packets,
+                duration: Duration::ZERO,
+            };
+            estimator.on_cluster(&cluster, 0.0);
+        }
+        estimator
+    }
+
+    /// (cluster or 0, bytes, sent and arrived in ms)
+    type Packet = (u8, u16, i64, i64);
+
+    /// Name, least packets and bytes, packets, bits per second.
+    type Case<'a> = (&'a str, u32, u64, &'a [Packet], Option<u64>);
+
+    fn run(estimator: &mut ProbeEstimator, packets: &[Packet]) -> Option<Bitrate> {
+        let mut last = None;
+        for &(cluster, bytes, sent, arrived) in packets {
+            last = estimator.on_packet(&Acked {
+                seq: ExtendedSeq(0),
+                sent: Micros::millis(sent),
+                arrived: Micros::millis(arrived),
+                bytes,
+                probe: NonZeroU8::new(cluster),
+                unreported: 0,
+                was_lost: false,
+            });
+        }
+        last
+    }
+
+    /// libwebrtc: `goog_cc/probe_bitrate_estimator_unittest.cc`, named as there.
+    #[test]
+    fn measures_what_a_cluster_shows() {
+        let cases: &[Case] = &[
+            (
+                "OneCluster",
+                5,
+                5_000,
+                &[
+                    (1, 1_000, 0, 10),
+                    (1, 1_000, 10, 20),
+                    (1, 1_000, 20, 30),
+                    (1, 1_000, 30, 40),
+                ],
+                Some(800_000),
+            ),
+            (
+                "OneClusterTooFewProbes",
+                5,
+                5_000,
+                &[(1, 2_000, 0, 10), (1, 2_000, 10, 20), (1, 2_000, 20, 30)],
+                None,
+            ),
+            (
+                "OneClusterTooFewBytes",
+                5,
+                6_000,
+                &[
+                    (1, 800, 0, 10),
+                    (1, 800, 10, 20),
+                    (1, 800, 20, 30),
+                    (1, 800, 30, 40),
+                    (1, 800, 40, 50),
+                ],
+                None,
+            ),
+            (
+                "SmallCluster",
+                5,
+                1_000,
+                &[
+                    (1, 150, 0, 10),
+                    (1, 150, 10, 20),
+                    (1, 150, 20, 30),
+                    (1, 150, 30, 40),
+                    (1, 150, 40, 50),
+                    (1, 150, 50, 60),
+                ],
+                Some(120_000),
+            ),
+            (
+                "FastReceive",
+                5,
+                5_000,
+                &[
+                    (1, 1_000, 0, 15),
+                    (1, 1_000, 10, 30),
+                    (1, 1_000, 20, 35),
+                    (1, 1_000, 30, 40),
+                ],
+                Some(800_000),
+            ),
+            (
+                "TooFastReceive",
+                5,
+                5_000,
+                &[
+                    (1, 1_000, 0, 19),
+                    (1, 1_000, 10, 22),
+                    (1, 1_000, 20, 25),
+                    (1, 1_000, 40, 27),
+                ],
+                None,
+            ),
+            (
+                "SlowReceive",
+                5,
+                5_000,
+                &[
+                    (1, 1_000, 0, 10),
+                    (1, 1_000, 10, 40),
+                    (1, 1_000, 20, 70),
+                    (1, 1_000, 30, 85),
+                ],
+                Some(320_000 * 95 / 100),
+            ),
+            (
+                "BurstReceive",
+                5,
+                5_000,
+                &[
+                    (1, 1_000, 0, 50),
+                    (1, 1_000, 10, 50),
+                    (1, 1_000, 20, 50),
+                    (1, 1_000, 40, 50),
+                ],
+                None,
+            ),
+            (
+                "IgnoreSizeLastSendPacket",
+                5,
+                5_000,
+                &[
+                    (1, 1_000, 0, 10),
+                    (1, 1_000, 10, 20),
+                    (1, 1_000, 20, 30),
+                    (1, 1_000, 30, 40),
+                    (1, 1_500, 40, 50),
+                ],
+                Some(800_000),
+            ),
+            (
+                "IgnoreSizeFirstReceivePacket",
+                5,
+                5_000,
+                &[
+                    (1, 1_500, 0, 10),
+                    (1, 1_000, 10, 20),
+                    (1, 1_000, 20, 30),
+                    (1, 1_000, 30, 40),
+                ],
+                Some(800_000 * 95 / 100),
+            ),
+            (
+                "media between a cluster's packets is part of its load, before and behind it is not",
+                5,
+                4_000,
+                &[
+                    (0, 9_000, 0, 5),
+                    (1, 1_000, 0, 10),
+                    (0, 1_000, 10, 20),
+                    (1, 1_000, 20, 30),
+                    (1, 1_000, 30, 40),
+                    (0, 9_000, 35, 45),
+                ],
+                None,
+            ),
+        ];
+        for (name, min_packets, min_bytes, packets, expected) in cases {
+            let rate = run(&mut estimator(*min_packets, *min_bytes), packets);
+            let near = match (rate, expected) {
+                (Some(rate), Some(expected)) => rate.0.abs_diff(*expected) <= 10,
+                (rate, expected) => rate.is_none() && expected.is_none(),
+            };
+            assert!(near, "{name}: {rate:?}");
+        }
+    }
+
+    /// As there: MultipleClusters. Packets of media between them take part.
+    #[test]
+    fn tells_clusters_apart() {
+        let mut estimator = estimator(4, 4_000);
+        let first = [
+            (1, 1_000, 0, 10),
+            (1, 1_000, 10, 20),
+            (0, 1_000, 20, 30),
+            (1, 1_000, 30, 40),
+            (1, 1_000, 40, 50),
+        ];
+        assert_eq!(run(&mut estimator, &first), Some(Bitrate(800_000)));
+        let second = [
+            (2, 1_000, 60, 70),
+            (2, 1_000, 65, 77),
+            (2, 1_000, 70, 84),
+            (2, 1_000, 75, 90),
+        ];
+        assert_eq!(run(&mut estimator, &second), Some(Bitrate(1_200_000 * 95 / 100)));
+        assert_eq!(run(&mut estimator, &[(3, 1_000, 80, 95)]), None);
+    }
+
+    /// Three of five arrive of a cluster that a link that loses 30 % carries.
+    #[test]
+    fn counts_on_what_a_link_loses_anyhow() {
+        for (loss, measures) in [(0.3, true), (0.0, false)] {
+            let mut estimator = ProbeEstimator::default();
+            let cluster = ProbeCluster {
+                id: id(1),
+                rate: Bitrate(1),
+                min_bytes: 5_000,
+                min_packets: 5,
+                duration: Duration::ZERO,
+            };
+            estimator.on_cluster(&cluster, loss);
+            let packets = [(1, 1_000, 0, 10), (1, 1_500, 10, 20), (1, 1_000, 30, 40)];
+            assert_eq!(run(&mut estimator, &packets).is_some(), measures, "{loss}");
+        }
     }
 }

@@ -77,3 +77,53 @@ impl ReportLoss {
         self.share
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reports a second apart of 50 packets each: percents lost; the rate at the end, from 300 kbit/s.
+    fn rate(lost: &[u32]) -> u64 {
+        let mut report_loss = ReportLoss::new(Bitrate::kbps(300));
+        for (second, percent) in lost.iter().enumerate() {
+            let now = Micros::secs(second as i64);
+            report_loss.on_report(now, 50, percent / 2, Micros::millis(100), Bitrate::kbps(400));
+        }
+        report_loss.rate().0 / 1_000
+    }
+
+    #[test]
+    fn rises_with_little_loss_holds_with_some_and_falls_with_much() {
+        for (lost, expected) in [
+            (&[0][..], 325),
+            (&[2, 0], 352),
+            (&[4, 8, 10], 300),
+            (&[20], 270),
+            (&[20, 40, 100], 108),
+            (&[0; 10], 400),
+        ] {
+            assert_eq!(rate(lost), expected, "{lost:?}");
+        }
+    }
+
+    #[test]
+    fn waits_for_enough_packets_and_for_a_decrease_to_take_effect() {
+        let mut report_loss = ReportLoss::new(Bitrate::kbps(300));
+        let mut report = |ms, packets, lost| {
+            report_loss.on_report(
+                Micros::millis(ms),
+                packets,
+                lost,
+                Micros::millis(100),
+                Bitrate::kbps(400),
+            );
+            report_loss.rate().0 / 1_000
+        };
+        assert_eq!(report(0, 10, 10), 300);
+        assert_eq!(report(10, 10, 0), 225);
+        assert_eq!(report(400, 20, 10), 225);
+        assert_eq!(report(410, 20, 10), 168);
+        // More lost than were sent is a lie or an error.
+        assert_eq!(report(900, 20, 4_000_000), 84);
+    }
+}

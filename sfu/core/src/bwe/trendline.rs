@@ -85,7 +85,6 @@ impl Trendline {
         self.accumulated_ms += (delta.arrival - delta.send).as_millis();
         self.smoothed_ms = SMOOTHING * self.smoothed_ms + (1.0 - SMOOTHING) * self.accumulated_ms;
         self.samples[self.at] = Sample {
-            // Whole milliseconds, as libwebrtc counts them here.
             arrived_ms: (arrived - first).as_millis(),
             smoothed_ms: self.smoothed_ms,
         };
@@ -157,5 +156,58 @@ impl Trendline {
         let elapsed = (now - last).as_millis().min(MAX_THRESHOLD_STEP_MS);
         let (least, most) = THRESHOLD_RANGE;
         self.threshold = (self.threshold + gain * (weighted - self.threshold) * elapsed).clamp(least, most);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bursts sent every 20 ms that arrive this much apart; the usage after each.
+    fn usages(arrive_every: Micros, bursts: i64) -> Vec<Usage> {
+        let mut trendline = Trendline::default();
+        let delta = GroupDelta {
+            send: Micros::millis(20),
+            arrival: arrive_every,
+        };
+        let arrived = |burst| Micros::secs(987) + Micros(arrive_every.0 * burst);
+        (1..=bursts)
+            .map(|burst| {
+                trendline.on_group(delta, arrived(burst));
+                trendline.usage()
+            })
+            .collect()
+    }
+
+    /// libwebrtc: `goog_cc/trendline_estimator_unittest.cc`, 24 deltas as there.
+    #[test]
+    fn tells_growing_and_draining_queues() {
+        for (arrive_every_us, usage) in [(20_000, Usage::Normal), (22_000, Usage::Over), (17_000, Usage::Under)] {
+            let usages = usages(Micros(arrive_every_us), 24);
+            assert_eq!(usages[18], Usage::Normal, "{arrive_every_us}: the window is not full");
+            assert_eq!(usages.last(), Some(&usage), "{arrive_every_us}");
+        }
+    }
+
+    #[test]
+    fn the_threshold_follows_what_a_link_does_by_itself() {
+        // A burst in ten is 12 ms late and the next ones catch up.
+        let mut trendline = Trendline::default();
+        let (mut over, mut arrived) = (0, Micros::ZERO);
+        for burst in 0..3_000 {
+            let late = match burst % 10 {
+                0 => 12,
+                1..=3 => -4,
+                _ => 0,
+            };
+            let delta = GroupDelta {
+                send: Micros::millis(20),
+                arrival: Micros::millis(20 + late),
+            };
+            arrived += delta.arrival;
+            trendline.on_group(delta, arrived);
+            over += i32::from(burst > 500 && trendline.usage() == Usage::Over);
+        }
+        assert_eq!(over, 0);
     }
 }
