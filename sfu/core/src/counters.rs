@@ -27,6 +27,8 @@ pub struct Counters {
     pub retransmissions_missed: u64,
     /// Packets recovered by a publisher's RTX.
     pub rtx_packets_in: u64,
+    /// Frames of voices that were lost and came as redundancy in a later packet of their publisher.
+    pub red_frames_recovered: u64,
     pub keyframe_requests_received: u64,
     pub keyframe_requests_sent: u64,
     /// Past a subscriber's budget: answered by the next key frame, or asked for when there is budget again.

@@ -28,6 +28,7 @@ pub struct PacketInfo {
     pub seq: ExtendedSeq,
     pub timestamp: u32,
     pub marker: bool,
+    /// Never [`Codec::Red`]: RED is taken apart where it comes in.
     pub codec: Codec,
     /// Index of the simulcast layer in its track.
     pub layer: u8,

@@ -11,6 +11,8 @@ use crate::uptrack::retransmission_ring::{RetransmissionRing, RingLimits};
 
 /// A layer that lags this far behind the newest one has been switched off by its publisher.
 const LAYER_SILENCE: Duration = Duration::from_millis(700);
+/// The same of a voice: in silence Opus sends a packet every 400 ms, and one of them may be lost.
+const VOICE_SILENCE: Duration = Duration::from_millis(1_000);
 
 /// Where the track's packets come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,16 +148,37 @@ impl Track {
     /// The layers that are being sent now, lowest resolution first.
     pub fn active_layers(&self) -> impl Iterator<Item = u8> + '_ {
         let newest = self.layers.iter().filter_map(|layer| layer.last_packet).max();
+        let silence = match self.kind {
+            MediaKind::Audio => VOICE_SILENCE,
+            MediaKind::Video => LAYER_SILENCE,
+        };
         let mut active: arrayvec::ArrayVec<u8, MAX_LAYERS> = (0u8..)
             .zip(&self.layers)
             .filter(|(_, layer)| match (layer.last_packet, newest) {
-                (Some(last), Some(newest)) => newest.duration_since(last) < LAYER_SILENCE,
+                (Some(last), Some(newest)) => newest.duration_since(last) < silence,
                 _ => false,
             })
             .map(|(index, _)| index)
             .collect();
         active.sort_by_key(|&index| self.layers[usize::from(index)].resolution.map(|(_, height)| height));
         active.into_iter()
+    }
+
+    /// The layer of a voice for who wants `wanted`: another one where that is not being sent.
+    pub fn voice_layer(&self, wanted: u8) -> u8 {
+        let mut first = None;
+        for layer in self.active_layers() {
+            if layer == wanted {
+                return wanted;
+            }
+            first = first.or(Some(layer));
+        }
+        first.unwrap_or(0)
+    }
+
+    /// A low voice is or was sent beside the full one.
+    pub fn has_low_voice(&self) -> bool {
+        self.kind == MediaKind::Audio && self.layers[1..].iter().any(|layer| layer.last_packet.is_some())
     }
 
     /// The layer for a slot shown `height` pixels high: the smallest that is at least as high, else the highest.

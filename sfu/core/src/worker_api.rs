@@ -1,6 +1,7 @@
 //! What the node's control side and a worker say to each other. Plain values over queues: the
 //! control side owns rooms, sessions and slot policy, a worker owns connections and packets.
 
+use crate::downtrack::voice::AudioFormat;
 use crate::negotiated::{IceCredentials, Negotiated};
 use crate::units::{ConnectionId, Mid, TrackId, WorkerIndex};
 
@@ -21,6 +22,8 @@ pub enum WorkerCommand {
         connection: ConnectionId,
     },
     SetSlot(SetSlot),
+    /// How a slot's voice is sent.
+    SetAudio(SetAudio),
     /// Packets of a muted track are not forwarded.
     SetMuted {
         track: TrackId,
@@ -57,6 +60,9 @@ pub struct PublishedTrack {
     pub track: TrackId,
     /// A shared screen, which has another ceiling of its bit rate than a camera.
     pub screen: bool,
+    /// Which layer of the track the section sends, of a voice: 0 is the full one, 1 a low one of the same microphone,
+    /// published under the same track id on a section of its own. 0 of everything else.
+    pub voice_layer: u8,
 }
 
 /// Puts a source into a subscriber's slot, or empties it.
@@ -69,6 +75,15 @@ pub struct SetSlot {
     /// Height in pixels at which the slot is shown: the smallest simulcast layer at least as high is
     /// forwarded. 0: paused. Audio slots ignore it.
     pub height: u16,
+}
+
+/// How the voice in a subscriber's slot is sent from now on, whoever's it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetAudio {
+    pub connection: ConnectionId,
+    /// The media section on which the server sends.
+    pub mid: Mid,
+    pub format: AudioFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

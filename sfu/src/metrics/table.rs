@@ -153,6 +153,12 @@ pub(super) const FAMILIES: &[Family] = &[
         &[of("", |core, _| core.rtx_packets_in)],
     ),
     counter(
+        "tianqiao_sfu_red_frames_recovered_total",
+        "Frames of voices that were lost and came as redundancy in a later packet of their publisher.",
+        "",
+        &[of("", |core, _| core.red_frames_recovered)],
+    ),
+    counter(
         "tianqiao_sfu_receive_overflows_total",
         "Datagrams that the kernel dropped because the worker was late to fetch them.",
         "",

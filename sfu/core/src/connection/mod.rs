@@ -13,13 +13,13 @@ use arrayvec::ArrayVec;
 
 use crate::downtrack::{Downtrack, Retired, SlotFormat};
 use crate::drop_reason::DropReason;
-use crate::negotiated::{ExtensionIds, Negotiated};
+use crate::negotiated::{Codec, ExtensionIds, MAX_LAYERS, MediaKind, Negotiated};
 use crate::ntp::NtpClock;
 use crate::packet::extensions::ExtensionValues;
-use crate::packet::payload;
 use crate::packet::rtcp::{ReportBlock, SenderInfo};
 use crate::packet::rtp::RtpHeader;
 use crate::packet::rtx;
+use crate::packet::{payload, red};
 use crate::pool::PacketInfo;
 use crate::rate::{Ceilings, RateMeter, Ticks};
 use crate::track::MappedReport;
@@ -79,8 +79,12 @@ pub struct Connection {
 pub struct Received {
     /// Index of the track in the worker's router.
     pub route: usize,
+    /// Index among the connection's uptracks.
+    pub uptrack: usize,
     pub info: PacketInfo,
     pub payload: Range<usize>,
+    /// The whole of a RED payload, of which `payload` is the newest frame; empty without.
+    pub red: Range<usize>,
     pub descriptor: Range<usize>,
 }
 
@@ -145,9 +149,10 @@ impl Connection {
             let own = self
                 .uptracks
                 .iter_mut()
-                .find(|uptrack| uptrack.track == published.track);
+                .find(|uptrack| (uptrack.mid, uptrack.track) == (published.mid, published.track));
             if let Some(own) = own {
                 own.screen = published.screen;
+                own.voice_layer = voice_layer(own.kind, published);
             }
         }
         let retired = &mut self.retired;
@@ -169,6 +174,7 @@ impl Connection {
                 && let Some(mut uptrack) = Uptrack::new(media, published.track)
             {
                 uptrack.screen = published.screen;
+                uptrack.voice_layer = voice_layer(media.kind, published);
                 self.uptracks.push(uptrack);
                 let index = self.uptracks.len() - 1;
                 self.streams.declare(&mut self.uptracks, index, media);
@@ -255,7 +261,21 @@ impl Connection {
             }
             return Err(DropReason::OverTrackRate);
         }
-        let frame = payload::describe(accepted.codec, &packet[payload.clone()]);
+        let mut red = 0..0;
+        let mut codec = accepted.codec;
+        if codec == Codec::Red {
+            let primary = red::primary(&packet[payload.clone()])?;
+            if uptrack.opus() != Some(primary.payload_type) {
+                return Err(DropReason::RtpUnknownPayloadType);
+            }
+            red = payload.clone();
+            payload = red.start + primary.range.start..red.start + primary.range.end;
+            codec = Codec::Opus;
+        }
+        if codec == Codec::Opus {
+            uptrack.on_voice(&packet[payload.clone()]);
+        }
+        let frame = payload::describe(codec, &packet[payload.clone()]);
         let starts = frame.keyframe && frame.start_of_frame;
         if policed == Policed::AwaitsKeyframe {
             if !starts {
@@ -268,12 +288,13 @@ impl Connection {
         }
         Ok(Received {
             route: uptrack.route,
+            uptrack: stream.uptrack,
             info: PacketInfo {
                 seq: accepted.seq,
                 timestamp: header.timestamp,
                 marker: header.marker,
-                codec: accepted.codec,
-                layer: stream.layer,
+                codec,
+                layer: uptrack.layer_in_track(stream.layer),
                 arrival: now,
                 frame,
                 audio_level: values
@@ -283,6 +304,7 @@ impl Connection {
                 recovered: accepted.recovered,
             },
             payload,
+            red,
             descriptor: values.dependency_descriptor.unwrap_or(0..0),
         })
     }
@@ -304,8 +326,9 @@ impl Connection {
         {
             return None;
         }
-        let report = self.clock.on_report(now, info.ntp, info.rtp);
-        Some((uptrack.track, stream.layer, report))
+        let rtp = info.rtp.wrapping_add(uptrack.report_lag());
+        let report = self.clock.on_report(now, info.ntp, rtp);
+        Some((uptrack.track, uptrack.layer_in_track(stream.layer), report))
     }
 
     #[doc(hidden)]
@@ -332,6 +355,14 @@ impl Connection {
         // Clocks that tick a little apart make it negative where the way is short.
         let round_trip = u64::from(u32::try_from((round_trip as i32).max(0)).unwrap_or(0));
         self.round_trip = Duration::from_micros((round_trip * 1_000_000) >> 16).min(MAX_ROUND_TRIP);
+    }
+}
+
+/// Only a voice has its layers on sections of their own.
+fn voice_layer(kind: MediaKind, published: &PublishedTrack) -> u8 {
+    match kind {
+        MediaKind::Audio => published.voice_layer.min(MAX_LAYERS as u8 - 1),
+        MediaKind::Video => 0,
     }
 }
 

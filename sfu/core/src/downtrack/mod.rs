@@ -3,6 +3,7 @@
 pub mod history;
 pub mod seq_map;
 pub mod timeline;
+pub mod voice;
 pub mod vp8_continuity;
 pub mod write;
 
@@ -21,8 +22,9 @@ use crate::uptrack::retransmission_ring::RingLimits;
 use history::{History, RESEND_INTERVAL, Sent, Stretch};
 use seq_map::SeqMap;
 use timeline::Timeline;
+use voice::Voice;
 use vp8_continuity::Vp8Continuity;
-use write::{Outgoing, Red, Written, write};
+use write::{Outgoing, Written, write};
 
 /// RFC 3550 section 6.2 asks for five seconds on the whole; browsers send about every second, and
 /// lip-sync starts with the first.
@@ -36,7 +38,8 @@ pub struct Decision {
     pub payload_type: PayloadType,
     /// New VP8 picture id and TL0PICIDX.
     pub vp8: Option<(u16, u8)>,
-    pub red: Red,
+    /// Written as RED with the earlier frames that the slot's voice has chosen.
+    pub red: bool,
     pub padding: u8,
 }
 
@@ -61,21 +64,11 @@ impl SlotFormat {
     }
 
     fn outgoing(&self, codec: Codec) -> Option<OutgoingCodec> {
-        let find = |codec| self.codecs.iter().find(|negotiated| negotiated.codec == codec);
-        let (found, red) = match (codec, find(codec)) {
-            (Codec::Red, None) => (find(Codec::Opus)?, Red::Primary),
-            (Codec::Red, Some(found)) => {
-                let opus = find(Codec::Opus).map(|opus| opus.payload_type);
-                (found, opus.map_or(Red::Keep, Red::Renumber))
-            }
-            (_, found) => (found?, Red::Keep),
-        };
-        let own = find(codec).and_then(|codec| codec.rtx);
+        let found = self.codecs.iter().find(|negotiated| negotiated.codec == codec)?;
         Some(OutgoingCodec {
             codec,
             payload_type: found.payload_type,
-            rtx: own,
-            red,
+            rtx: found.rtx,
         })
     }
 }
@@ -86,7 +79,6 @@ struct OutgoingCodec {
     codec: Codec,
     payload_type: PayloadType,
     rtx: Option<PayloadType>,
-    red: Red,
 }
 
 /// Where a slot's streams ended. SRTP forbids to use a packet index of an SSRC twice with one key
@@ -132,6 +124,8 @@ pub struct Downtrack {
     timeline: Timeline,
     vp8: Vp8Continuity,
     history: History,
+    /// Of a slot whose voice is sent otherwise than as it comes.
+    voice: Option<Box<Voice>>,
     packets: u32,
     octets: u32,
     next_report: Option<Instant>,
@@ -159,6 +153,7 @@ impl Downtrack {
             timeline: Timeline::new(media.kind.clock_rate()),
             vp8: Vp8Continuity::default(),
             history: History::new(RingLimits::of(media.kind)),
+            voice: None,
             packets: 0,
             octets: 0,
             next_report: None,
@@ -190,6 +185,7 @@ impl Downtrack {
             self.history.clear();
             self.codec = None;
             self.format = format;
+            self.renegotiate_voice();
         }
     }
 
@@ -209,6 +205,7 @@ impl Downtrack {
             self.generation = self.generation.wrapping_add(1);
             self.flow = Flow::Paused;
             self.owed_keyframe = None;
+            self.end_voice();
             if source.is_none() {
                 self.history.clear();
             }
@@ -224,7 +221,7 @@ impl Downtrack {
     /// Chooses the layer anew; `Some` is a layer of which a key frame is needed now.
     pub fn retarget(&mut self, track: &Track) -> Option<u8> {
         let wanted = match self.kind {
-            MediaKind::Audio => Some(0),
+            MediaKind::Audio => return self.retarget_voice(track),
             MediaKind::Video => track.layer_for_height(self.height),
         };
         match &mut self.flow {
@@ -330,7 +327,7 @@ impl Downtrack {
             timestamp,
             payload_type: codec.payload_type,
             vp8,
-            red: codec.red,
+            red: false,
             // Without RTX it is sent again under its SRTP nonce, so equal to the bit: padding is not remembered.
             padding: if codec.rtx.is_some() { padding } else { 0 },
         })
@@ -338,22 +335,23 @@ impl Downtrack {
 
     /// Writes what [`Self::rewrite`] decided.
     pub fn write(&self, out: &mut [u8], packet: &Packet, decision: &Decision, csrc: TrackId) -> Option<Written> {
-        write(
-            out,
-            packet,
-            &Outgoing {
-                ssrc: self.ssrc,
-                payload_type: decision.payload_type,
-                seq: decision.seq.truncate(),
-                timestamp: decision.timestamp,
-                csrc,
-                extensions: &self.format.extensions,
-                padding: decision.padding,
-                original_seq: None,
-                vp8: decision.vp8,
-                red: decision.red,
-            },
-        )
+        let outgoing = Outgoing {
+            ssrc: self.ssrc,
+            payload_type: decision.payload_type,
+            marker: packet.marker,
+            audio_level: packet.audio_level,
+            seq: decision.seq.truncate(),
+            timestamp: decision.timestamp,
+            csrc,
+            extensions: &self.format.extensions,
+            padding: decision.padding,
+            original_seq: None,
+            vp8: decision.vp8,
+        };
+        match decision.red {
+            true => self.voice.as_ref()?.write(out, packet, &outgoing),
+            false => write(out, packet, &outgoing),
+        }
     }
 
     /// What a NACK of `seq` asks for; `None` where it was never sent, is forgotten, or went out just now.
@@ -392,7 +390,8 @@ impl Downtrack {
             padding: 0,
             original_seq: codec.rtx.map(|_| sent.out.truncate()),
             vp8: packet.frame.vp8.map(|fields| sent.stretch.vp8.apply(&fields)),
-            red: codec.red,
+            marker: packet.marker,
+            audio_level: packet.audio_level,
         };
         Some((write(out, packet, &outgoing)?, seq))
     }
@@ -420,12 +419,14 @@ impl Downtrack {
         let target = match self.flow {
             Flow::Paused => return false,
             Flow::Waiting { target } => target,
-            Flow::Forwarding { layer, target, .. } if layer != target => Some(target),
+            // A voice changes its layer in its own way.
+            Flow::Forwarding { layer, target, .. } if layer != target && self.kind == MediaKind::Video => Some(target),
             Flow::Forwarding { .. } => return false,
         };
         let decodable = self.kind == MediaKind::Audio || (packet.frame.keyframe && packet.frame.start_of_frame);
         // While nothing at all is shown any layer is better than none; the right one follows.
         let fits = match target {
+            Some(target) if self.kind == MediaKind::Audio => packet.layer == target,
             Some(target) => packet.layer == target || matches!(self.flow, Flow::Waiting { .. }),
             None => true,
         };

@@ -49,15 +49,27 @@ impl SeqMap {
         Some(ExtendedSeq(out))
     }
 
+    /// Ahead of all that was mapped or left out.
+    pub fn is_newest(&self, seq: ExtendedSeq) -> bool {
+        seq > self.highest
+    }
+
     /// Leaves `seq` out: what follows moves up by one. One that comes late leaves its gap.
     pub fn skip(&mut self, seq: ExtendedSeq) {
         if seq <= self.highest {
             return;
         }
         self.highest = seq;
-        let Some(&Span { offset, .. }) = self.spans.last() else {
+        let Some(last) = self.spans.last_mut() else {
             return;
         };
+        if last.start == seq {
+            // The one before was left out too.
+            last.start.0 += 1;
+            last.offset -= 1;
+            return;
+        }
+        let offset = last.offset;
         if self.spans.is_full() {
             self.spans.remove(0);
         }
@@ -98,6 +110,17 @@ mod tests {
                 assert_eq!(map.map(ExtendedSeq(seq)), out.map(ExtendedSeq), "{seq}");
             }
         }
+    }
+
+    #[test]
+    fn packets_left_out_in_a_row_are_remembered_as_one() {
+        let mut map = SeqMap::starting(ExtendedSeq(0), ExtendedSeq(100));
+        for bundle in 0..7 {
+            map.skip(ExtendedSeq(bundle * 3 + 1));
+            map.skip(ExtendedSeq(bundle * 3 + 2));
+            assert_eq!(map.map(ExtendedSeq(bundle * 3 + 3)), Some(ExtendedSeq(101 + bundle)));
+        }
+        assert_eq!(map.map(ExtendedSeq(0)), Some(ExtendedSeq(100)));
     }
 
     #[test]

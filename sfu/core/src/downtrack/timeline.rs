@@ -48,21 +48,44 @@ impl Timeline {
             self.offset = 0;
             return;
         };
-        let elapsed = arrival.saturating_duration_since(last_arrival);
-        let by_arrival = last.wrapping_add(self.ticks(elapsed).max(1));
-        let by_reports = reports.map(|(before, after)| {
-            let same_moment = before.rtp_at(after.at, self.clock_rate);
-            timestamp
-                .wrapping_add(same_moment.wrapping_sub(after.rtp))
-                .wrapping_add(self.offset)
-        });
-        let out = by_reports
-            .filter(|out| {
-                let error = out.wrapping_sub(by_arrival) as i32;
-                error.unsigned_abs() < self.ticks(REPORT_TOLERANCE) && (out.wrapping_sub(last) as i32) > 0
-            })
-            .unwrap_or(by_arrival);
+        let out = self
+            .related(arrival, timestamp, reports)
+            .filter(|out| (out.wrapping_sub(last) as i32) > 0)
+            .unwrap_or_else(|| self.by_arrival(arrival, last_arrival, last));
+        self.join(timestamp, out);
+    }
+
+    /// Where `timestamp` of another stream, which arrived at `arrival`, would be by its sender report and that of the
+    /// stream that is sent now. `None` without them, or where they are not to be believed.
+    pub fn related(
+        &self,
+        arrival: Instant,
+        timestamp: u32,
+        reports: Option<(MappedReport, MappedReport)>,
+    ) -> Option<u32> {
+        let (last_arrival, last) = self.last?;
+        let (before, after) = reports?;
+        let same_moment = before.rtp_at(after.at, self.clock_rate);
+        let out = timestamp
+            .wrapping_add(same_moment.wrapping_sub(after.rtp))
+            .wrapping_add(self.offset);
+        let error = out.wrapping_sub(self.by_arrival(arrival, last_arrival, last)) as i32;
+        (error.unsigned_abs() < self.ticks(REPORT_TOLERANCE)).then_some(out)
+    }
+
+    /// Another stream goes on: its `timestamp` becomes `out`.
+    pub fn join(&mut self, timestamp: u32, out: u32) {
         self.offset = out.wrapping_sub(timestamp);
+    }
+
+    /// What was sent last: when it arrived, and its outgoing timestamp.
+    pub fn last(&self) -> Option<(Instant, u32)> {
+        self.last
+    }
+
+    fn by_arrival(&self, arrival: Instant, last_arrival: Instant, last: u32) -> u32 {
+        let elapsed = arrival.saturating_duration_since(last_arrival);
+        last.wrapping_add(self.ticks(elapsed).max(1))
     }
 
     fn ticks(&self, duration: Duration) -> u32 {

@@ -3,7 +3,6 @@
 
 use crate::negotiated::ExtensionIds;
 use crate::packet::extensions::ExtensionWriter;
-use crate::packet::red;
 use crate::packet::rtp::{append_padding, set_extension_bit};
 use crate::packet::rtx::{self, OSN_LEN};
 use crate::pool::Packet;
@@ -27,18 +26,9 @@ pub struct Outgoing<'a> {
     pub original_seq: Option<u16>,
     /// New VP8 picture id and TL0PICIDX.
     pub vp8: Option<(u16, u8)>,
-    pub red: Red,
-}
-
-/// What becomes of a RED payload (RFC 2198).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Red {
-    /// Not RED, or passed on as it is.
-    Keep,
-    /// The subscriber numbers the blocks' codec differently.
-    Renumber(PayloadType),
-    /// The subscriber has no RED: only the primary block.
-    Primary,
+    pub marker: bool,
+    /// The RFC 6464 byte.
+    pub audio_level: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +37,9 @@ pub struct Written {
     pub len: usize,
 }
 
-/// `None` where `out` is too small, or a RED payload is malformed.
+/// `None` where `out` is too small.
 pub fn write(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Option<Written> {
-    let payload = match outgoing.red {
-        Red::Primary => packet.payload().get(red::primary(packet.payload()).ok()?.range)?,
-        _ => packet.payload(),
-    };
+    let payload = packet.payload();
     let header_len = write_header(out, packet, outgoing)?;
     let osn_len = outgoing.original_seq.map_or(0, |_| OSN_LEN);
     let start = header_len + osn_len;
@@ -66,9 +53,6 @@ pub fn write(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Option
     if let Some((fields, (picture_id, tl0_pic_idx))) = packet.frame.vp8.zip(outgoing.vp8) {
         fields.rewrite(&mut out[start..end], picture_id, tl0_pic_idx);
     }
-    if let Red::Renumber(payload_type) = outgoing.red {
-        renumber_red(&mut out[start..end], payload_type)?;
-    }
     let len = match outgoing.padding {
         0 => end,
         padding => append_padding(out, end, padding)?,
@@ -76,16 +60,17 @@ pub fn write(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Option
     Some(Written { header_len, len })
 }
 
-fn write_header(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Option<usize> {
+/// The header with its extensions; its length.
+pub(super) fn write_header(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Option<usize> {
     let fixed = out.first_chunk_mut::<16>()?;
     // Version 2, one CSRC.
     fixed[0] = 0x81;
-    fixed[1] = outgoing.payload_type | if packet.marker { 0x80 } else { 0 };
+    fixed[1] = outgoing.payload_type | if outgoing.marker { 0x80 } else { 0 };
     fixed[2..4].copy_from_slice(&outgoing.seq.to_be_bytes());
     fixed[4..8].copy_from_slice(&outgoing.timestamp.to_be_bytes());
     fixed[8..12].copy_from_slice(&outgoing.ssrc.0.to_be_bytes());
     fixed[12..16].copy_from_slice(&outgoing.csrc.0.to_be_bytes());
-    let extension_len = write_extensions(&mut out[16..], packet, outgoing.extensions);
+    let extension_len = write_extensions(&mut out[16..], packet, outgoing);
     if extension_len > 0 {
         set_extension_bit(out);
     }
@@ -93,9 +78,10 @@ fn write_header(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Opt
 }
 
 /// Length of the extension block, 0 without any. One that does not fit is left out.
-fn write_extensions(out: &mut [u8], packet: &Packet, ids: &ExtensionIds) -> usize {
+fn write_extensions(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> usize {
+    let ids = outgoing.extensions;
     let mut extensions = ExtensionWriter::new(out);
-    if let Some((level, id)) = packet.audio_level.zip(ids.audio_level) {
+    if let Some((level, id)) = outgoing.audio_level.zip(ids.audio_level) {
         extensions.push(id, &[level]);
     }
     if let Some((orientation, id)) = packet.video_orientation.zip(ids.video_orientation) {
@@ -108,17 +94,4 @@ fn write_extensions(out: &mut [u8], packet: &Packet, ids: &ExtensionIds) -> usiz
         extensions.push(id, packet.dependency_descriptor());
     }
     extensions.finish()
-}
-
-/// Gives every block of a RED payload (RFC 2198, section 3) another payload type; `None` where its headers do not end.
-fn renumber_red(payload: &mut [u8], payload_type: PayloadType) -> Option<()> {
-    let mut at = 0;
-    loop {
-        let head = payload.get_mut(at)?;
-        *head = *head & 0x80 | payload_type;
-        if *head & 0x80 == 0 {
-            return Some(());
-        }
-        at += 4;
-    }
 }

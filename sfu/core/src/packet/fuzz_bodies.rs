@@ -5,7 +5,7 @@ use super::dependency_descriptor::{DependencyDescriptor, Structure};
 use super::extensions::{ExtensionValues, ExtensionWriter, elements};
 use super::rtcp::{RtcpPacket, RtcpPackets, write};
 use super::rtp::RtpHeader;
-use super::{payload, red, rtx};
+use super::{opus, payload, red, rtx};
 use crate::negotiated::{Codec, ExtensionIds};
 
 /// Header, CSRCs, extensions, payload, and RTX decapsulation.
@@ -113,6 +113,7 @@ pub fn payload(bytes: &[u8]) {
             descriptor.picture_id.map(|id| 0x1234 & id.mask())
         );
     }
+    assert!(opus::duration(bytes).is_none_or(|duration| (1..=opus::MAX_DURATION).contains(&duration)));
     if let Ok(blocks) = red::blocks(bytes) {
         let mut end = None;
         for block in blocks {

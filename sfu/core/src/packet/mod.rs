@@ -8,6 +8,7 @@ pub mod extensions;
 #[doc(hidden)]
 pub mod fuzz_bodies;
 pub mod h264;
+pub mod opus;
 pub mod payload;
 pub mod red;
 pub mod rtcp;

@@ -16,6 +16,7 @@ pub(super) fn published(tracks: &[Track]) -> Vec<PublishedTrack> {
         mid: track.mid,
         track: track.id,
         screen: track.source == TrackSource::Screen,
+        voice_layer: 0,
     };
     tracks.iter().map(published).collect()
 }

@@ -4,6 +4,7 @@
 pub mod keyframe_throttle;
 pub mod nack_generator;
 pub mod receive_stream;
+pub mod red_recovery;
 pub mod retransmission_ring;
 
 use std::time::Instant;
@@ -12,6 +13,7 @@ use arrayvec::ArrayVec;
 
 use crate::drop_reason::DropReason;
 use crate::negotiated::{Codec, Feedback, MAX_CODECS, MAX_LAYERS, MediaKind, NegotiatedCodec, NegotiatedMedia};
+use crate::packet::opus;
 use crate::rate::{Ceilings, RateLimit, RateMeter, Ticks};
 use crate::units::{ExtendedSeq, Mid, PayloadType, Rid, Ssrc, TrackId};
 
@@ -20,6 +22,9 @@ use receive_stream::ReceiveStream;
 
 /// A restarted layer goes on this far behind its old numbers, so that nobody takes old for new.
 const RESTART_GAP: u64 = 1 << 17;
+
+/// What browsers send in a packet where nothing is asked of them: 20 ms.
+const FULL_VOICE_FRAME: u32 = 960;
 
 /// One simulcast layer (or the only one).
 #[derive(Debug)]
@@ -63,6 +68,10 @@ pub struct Uptrack {
     pub kind: MediaKind,
     /// A shared screen.
     pub screen: bool,
+    /// Which layer of its track its only one is: the low voice is published on a section of its own.
+    pub voice_layer: u8,
+    /// Sound in its latest packet, in clock units; only of a low voice.
+    frame_duration: u32,
     codecs: ArrayVec<NegotiatedCodec, MAX_CODECS>,
     pub layers: ArrayVec<ReceiveLayer, MAX_LAYERS>,
 }
@@ -91,6 +100,8 @@ impl Uptrack {
             mid: media.mid,
             kind: media.kind,
             screen: false,
+            voice_layer: 0,
+            frame_duration: 0,
             codecs: media.codecs.clone(),
             layers,
         })
@@ -119,6 +130,52 @@ impl Uptrack {
                 None
             }
         })
+    }
+
+    /// What the payload type of Opus is.
+    pub fn opus(&self) -> Option<PayloadType> {
+        let opus = self.codecs.iter().find(|codec| codec.codec == Codec::Opus);
+        opus.map(|codec| codec.payload_type)
+    }
+
+    /// The number in its track of one of its layers.
+    pub fn layer_in_track(&self, layer: u8) -> u8 {
+        self.voice_layer + layer
+    }
+
+    /// A frame of `layer`, numbered as in its track, came as redundancy in a later packet. False: it is here already.
+    pub fn on_redundant(&mut self, now: Instant, layer: u8, seq: ExtendedSeq) -> bool {
+        let nack = self.feedback().nack;
+        let Some(layer) = layer.checked_sub(self.voice_layer) else {
+            return false;
+        };
+        let Some(layer) = self.layers.get_mut(usize::from(layer)) else {
+            return false;
+        };
+        let (Some(stream), Some(own)) = (&mut layer.stream, seq.0.checked_sub(layer.base)) else {
+            return false;
+        };
+        let own = ExtendedSeq(own);
+        if stream.on_recovered(own.truncate()) != Some(own) {
+            return false;
+        }
+        if nack {
+            layer.nack.on_packet(now, own);
+        }
+        true
+    }
+
+    /// A packet of a voice came.
+    pub fn on_voice(&mut self, payload: &[u8]) {
+        if self.voice_layer > 0 {
+            self.frame_duration = opus::duration(payload).unwrap_or(self.frame_duration);
+        }
+    }
+
+    /// How far the RTP time of its sender reports lags behind those of the full voice. libwebrtc says that a packet's
+    /// first sample was recorded when the packet was sent, which is a packet's length too late.
+    pub fn report_lag(&self) -> u32 {
+        self.frame_duration.saturating_sub(FULL_VOICE_FRAME)
     }
 
     /// Feedback that all codecs of the section share in practice; that of the first.

@@ -33,6 +33,7 @@ impl WorkerCore {
                 }
             }
             WorkerCommand::SetSlot(set) => self.set_slot(now, set),
+            WorkerCommand::SetAudio(set) => self.on_set_audio(now, &set),
             WorkerCommand::SetMuted { track, muted } => {
                 if let Some(track) = self.router.by_id_mut(track) {
                     track.muted = muted;
@@ -281,7 +282,7 @@ impl WorkerCore {
         }
     }
 
-    fn retarget_one(&mut self, now: Instant, index: usize, subscriber: Subscriber) {
+    pub(super) fn retarget_one(&mut self, now: Instant, index: usize, subscriber: Subscriber) {
         let Some(track) = self.router.track(index) else { return };
         let slot = self
             .connections

@@ -15,7 +15,7 @@ use crate::track::Subscriber;
 use crate::transport::srtp::SRTP_MAX_OVERHEAD;
 
 /// Space that must be free in the slab before a packet is written into it.
-const MAX_OUTGOING: usize = PACKET_CAPACITY + MAX_HEADER + SRTP_MAX_OVERHEAD;
+pub(super) const MAX_OUTGOING: usize = PACKET_CAPACITY + MAX_HEADER + SRTP_MAX_OVERHEAD;
 
 /// Packets of a frame differ by a few bytes (libwebrtc splits a frame evenly, extensions differ);
 /// so much RTP padding (RFC 3550, section 5.1) is cheaper than a GSO run of its own.
@@ -45,6 +45,7 @@ impl WorkerCore {
         while let Some(index) = self.router.next_dirty() {
             self.forward(now, index, sink);
         }
+        self.flush_voices(now, sink);
         self.run_timers(now, sink);
         self.send_urgent_feedback(now, sink);
         self.send(sink);
@@ -148,10 +149,13 @@ impl WorkerCore {
             }
         }
         let mut sent = 0;
+        let has_voice = slot.has_voice();
         for (packet, &padding) in pending.iter().zip(&self.paddings) {
-            let Some(decision) = slot.rewrite(packet, track, padding) else {
-                continue;
+            let decision = match has_voice {
+                true => slot.rewrite_voice(packet, track),
+                false => slot.rewrite(packet, track, padding),
             };
+            let Some(decision) = decision else { continue };
             if self.batch.remaining() < MAX_OUTGOING {
                 sink.send(&self.batch);
                 self.batch.clear();
@@ -168,9 +172,15 @@ impl WorkerCore {
                 self.counters.drops.count(DropReason::SrtpNoKeys);
                 continue;
             };
+            if has_voice {
+                slot.on_protected(decision.seq, &out[..len]);
+            }
             self.batch.commit(path, len);
             self.counters.rtp_packets_out += 1;
             sent += len;
+        }
+        if has_voice && let Some(due) = slot.voice_due() {
+            self.next_voice = Some(self.next_voice.map_or(due, |next| next.min(due)));
         }
         if sent > 0 {
             self.counters.rtp_bytes_out += sent as u64;
@@ -196,6 +206,9 @@ impl WorkerCore {
         let Some(downtrack) = connection.slots.get_mut(slot) else {
             return false;
         };
+        if downtrack.audio_format().resend {
+            return self.resend_audio(now, index, slot, seq);
+        }
         let Some(sent) = downtrack.retransmit(now, seq, round_trip) else {
             return false;
         };

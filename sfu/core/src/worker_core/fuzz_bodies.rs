@@ -51,6 +51,24 @@ mod tests {
 
     /// The target reaches what it is for.
     #[test]
+    fn seeds_recover_lost_frames_of_voices() {
+        let seed = include_bytes!("../../fuzz/seeds/worker/redundancy");
+        let mut input = Input::new(seed);
+        let mut world = World::new();
+        while let Some(operation) = input.byte() {
+            match operation % 16 {
+                0 => world.rtp(&mut input),
+                3 => world.rtcp(&mut input),
+                10 => world.set_slot(&mut input),
+                12 => world.command(&mut input),
+                _ => world.advance(&mut input),
+            }
+            world.settle();
+        }
+        assert!(world.recovered() >= 3 && world.forwarded > 0);
+    }
+
+    #[test]
     fn seeds_forward_media() {
         let seed = include_bytes!("../../fuzz/seeds/worker/forwards");
         let mut input = Input::new(seed);

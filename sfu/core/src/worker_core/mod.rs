@@ -8,6 +8,7 @@ pub mod fuzz_bodies;
 mod receive;
 mod rtcp;
 mod timers;
+mod voice;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -103,6 +104,8 @@ pub struct WorkerCore {
     next_feedback: Instant,
     next_reports: Instant,
     next_levels: Instant,
+    /// Frames of a voice wait until then for others, or longer.
+    next_voice: Option<Instant>,
 }
 
 impl WorkerCore {
@@ -133,6 +136,7 @@ impl WorkerCore {
             next_feedback: now,
             next_reports: now,
             next_levels: now,
+            next_voice: None,
         }
     }
 

@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use super::WorkerCore;
 use crate::drop_reason::DropReason;
-use crate::negotiated::{Codec, MediaKind};
-use crate::packet::red;
+use crate::negotiated::MediaKind;
 use crate::path::Path;
 use crate::track::Track;
 use crate::transport::demux::{PacketKind, classify};
@@ -18,7 +17,7 @@ const ASSUMED_LEVEL: u8 = 50;
 /// In −dBov.
 const SILENCE: u8 = 127;
 /// Opus' packets of discontinuous transmission and digital silence have one to three bytes, comfort noise up to
-/// ten; speech has fifteen and more from 6 kbit/s on (RFC 6716, section 2.1.1).
+/// ten; speech has fifteen and more from 6 kbit/s on (RFC 6716, section 2.1.1), whatever level its sender claims.
 const MAX_SILENCE: usize = 10;
 
 impl WorkerCore {
@@ -114,32 +113,23 @@ impl WorkerCore {
         let route = received.route;
         let track = self.router.published(route, index).ok_or(DropReason::RtpUnknownSsrc)?;
         if track.kind == MediaKind::Audio
-            && on_level(
-                track,
-                received.info.audio_level,
-                is_silence(received.info.codec, &packet[received.payload.clone()]),
-            )
+            && on_level(track, received.info.audio_level, received.payload.len() <= MAX_SILENCE)
         {
             self.heard.push(route);
         }
         if track.muted {
             return Err(DropReason::TrackMuted);
         }
+        let descriptor = &packet[received.descriptor.clone()];
         let filled = self
             .pool
-            .fill(received.info, &packet[received.payload], &packet[received.descriptor]);
+            .fill(received.info, &packet[received.payload.clone()], descriptor);
+        if !received.red.is_empty() {
+            self.recover_frames(index, &received, packet);
+        }
         self.router.route(route, filled.ok_or(DropReason::TooLarge)?);
         Ok(())
     }
-}
-
-/// Too small to hold speech, whatever level its sender claims.
-fn is_silence(codec: Codec, payload: &[u8]) -> bool {
-    let len = match codec {
-        Codec::Red => red::primary(payload).map_or(0, |block| block.range.len()),
-        _ => payload.len(),
-    };
-    len <= MAX_SILENCE
 }
 
 /// Notes the loudest level since the last report; true if it is the first.

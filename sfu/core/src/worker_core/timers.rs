@@ -52,7 +52,10 @@ impl WorkerCore {
         };
         let levels = (!self.heard.is_empty()).then_some(self.next_levels);
         let reports = self.next_reports + REPORT_SLACK;
-        let others = [self.next_deadline, reports].into_iter().chain(levels);
+        let others = [self.next_deadline, reports]
+            .into_iter()
+            .chain(levels)
+            .chain(self.next_voice);
         Some(others.fold(feedback, Instant::min))
     }
 
@@ -141,7 +144,7 @@ impl WorkerCore {
             if self
                 .router
                 .track(index)
-                .is_some_and(|track| track.kind == MediaKind::Video)
+                .is_some_and(|track| track.kind == MediaKind::Video || track.has_low_voice())
             {
                 self.retarget(now, index);
             }

@@ -16,3 +16,4 @@ mod leaves_nothing_behind;
 mod repairs_losses;
 mod survives_bad_input;
 mod switches;
+mod voices;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
+use tianqiao_sfu_core::downtrack::voice::AudioFormat;
 use tianqiao_sfu_core::mail::Mail;
 use tianqiao_sfu_core::negotiated::{
     Codec, DtlsRole, ExtensionIds, Feedback, MediaKind, Negotiated, NegotiatedCodec, NegotiatedMedia, ReceiveMedia,
@@ -19,7 +20,7 @@ use tianqiao_sfu_core::transport::demux::{PacketKind, classify};
 use tianqiao_sfu_core::transport::{Certificate, SRTP_MAX_OVERHEAD, ufrag};
 use tianqiao_sfu_core::units::{ConnectionId, Mid, Rid, Ssrc, TrackId, WorkerIndex};
 use tianqiao_sfu_core::worker_api::{
-    OpenConnection, PublishedTrack, Renegotiate, SetSlot, SlotSource, WorkerCommand, WorkerEvent,
+    OpenConnection, PublishedTrack, Renegotiate, SetAudio, SetSlot, SlotSource, WorkerCommand, WorkerEvent,
 };
 use tianqiao_sfu_core::worker_core::{PacketSink, WorkerConfig, WorkerCore};
 
@@ -33,6 +34,11 @@ pub const OPUS: u8 = 111;
 pub const SLOT_VP8: u8 = 100;
 pub const SLOT_RTX: u8 = 101;
 pub const SLOT_OPUS: u8 = 109;
+pub const RED: u8 = 63;
+pub const SLOT_RED: u8 = 110;
+
+/// The mid of a section on which a low voice comes.
+pub const LOW_VOICE: &str = "low";
 
 pub const MS: Duration = Duration::from_millis(1);
 
@@ -58,6 +64,9 @@ pub struct Peer {
     pub rtcp: Vec<Rtcp>,
     /// Sizes of the GSO runs that came.
     pub runs: Vec<usize>,
+    /// RTP packets do not come, but are kept as they were on the wire.
+    pub loses: bool,
+    pub lost: Vec<Vec<u8>>,
 }
 
 pub struct World {
@@ -123,6 +132,7 @@ impl World {
                     mid: to_mid(mid),
                     track: TrackId(track),
                     screen: false,
+                    voice_layer: u8::from(mid == LOW_VOICE),
                 })
                 .collect(),
         };
@@ -134,6 +144,8 @@ impl World {
             rtp: Vec::new(),
             rtcp: Vec::new(),
             runs: Vec::new(),
+            loses: false,
+            lost: Vec::new(),
         });
         let peer = self.peers.len() - 1;
         for _ in 0..100 {
@@ -183,6 +195,18 @@ impl World {
         };
         let worker = self.peers[peer].worker;
         self.workers[worker].handle_command(self.now, WorkerCommand::SetSlot(set));
+        self.settle();
+    }
+
+    /// How the voice in a slot is sent.
+    pub fn set_audio(&mut self, peer: usize, mid: &str, format: AudioFormat) {
+        let set = SetAudio {
+            connection: self.peers[peer].connection,
+            mid: to_mid(mid),
+            format,
+        };
+        let worker = self.peers[peer].worker;
+        self.workers[worker].handle_command(self.now, WorkerCommand::SetAudio(set));
         self.settle();
     }
 
@@ -324,6 +348,7 @@ impl Peer {
         for mut packet in packets {
             match classify(&packet).expect("known") {
                 PacketKind::Stun | PacketKind::Dtls => self.client.handle_packet(now, &packet),
+                PacketKind::Rtp if self.loses => self.lost.push(packet),
                 PacketKind::Rtp => {
                     let (inbound, _) = self.client.keys().expect("connected");
                     let len = inbound.unprotect_rtp(&mut packet).expect("authentic and new");
@@ -441,7 +466,7 @@ pub fn microphone(mid: &str, ssrc: u32) -> NegotiatedMedia {
     });
     NegotiatedMedia {
         receive,
-        ..media(mid, &[codec(Codec::Opus, OPUS, None)])
+        ..media(mid, &[codec(Codec::Opus, OPUS, None), codec(Codec::Red, RED, None)])
     }
 }
 
@@ -464,5 +489,15 @@ pub fn audio_slot(mid: &str, ssrc: u32) -> NegotiatedMedia {
     NegotiatedMedia {
         send,
         ..media(mid, &[codec(Codec::Opus, SLOT_OPUS, None)])
+    }
+}
+
+/// The same with RED.
+pub fn red_slot(mid: &str, ssrc: u32) -> NegotiatedMedia {
+    NegotiatedMedia {
+        codecs: [codec(Codec::Opus, SLOT_OPUS, None), codec(Codec::Red, SLOT_RED, None)]
+            .into_iter()
+            .collect(),
+        ..audio_slot(mid, ssrc)
     }
 }

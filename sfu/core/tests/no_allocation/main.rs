@@ -16,8 +16,9 @@ use tianqiao_sfu_core::send_batch::SendBatch;
 use tianqiao_sfu_core::units::WorkerIndex;
 use tianqiao_sfu_core::worker_core::PacketSink;
 
-use source::{Video, audio};
-use world::{World, audio_slot, camera, microphone, video_slot};
+use source::{Video, audio, low_speech, red, speech};
+use tianqiao_sfu_core::downtrack::voice::AudioFormat;
+use world::{LOW_VOICE, MS, World, audio_slot, camera, microphone, red_slot, video_slot};
 
 #[derive(Default)]
 struct Count(usize);
@@ -57,6 +58,48 @@ fn nothing_is_allocated_per_packet() {
     let allocations = measure(|| sent = forward(&mut world, publisher, measured));
     assert_eq!(sent, 200 * 9 * 10);
     assert_eq!(allocations.count_total, 0, "{allocations:?}");
+}
+
+/// Voices with redundancy, in bundles, kept for repeats and in their low layer, from publishers with and without RED.
+#[test]
+fn nothing_is_allocated_per_packet_of_a_voice() {
+    let mut world = World::with(2, RateLimits::UNLIMITED);
+    let media = vec![microphone("1", 2000), microphone(LOW_VOICE, 3000)];
+    let publisher = world.join(0, media, &[("1", 72), (LOW_VOICE, 72)]);
+    for index in 0..8u8 {
+        let subscriber = world.join(usize::from(index) % 2, vec![red_slot("6", 60)], &[]);
+        world.show(subscriber, "6", Some((72, 0)), 0);
+        let format = AudioFormat {
+            redundancy: index % 4,
+            distance: 1 + index % 3,
+            frames_per_packet: 1 + index / 3,
+            layer: u8::from(index == 7),
+            resend: index % 2 == 0,
+        };
+        world.set_audio(subscriber, "6", format);
+    }
+    let mut batches = Vec::new();
+    for number in 0..1_200 {
+        let packet = match number % 10 {
+            // Lost on their way to the server: a later packet brings them.
+            3 | 4 => continue,
+            5.. => red(2000, number, &[number - 2, number - 1]),
+            _ => speech(2000, number),
+        };
+        let mut packets = vec![packet];
+        if number % 3 == 2 {
+            packets.push(low_speech(3000, number / 3));
+        }
+        batches.push(world.encrypt(publisher, &packets));
+    }
+    let (warm_up, measured) = batches.split_at_mut(600);
+    let mut sent = forward(&mut world, publisher, warm_up);
+    assert!(sent > 1_500, "{sent} packets");
+    world.advance(MS);
+    let allocations = measure(|| sent = forward(&mut world, publisher, measured));
+    assert!(sent > 1_000, "{sent} packets");
+    assert_eq!(allocations.count_total, 0, "{allocations:?}");
+    assert!(world.workers[0].counters().red_frames_recovered > 80);
 }
 
 /// Runs both workers as their threads do; packets that went out.

@@ -392,6 +392,7 @@ impl Node {
             }
             WorkerCommand::SetMuted { track, muted: true } => assert!(self.muted.insert(*track)),
             WorkerCommand::SetMuted { track, muted: false } => assert!(self.muted.remove(track)),
+            WorkerCommand::SetAudio(_) => unreachable!("rooms do not say how voices are sent"),
         }
     }
 }

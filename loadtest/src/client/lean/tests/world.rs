@@ -428,6 +428,7 @@ fn tracks(index: usize, negotiated: &Negotiated) -> Vec<PublishedTrack> {
         mid: media.mid,
         track: TrackId(1 + 10 * index as u32 + section as u32),
         screen: false,
+        voice_layer: 0,
     };
     published.enumerate().map(track).collect()
 }

@@ -18,7 +18,9 @@ pub const CLIENTS: usize = 3;
 pub const SENDS: usize = 2;
 pub const SLOTS: usize = 3;
 pub const SECTIONS: usize = SENDS + SLOTS;
-pub const PAYLOAD_TYPES: [u8; 8] = [96, 97, 98, 99, 100, 102, 111, 63];
+pub const OPUS: u8 = 111;
+pub const RED: u8 = 63;
+pub const PAYLOAD_TYPES: [u8; 8] = [96, 97, 98, 99, 100, 102, OPUS, RED];
 
 pub struct Client {
     pub worker: usize,
@@ -87,6 +89,8 @@ pub fn tracks(client: usize) -> Vec<PublishedTrack> {
         mid: mid(section),
         track: track(client, section),
         screen: false,
+        // One client has only a low voice.
+        voice_layer: u8::from(client == 1 && section == 1),
     };
     (0..SENDS).map(published).collect()
 }
@@ -121,7 +125,7 @@ pub fn negotiated(media: Vec<NegotiatedMedia>) -> Negotiated {
 pub fn media(client: usize, shape: usize, named: usize, flavour: u8) -> NegotiatedMedia {
     let is_audio = shape == 1 || shape == 2;
     let codecs: &[(Codec, u8, Option<u8>)] = if is_audio {
-        &[(Codec::Opus, 111, None), (Codec::Red, 63, None)]
+        &[(Codec::Opus, OPUS, None), (Codec::Red, RED, None)]
     } else {
         &[
             (Codec::Vp8, 96, Some(97)),
@@ -195,8 +199,14 @@ pub fn rtp(client: usize, numbers: &FxHashMap<u32, ExtendedSeq>, input: &mut Inp
     let flags = input.u8();
     let payload_type = PAYLOAD_TYPES[usize::from(flags) % PAYLOAD_TYPES.len()];
     let mut packet = vec![0x80, payload_type | flags & 0x80];
-    packet.extend(before.wrapping_add(step).to_be_bytes());
-    packet.extend(input.u32().to_be_bytes());
+    let seq = before.wrapping_add(step);
+    packet.extend(seq.to_be_bytes());
+    let is_voice = matches!(payload_type, OPUS | RED);
+    let timestamp = match is_voice {
+        true => 960 * u32::from(seq),
+        false => input.u32(),
+    };
+    packet.extend(timestamp.to_be_bytes());
     packet.extend(ssrc.to_be_bytes());
     if flags & 0x40 != 0 {
         packet[0] |= 0x10;
@@ -224,6 +234,17 @@ pub fn rtp(client: usize, numbers: &FxHashMap<u32, ExtendedSeq>, input: &mut Inp
     if flags & 0x10 != 0 {
         // A key frame of VP8 begins.
         packet.extend([0x90, 0xe0, 0x80, 1, 1, 0x20, 0x10, 0, 0, 0x9d, 1, 0x2a, 64, 1, 180, 0]);
+    }
+    if payload_type == RED && flags & 0x20 != 0 {
+        // Up to five earlier frames of the length of 20 ms.
+        let earlier = u32::from(input.u8() % 6);
+        for age in (1..=earlier).rev() {
+            packet.extend((0x8000_0000 | u32::from(OPUS) << 24 | (age * 960) << 10 | 2).to_be_bytes());
+        }
+        packet.push(OPUS);
+        for _ in 0..earlier {
+            packet.extend([0x48, input.u8()]);
+        }
     }
     packet.extend(input.bytes());
     packet

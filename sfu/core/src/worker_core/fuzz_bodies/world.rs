@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::clients::{self, CLIENTS, Client, SECTIONS, SENDS};
 use super::input::Input;
+use crate::downtrack::voice::AudioFormat;
 use crate::mail::{LayerState, Mail};
 use crate::negotiated::Codec;
 use crate::ntp::NtpClock;
@@ -21,7 +22,7 @@ use crate::transport::demux::{PacketKind, classify};
 use crate::transport::stun::{BindingRequest, Class, IceRole, IntegrityKey, Message, binding_success};
 use crate::transport::{Certificate, SRTP_MAX_OVERHEAD};
 use crate::units::{ExtendedSeq, Ssrc, WorkerIndex};
-use crate::worker_api::{Renegotiate, SetSlot, SlotSource, WorkerCommand};
+use crate::worker_api::{Renegotiate, SetAudio, SetSlot, SlotSource, WorkerCommand};
 use crate::worker_core::{PacketSink, WorkerConfig, WorkerCore};
 
 static CERTIFICATE: LazyLock<Certificate> =
@@ -279,7 +280,7 @@ impl World {
     pub fn command(&mut self, input: &mut Input<'_>) {
         let client = input.index(CLIENTS);
         let connection = self.clients[client].connection;
-        match input.u8() % 5 {
+        match input.u8() % 6 {
             0 => {
                 let track = clients::track(client, input.index(SENDS));
                 let muted = input.u8() & 1 == 0;
@@ -300,6 +301,22 @@ impl World {
                 );
             }
             2 => self.close(client),
+            4 => {
+                let format = AudioFormat {
+                    redundancy: input.u8(),
+                    distance: input.u8(),
+                    frames_per_packet: input.u8(),
+                    layer: input.u8() % 3,
+                    resend: input.u8() & 1 == 0,
+                };
+                let mid = clients::mid(input.index(SECTIONS));
+                let set = SetAudio {
+                    connection,
+                    mid,
+                    format,
+                };
+                self.run(client, WorkerCommand::SetAudio(set));
+            }
             3 => {
                 let path = path(TCP.start + input.index(TCP.len()));
                 let worker = input.index(2);
@@ -355,7 +372,7 @@ impl World {
             // Packets come only from the worker of their publisher.
             _ if self.clients[client].worker == worker => return,
             _ => {
-                let codec = input.choose(&[Codec::Opus, Codec::Vp8, Codec::Vp9 { profile: 0 }, Codec::Red]);
+                let codec = input.choose(&[Codec::Opus, Codec::Vp8, Codec::Vp9 { profile: 0 }]);
                 let seq = ExtendedSeq(u64::from(input.u16()) + (1 << 16));
                 let payload = input.bytes();
                 let info = PacketInfo {
@@ -368,7 +385,7 @@ impl World {
                     frame: crate::packet::payload::describe(codec, payload),
                     audio_level: None,
                     video_orientation: None,
-                    recovered: false,
+                    recovered: layer & 0x40 != 0,
                 };
                 let packets: ArrayVec<_, 8> = self.pool.fill(info, payload, &[]).into_iter().collect();
                 Mail::Packets { track, packets }
@@ -387,6 +404,13 @@ impl World {
                 worker.handle_timeout(self.now);
             }
         }
+    }
+
+    /// Frames that redundancy brought.
+    #[cfg(test)]
+    pub fn recovered(&self) -> u64 {
+        let counters = self.workers.iter().map(WorkerCore::counters);
+        counters.map(|counters| counters.red_frames_recovered).sum()
     }
 
     fn deliver(&mut self, path: Path, packet: &mut [u8]) {
