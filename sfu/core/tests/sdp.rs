@@ -4,7 +4,7 @@
 mod sdp_support;
 
 use sdp_support::{LOCAL_UFRAG, answer_to, fixture, negotiated, params, summary};
-use tianqiao_sfu_core::negotiated::{DtlsRole, Negotiated};
+use tianqiao_sfu_core::negotiated::{DtlsRole, MediaKind, Negotiated};
 use tianqiao_sfu_core::sdp::{CodecPreferences, Offer, SdpError, SdpLimits, VideoCodec, answer, fragment};
 
 /// Per fixture its accepted sections: mid, kind, what the client sends, the slot's SSRC, codecs by
@@ -172,6 +172,40 @@ fn without_the_rid_extension_there_is_no_simulcast() {
     let answered = answer_to(&offer).unwrap();
     assert!(!answered.sdp.contains("simulcast"));
     assert!(answered.negotiated.media[1].receive.as_ref().unwrap().rids.is_empty());
+}
+
+#[test]
+fn a_low_voice_is_asked_for_by_its_section_alone() {
+    let text = fixture("chromium_plain");
+    let offer = Offer::parse(&text, &SdpLimits::default()).unwrap();
+    let local = sdp_support::Local::new();
+    let usual = answer(&offer, &params(&local), None).unwrap();
+    let mids: Vec<_> = usual.negotiated.media.iter().map(|media| media.mid).collect();
+    let audio = usual
+        .negotiated
+        .media
+        .iter()
+        .find(|media| media.kind == MediaKind::Audio && media.receive.is_some());
+    let audio = audio.expect("it sends a voice").mid;
+    let answered_with = |low_voices: &[tianqiao_sfu_core::units::Mid]| {
+        let params = tianqiao_sfu_core::sdp::AnswerParams {
+            low_voices,
+            ..params(&local)
+        };
+        answer(&offer, &params, None).unwrap().sdp
+    };
+    let low = answered_with(&[audio]);
+    let changed: Vec<_> = low.lines().filter(|line| !usual.sdp.contains(line)).collect();
+    assert_eq!(
+        changed,
+        [
+            "a=fmtp:111 minptime=10;useinbandfec=0;usedtx=1;stereo=0;maxaveragebitrate=14000",
+            "a=ptime:60"
+        ]
+    );
+    // Nothing is asked for on sections that send no voice.
+    let others: Vec<_> = mids.into_iter().filter(|&mid| mid != audio).collect();
+    assert_eq!(answered_with(&others), usual.sdp);
 }
 
 #[test]

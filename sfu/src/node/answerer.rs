@@ -53,6 +53,7 @@ impl Answerer {
             version,
             first_ssrc: seat.first_ssrc,
             preferences: &self.codecs,
+            low_voices: &[],
         };
         sdp::answer(offer, &params, previous).map_err(convert::sdp_error)
     }

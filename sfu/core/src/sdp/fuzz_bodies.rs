@@ -6,6 +6,7 @@ use rtc_sdp::SessionDescription;
 
 use super::{AnswerParams, Candidate, CodecPreferences, Offer, Protocol, SdpLimits, answer, fragment};
 use crate::negotiated::{Fingerprint, FingerprintAlgorithm, IceCredentials};
+use crate::units::Mid;
 
 /// `data` as a trickle fragment and as an offer, whose answer must be SDP with as many media sections,
 /// and the same again when the session goes on.
@@ -32,6 +33,7 @@ pub fn fuzz_sdp(data: &[u8]) {
         version: 1,
         first_ssrc: 1000,
         preferences: &CodecPreferences::default(),
+        low_voices: &[Mid::from("0").expect("short")],
     };
     let first = answer(&offer, &params, None).expect("a first offer that parses is answered");
     let sections = |sdp: &str| sdp.lines().filter(|line| line.starts_with("m=")).count();

@@ -110,6 +110,9 @@ fn write_section(out: &mut String, offered: &Section, section: &AnsweredSection,
     for (codec, fmtp) in media.codecs.iter().zip(&section.fmtps) {
         write_codec(out, codec, fmtp.as_deref());
     }
+    if let Some(ptime) = section.ptime {
+        let _ = write!(out, "a=ptime:{ptime}\r\n");
+    }
     if section.allow_mixed {
         out.push_str("a=extmap-allow-mixed\r\n");
     }

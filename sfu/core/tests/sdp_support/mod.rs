@@ -63,6 +63,7 @@ pub fn params(local: &Local) -> AnswerParams<'_> {
         version: 1,
         first_ssrc: 1000,
         preferences: &local.preferences,
+        low_voices: &[],
     }
 }
 

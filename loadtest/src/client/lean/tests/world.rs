@@ -172,6 +172,7 @@ impl World {
             version: 1,
             first_ssrc: 1000 * (1 + self.clients.len() as u32),
             preferences: &CodecPreferences::default(),
+            low_voices: &[],
         };
         let answered = sdp::answer(&offer, &params, previous).unwrap();
         (answered.sdp, answered.negotiated)
