@@ -3,7 +3,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::negotiated::MAX_LAYERS;
+use crate::negotiated::{Codec, MAX_LAYERS};
 use crate::pool::PacketRef;
 use crate::track::MappedReport;
 use crate::units::TrackId;
@@ -38,6 +38,7 @@ pub enum Mail {
 
 #[derive(Clone, Copy, Debug)]
 pub struct LayerState {
+    pub codec: Option<Codec>,
     pub resolution: Option<(u16, u16)>,
     pub last_packet: Option<std::time::Instant>,
     pub report: Option<MappedReport>,

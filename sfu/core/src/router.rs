@@ -6,6 +6,7 @@ use slab::Slab;
 
 use crate::negotiated::MediaKind;
 use crate::pool::PacketRef;
+use crate::track::spatial::Spatial;
 use crate::track::{Home, Subscriber, Track};
 use crate::units::{TrackId, WorkerIndex};
 
@@ -91,6 +92,7 @@ impl Router {
             for layer in &mut track.layers {
                 layer.ring.clear();
                 layer.last_packet = None;
+                layer.spatial = Spatial::default();
             }
         }
         self.forget_orphan(id);

@@ -1,13 +1,20 @@
 //! A published track as one worker routes it: on the publisher's own worker, and on every other
 //! worker that has subscribers of it, where the packets arrive by mail.
 
+pub mod meter;
+pub mod spatial;
+pub mod view;
+
 use std::time::{Duration, Instant};
 
-use crate::negotiated::{MAX_LAYERS, MediaKind};
+use crate::negotiated::{Codec, MAX_LAYERS, MediaKind};
 use crate::pool::PacketRef;
 use crate::units::{TrackId, WorkerIndex};
 use crate::uptrack::keyframe_throttle::KeyframeThrottle;
 use crate::uptrack::retransmission_ring::{RetransmissionRing, RingLimits};
+
+use meter::LayerMeter;
+use spatial::Spatial;
 
 /// A layer that lags this far behind the newest one has been switched off by its publisher.
 const LAYER_SILENCE: Duration = Duration::from_millis(700);
@@ -46,8 +53,13 @@ impl MappedReport {
     }
 }
 
+/// One stream of a track: a simulcast layer, or all layers of an SVC encoder.
 #[derive(Debug)]
 pub struct Layer {
+    /// Of its latest packet.
+    pub codec: Option<Codec>,
+    pub spatial: Spatial,
+    pub meter: LayerMeter,
     pub ring: RetransmissionRing,
     /// Width and height in pixels of its latest key frame.
     pub resolution: Option<(u16, u16)>,
@@ -92,6 +104,9 @@ impl Track {
             home,
             muted: false,
             layers: std::array::from_fn(|_| Layer {
+                codec: None,
+                spatial: Spatial::default(),
+                meter: LayerMeter::default(),
                 ring: RetransmissionRing::new(RingLimits::of(kind)),
                 resolution: None,
                 last_packet: None,
@@ -131,8 +146,13 @@ impl Track {
         let silent = layer
             .last_packet
             .is_none_or(|last| packet.arrival.saturating_duration_since(last) > LAYER_SILENCE);
-        self.layers_changed |= silent;
+        self.layers_changed |= silent | (layer.codec != Some(packet.codec));
+        layer.codec = Some(packet.codec);
         layer.last_packet = Some(packet.arrival);
+        if self.kind == MediaKind::Video {
+            layer.meter.on_packet(&packet);
+            self.layers_changed |= layer.spatial.on_packet(&packet, LAYER_SILENCE);
+        }
         if packet.frame.keyframe {
             if packet.frame.resolution.is_some() && layer.resolution != packet.frame.resolution {
                 layer.resolution = packet.frame.resolution;
@@ -143,25 +163,6 @@ impl Track {
         }
         layer.ring.insert(packet.clone());
         self.pending.push(packet);
-    }
-
-    /// The layers that are being sent now, lowest resolution first.
-    pub fn active_layers(&self) -> impl Iterator<Item = u8> + '_ {
-        let newest = self.layers.iter().filter_map(|layer| layer.last_packet).max();
-        let silence = match self.kind {
-            MediaKind::Audio => VOICE_SILENCE,
-            MediaKind::Video => LAYER_SILENCE,
-        };
-        let mut active: arrayvec::ArrayVec<u8, MAX_LAYERS> = (0u8..)
-            .zip(&self.layers)
-            .filter(|(_, layer)| match (layer.last_packet, newest) {
-                (Some(last), Some(newest)) => newest.duration_since(last) < silence,
-                _ => false,
-            })
-            .map(|(index, _)| index)
-            .collect();
-        active.sort_by_key(|&index| self.layers[usize::from(index)].resolution.map(|(_, height)| height));
-        active.into_iter()
     }
 
     /// The layer of a voice for who wants `wanted`: another one where that is not being sent.
@@ -181,20 +182,13 @@ impl Track {
         self.kind == MediaKind::Audio && self.layers[1..].iter().any(|layer| layer.last_packet.is_some())
     }
 
-    /// The layer for a slot shown `height` pixels high: the smallest that is at least as high, else the highest.
-    /// `None` where nothing is being sent.
-    pub fn layer_for_height(&self, height: u16) -> Option<u8> {
-        let mut highest = None;
-        for index in self.active_layers() {
-            highest = Some(index);
-            if self.layers[usize::from(index)]
-                .resolution
-                .is_some_and(|(_, layer_height)| layer_height >= height)
-            {
-                break;
+    /// Call about every 100 ms.
+    pub fn update_meters(&mut self, now: Instant) {
+        for layer in &mut self.layers {
+            if layer.last_packet.is_some() {
+                layer.meter.update(now, layer.spatial.needs());
             }
         }
-        highest
     }
 }
 
@@ -225,7 +219,7 @@ mod tests {
             ([None, None, None], 100, None),
         ] {
             assert_eq!(
-                track(now, heights).layer_for_height(wanted),
+                track(now, heights).layer_for_height(wanted, |_| true),
                 expected,
                 "{heights:?} {wanted}"
             );
@@ -239,7 +233,7 @@ mod tests {
         for layer in &mut track.layers[..2] {
             layer.last_packet = Some(now + Duration::from_secs(2));
         }
-        assert_eq!(track.layer_for_height(720), Some(1));
+        assert_eq!(track.layer_for_height(720, |_| true), Some(1));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! control side owns rooms, sessions and slot policy, a worker owns connections and packets.
 
 use crate::downtrack::voice::AudioFormat;
-use crate::negotiated::{IceCredentials, Negotiated};
+use crate::negotiated::{Codec, IceCredentials, Negotiated};
 use crate::units::{ConnectionId, Mid, TrackId, WorkerIndex};
 
 #[derive(Debug)]
@@ -105,6 +105,14 @@ pub enum WorkerEvent {
     /// RFC 6464 levels of the audio tracks that were heard since the last such event, one event
     /// about every [`AUDIO_LEVEL_INTERVAL`].
     AudioLevels { levels: Vec<AudioLevel> },
+    /// All that the source of a slot sends is in a codec that the subscriber did not negotiate, so the slot stays
+    /// empty. Told once, and anew after another source or another answer.
+    CodecUnsupported {
+        connection: ConnectionId,
+        mid: Mid,
+        track: TrackId,
+        codec: Codec,
+    },
 }
 
 /// How often a worker reports audio levels.

@@ -97,8 +97,9 @@ pub fn slot_states(slots: &[rooms::SlotState]) -> Vec<protocol::SlotState> {
     slots.iter().map(state).collect()
 }
 
-pub fn event(event: RoomsEvent) -> SfuEvent {
-    match event {
+/// `None`: the control protocol has no word for it.
+pub fn event(event: RoomsEvent) -> Option<SfuEvent> {
+    Some(match event {
         RoomsEvent::Connected { session } => SfuEvent::Connected {
             session: session.to_string(),
         },
@@ -119,7 +120,8 @@ pub fn event(event: RoomsEvent) -> SfuEvent {
             dominant: dominant.map(|session| session.to_string()),
             speaking: speaking.iter().map(|session| session.to_string()).collect(),
         },
-    }
+        RoomsEvent::CodecUnsupported { .. } => return None,
+    })
 }
 
 fn close_reason(reason: rooms::EndReason) -> control::CloseReason {

@@ -16,10 +16,10 @@ use crate::drop_reason::DropReason;
 use crate::negotiated::{Codec, ExtensionIds, MAX_LAYERS, MediaKind, Negotiated};
 use crate::ntp::NtpClock;
 use crate::packet::extensions::ExtensionValues;
+use crate::packet::red;
 use crate::packet::rtcp::{ReportBlock, SenderInfo};
 use crate::packet::rtp::RtpHeader;
 use crate::packet::rtx;
-use crate::packet::{payload, red};
 use crate::pool::PacketInfo;
 use crate::rate::{Ceilings, RateMeter, Ticks};
 use crate::track::MappedReport;
@@ -275,7 +275,13 @@ impl Connection {
         if codec == Codec::Opus {
             uptrack.on_voice(&packet[payload.clone()]);
         }
-        let frame = payload::describe(codec, &packet[payload.clone()]);
+        let descriptor = values.dependency_descriptor.unwrap_or(0..0);
+        let frame = uptrack.describe(
+            stream.layer,
+            codec,
+            &packet[payload.clone()],
+            &packet[descriptor.clone()],
+        );
         let starts = frame.keyframe && frame.start_of_frame;
         if policed == Policed::AwaitsKeyframe {
             if !starts {
@@ -305,7 +311,7 @@ impl Connection {
             },
             payload,
             red,
-            descriptor: values.dependency_descriptor.unwrap_or(0..0),
+            descriptor,
         })
     }
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use crate::units::ExtendedSeq;
 use crate::uptrack::retransmission_ring::RingLimits;
 
-use super::vp8_continuity::Vp8Offsets;
+use super::layers::LayerStretch;
+use super::vp8_continuity::Vp8Stretch;
 
 /// A packet is not sent again within this time: the second NACK crossed the first answer.
 pub const RESEND_INTERVAL: Duration = Duration::from_millis(25);
@@ -26,9 +27,11 @@ pub struct Stretch {
     pub layer: u8,
     /// Which source the slot had; packets of an earlier one are no longer at hand.
     pub generation: u8,
-    /// What was added to the source's RTP timestamps, picture ids and TL0PICIDX.
+    /// What was added to the source's RTP timestamps, picture ids and TL0PICIDX, and frame numbers.
     pub timestamp_offset: u32,
-    pub vp8: Vp8Offsets,
+    pub vp8: Vp8Stretch,
+    pub frame_offset: u16,
+    pub layers: LayerStretch,
 }
 
 /// A packet that was sent and can be sent again.

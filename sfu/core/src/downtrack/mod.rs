@@ -1,6 +1,7 @@
 //! A subscriber's slot: rewriting, choice of layer, retransmission, sender reports.
 
 pub mod history;
+pub mod layers;
 pub mod seq_map;
 pub mod timeline;
 pub mod voice;
@@ -16,10 +17,12 @@ use crate::negotiated::{Codec, ExtensionIds, MAX_CODECS, MediaKind, NegotiatedCo
 use crate::packet::rtcp::SenderInfo;
 use crate::pool::Packet;
 use crate::track::Track;
+use crate::track::view::{LayerTarget, Source};
 use crate::units::{ExtendedSeq, Mid, PayloadType, Ssrc, TrackId};
 use crate::uptrack::retransmission_ring::RingLimits;
 
 use history::{History, RESEND_INTERVAL, Sent, Stretch};
+use layers::{DescriptorEdit, FrameNumbers, LayerSelector, LayerStretch, Limit, Verdict};
 use seq_map::SeqMap;
 use timeline::Timeline;
 use voice::Voice;
@@ -41,6 +44,9 @@ pub struct Decision {
     /// Written as RED with the earlier frames that the slot's voice has chosen.
     pub red: bool,
     pub padding: u8,
+    /// The last packet of its picture, without the layers that are left out.
+    pub marker: bool,
+    pub descriptor: DescriptorEdit,
 }
 
 /// What the packets of a slot are written with; slots that negotiated the same share one.
@@ -95,14 +101,39 @@ enum Flow {
     /// No source, or shown at height 0.
     Paused,
     /// Until `target` sends a packet that decoding can start at.
-    Waiting {
-        target: Option<u8>,
-    },
+    Waiting { target: Option<u8> },
     Forwarding {
+        /// The stream that is forwarded, and the one that should be.
         layer: u8,
         target: u8,
+        /// Within the stream.
+        limit: Limit,
+        selector: LayerSelector,
         map: SeqMap,
+        /// A packet of the picture with this RTP timestamp and spatial layer was just left out.
+        left_out: Option<(u32, u8)>,
     },
+}
+
+impl Flow {
+    /// A stream without layers of its own.
+    fn whole(layer: u8, target: u8, map: SeqMap) -> Self {
+        Self::Forwarding {
+            layer,
+            target,
+            limit: Limit::ALL,
+            selector: LayerSelector::Whole,
+            map,
+            left_out: None,
+        }
+    }
+}
+
+/// The stream that a slot is to get, and which layers of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wanted {
+    stream: u8,
+    limit: Limit,
 }
 
 #[derive(Debug)]
@@ -117,12 +148,18 @@ pub struct Downtrack {
     source: Option<TrackId>,
     generation: u8,
     height: u16,
+    /// Set by the allocator; without it the height alone decides.
+    layers: Option<LayerTarget>,
     flow: Flow,
     /// The latest sequence number sent, also from before a pause.
     latest: ExtendedSeq,
     rtx_seq: ExtendedSeq,
     timeline: Timeline,
     vp8: Vp8Continuity,
+    frame_numbers: FrameNumbers,
+    stretch: LayerStretch,
+    /// The source sends only this codec, which the subscriber does not take; and whether that was told.
+    unsupported: Option<(Codec, bool)>,
     history: History,
     /// Of a slot whose voice is sent otherwise than as it comes.
     voice: Option<Box<Voice>>,
@@ -147,11 +184,15 @@ impl Downtrack {
             source: None,
             generation: 0,
             height: 0,
+            layers: None,
             flow: Flow::Paused,
             latest: ExtendedSeq(u64::from(first_seq & 0x7fff)),
             rtx_seq: ExtendedSeq(u64::from(first_seq & 0x7fff)),
             timeline: Timeline::new(media.kind.clock_rate()),
             vp8: Vp8Continuity::default(),
+            frame_numbers: FrameNumbers::default(),
+            stretch: LayerStretch::default(),
+            unsupported: None,
             history: History::new(RingLimits::of(media.kind)),
             voice: None,
             packets: 0,
@@ -184,6 +225,7 @@ impl Downtrack {
             // A packet sent again without RTX would differ from the one that had its SRTP nonce.
             self.history.clear();
             self.codec = None;
+            self.unsupported = None;
             self.format = format;
             self.renegotiate_voice();
         }
@@ -204,6 +246,8 @@ impl Downtrack {
             self.source = source;
             self.generation = self.generation.wrapping_add(1);
             self.flow = Flow::Paused;
+            self.layers = None;
+            self.unsupported = None;
             self.owed_keyframe = None;
             self.end_voice();
             if source.is_none() {
@@ -218,23 +262,71 @@ impl Downtrack {
         }
     }
 
-    /// Chooses the layer anew; `Some` is a layer of which a key frame is needed now.
-    pub fn retarget(&mut self, track: &Track) -> Option<u8> {
-        let wanted = match self.kind {
-            MediaKind::Audio => return self.retarget_voice(track),
-            MediaKind::Video => track.layer_for_height(self.height),
+    /// Up to which layers the slot is sent from now on; `None`: by its height, and all temporal layers. Call
+    /// [`Self::retarget`] after it. Holds until the slot gets another source.
+    pub fn set_target(&mut self, layers: Option<LayerTarget>) {
+        self.layers = layers;
+    }
+
+    /// What a video slot is to get of `track`; `None` where it is sent nothing that the subscriber takes.
+    fn wanted(&self, track: &Track) -> Option<Wanted> {
+        let takes = |codec| self.format.outgoing(codec).is_some();
+        let (index, temporal) = match self.layers {
+            Some(target) => (
+                track.layer_at_most(target.spatial_or_simulcast, takes)?,
+                target.temporal,
+            ),
+            None => (track.layer_for_height(self.height, takes)?, u8::MAX),
         };
+        let Source { stream, spatial } = track.source_of(index);
+        Some(Wanted {
+            stream,
+            limit: Limit { spatial, temporal },
+        })
+    }
+
+    /// Chooses the layers anew; `Some` is a stream of which a key frame is needed now.
+    pub fn retarget(&mut self, track: &Track) -> Option<u8> {
+        if self.kind == MediaKind::Audio {
+            return self.retarget_voice(track);
+        }
+        let wanted = self.wanted(track);
+        self.note_codec(track, wanted.is_some());
         match &mut self.flow {
             Flow::Paused => None,
             Flow::Waiting { target } => {
-                *target = wanted;
-                if self.kind == MediaKind::Video { wanted } else { None }
+                *target = wanted.map(|wanted| wanted.stream);
+                *target
             }
-            Flow::Forwarding { layer, target, .. } => {
-                *target = wanted.unwrap_or(*layer);
-                (*target != *layer).then_some(*target)
+            Flow::Forwarding {
+                layer,
+                target,
+                limit,
+                selector,
+                ..
+            } => {
+                let wanted = wanted?;
+                (*target, *limit) = (wanted.stream, wanted.limit);
+                let stream = track.layers.get(usize::from(*layer))?;
+                (*target != *layer || selector.needs_keyframe(*limit, stream)).then_some(*target)
             }
         }
+    }
+
+    fn note_codec(&mut self, track: &Track, is_served: bool) {
+        if is_served || matches!(self.flow, Flow::Paused) {
+            self.unsupported = None;
+        } else if self.unsupported.is_none() {
+            let takes = |codec| self.format.outgoing(codec).is_some();
+            let sent = track.active_layers().filter_map(|index| track.codec_of(index));
+            self.unsupported = sent.filter(|&codec| !takes(codec)).last().map(|codec| (codec, false));
+        }
+    }
+
+    /// The source's codec, once, where the subscriber takes none that it sends.
+    pub fn poll_unsupported(&mut self) -> Option<Codec> {
+        let (codec, is_told) = self.unsupported.as_mut()?;
+        (!std::mem::replace(is_told, true)).then_some(*codec)
     }
 
     /// The layer whose key frame the subscriber asks for by PLI or FIR.
@@ -287,8 +379,18 @@ impl Downtrack {
     pub fn rewrite(&mut self, packet: &Packet, track: &Track, padding: u8) -> Option<Decision> {
         if self.starts_at(packet) {
             self.switch_to(packet, track);
+        } else if packet.frame.keyframe && self.kind == MediaKind::Video {
+            self.refresh_limit(packet, track);
         }
-        let Flow::Forwarding { layer, map, .. } = &mut self.flow else {
+        let Flow::Forwarding {
+            layer,
+            limit,
+            selector,
+            map,
+            left_out,
+            ..
+        } = &mut self.flow
+        else {
             return None;
         };
         if packet.layer != *layer {
@@ -301,24 +403,51 @@ impl Downtrack {
             return None;
         }
         if packet.payload().is_empty() {
-            map.skip(packet.seq);
+            map.skip(packet.seq, false);
             return None;
         }
         let codec = match self.codec {
             Some(codec) if codec.codec == packet.codec => codec,
             _ => *self.codec.insert(self.format.outgoing(packet.codec)?),
         };
+        let stream = track.layers.get(usize::from(*layer))?;
+        if selector.select(packet, *limit, stream) == Verdict::Drop {
+            let frame = (packet.timestamp, packet.frame.spatial_id);
+            map.skip(packet.seq, left_out.replace(frame) == Some(frame));
+            if packet.frame.vp8.is_some_and(|fields| self.vp8.skip(&fields)) {
+                self.history.end_stretch();
+            }
+            return None;
+        };
+        *left_out = None;
+        let mut stretch = selector.stretch();
+        // Without the descriptor libwebrtc does not find the frames of an AV1 picture together.
+        stretch.splits_pictures =
+            matches!(packet.codec, Codec::Av1 { .. }) && self.format.extensions.dependency_descriptor.is_none();
+        if self.stretch != stretch {
+            self.stretch = stretch;
+            self.history.end_stretch();
+        }
         let seq = map.map(packet.seq)?;
         let timestamp = self.timeline.map(packet.timestamp);
         self.timeline.on_sent(packet.arrival, timestamp);
         let starts = seq > self.latest;
         self.latest = self.latest.max(seq);
         let vp8 = packet.frame.vp8.map(|fields| self.vp8.map(&fields, starts));
+        if let Some(frame) = &packet.frame.described {
+            self.frame_numbers.on_sent(frame.number);
+        }
+        let descriptor = DescriptorEdit {
+            number_offset: self.frame_numbers.offset(),
+            mask: stretch.mask,
+        };
         self.history.insert(packet.arrival, seq, packet.seq, || Stretch {
             layer: packet.layer,
             generation: self.generation,
             timestamp_offset: self.timeline.offset(),
-            vp8: self.vp8.offsets(),
+            vp8: self.vp8.stretch(),
+            frame_offset: descriptor.number_offset,
+            layers: stretch,
         });
         self.packets = self.packets.wrapping_add(1);
         self.octets = self.octets.wrapping_add(packet.payload().len() as u32);
@@ -330,6 +459,8 @@ impl Downtrack {
             red: false,
             // Without RTX it is sent again under its SRTP nonce, so equal to the bit: padding is not remembered.
             padding: if codec.rtx.is_some() { padding } else { 0 },
+            marker: stretch.marker(packet),
+            descriptor,
         })
     }
 
@@ -338,7 +469,7 @@ impl Downtrack {
         let outgoing = Outgoing {
             ssrc: self.ssrc,
             payload_type: decision.payload_type,
-            marker: packet.marker,
+            marker: decision.marker,
             audio_level: packet.audio_level,
             seq: decision.seq.truncate(),
             timestamp: decision.timestamp,
@@ -347,6 +478,7 @@ impl Downtrack {
             padding: decision.padding,
             original_seq: None,
             vp8: decision.vp8,
+            descriptor: decision.descriptor,
         };
         match decision.red {
             true => self.voice.as_ref()?.write(out, packet, &outgoing),
@@ -373,6 +505,11 @@ impl Downtrack {
         csrc: TrackId,
     ) -> Option<(Written, ExtendedSeq)> {
         let codec = self.format.outgoing(packet.codec)?;
+        let stretch = &sent.stretch;
+        let vp8 = match &packet.frame.vp8 {
+            Some(fields) => Some(self.vp8.again(fields, stretch.vp8)?),
+            None => None,
+        };
         let seq = match codec.rtx {
             Some(_) => {
                 self.rtx_seq.0 += 1;
@@ -384,14 +521,18 @@ impl Downtrack {
             ssrc: if codec.rtx.is_some() { self.rtx_ssrc } else { self.ssrc },
             payload_type: codec.rtx.unwrap_or(codec.payload_type),
             seq: seq.truncate(),
-            timestamp: packet.timestamp.wrapping_add(sent.stretch.timestamp_offset),
+            timestamp: packet.timestamp.wrapping_add(stretch.timestamp_offset),
             csrc,
             extensions: &self.format.extensions,
             padding: 0,
             original_seq: codec.rtx.map(|_| sent.out.truncate()),
-            vp8: packet.frame.vp8.map(|fields| sent.stretch.vp8.apply(&fields)),
-            marker: packet.marker,
+            vp8,
+            marker: stretch.layers.marker(packet),
             audio_level: packet.audio_level,
+            descriptor: DescriptorEdit {
+                number_offset: stretch.frame_offset,
+                mask: stretch.layers.mask,
+            },
         };
         Some((write(out, packet, &outgoing)?, seq))
     }
@@ -430,7 +571,21 @@ impl Downtrack {
             Some(target) => packet.layer == target || matches!(self.flow, Flow::Waiting { .. }),
             None => true,
         };
-        decodable && fits && !packet.recovered && !packet.payload().is_empty()
+        decodable
+            && fits
+            && !packet.recovered
+            && !packet.payload().is_empty()
+            && self.format.outgoing(packet.codec).is_some()
+    }
+
+    /// A key frame may bring layers that were not there when the limit was set.
+    fn refresh_limit(&mut self, packet: &Packet, track: &Track) {
+        let wanted = self.wanted(track);
+        if let (Flow::Forwarding { limit, .. }, Some(wanted)) = (&mut self.flow, wanted)
+            && wanted.stream == packet.layer
+        {
+            *limit = wanted.limit;
+        }
     }
 
     fn switch_to(&mut self, packet: &Packet, track: &Track) {
@@ -442,12 +597,23 @@ impl Downtrack {
         };
         self.timeline.switch(packet.arrival, packet.timestamp, reports);
         self.vp8.switch();
+        if let Some(frame) = &packet.frame.described {
+            self.frame_numbers.switch(frame.number);
+        }
         self.history.end_stretch();
         let map = SeqMap::starting(packet.seq, ExtendedSeq(self.latest.0 + 1));
+        // What the stream consists of may be known only since this packet.
+        let wanted = self.wanted(track);
+        let Some(stream) = track.layers.get(usize::from(packet.layer)) else {
+            return;
+        };
         self.flow = Flow::Forwarding {
             layer: packet.layer,
-            target,
+            target: wanted.map_or(target, |wanted| wanted.stream),
+            limit: wanted.map_or(Limit::ALL, |wanted| wanted.limit),
+            selector: LayerSelector::starting(packet, stream),
             map,
+            left_out: None,
         };
         // The media clock was moved: tell the receiver the new relation soon.
         self.next_report = None;

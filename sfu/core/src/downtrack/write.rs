@@ -1,15 +1,16 @@
 //! Writes a forwarded packet: a new header (with the track as CSRC, RFC 3550 section 5.1) and header
 //! extensions as the subscriber numbered them, then the payload with its few rewritten bytes.
 
+use super::layers::{DescriptorEdit, MAX_GROWTH};
 use crate::negotiated::ExtensionIds;
 use crate::packet::extensions::ExtensionWriter;
 use crate::packet::rtp::{append_padding, set_extension_bit};
 use crate::packet::rtx::{self, OSN_LEN};
-use crate::pool::Packet;
+use crate::pool::{MAX_DESCRIPTOR, Packet};
 use crate::units::{PayloadType, Ssrc, TrackId};
 
 /// Most bytes that a header, its extensions and padding add to a payload.
-pub const MAX_HEADER: usize = 16 + 4 + 8 + crate::pool::MAX_DESCRIPTOR + 4 + 64;
+pub const MAX_HEADER: usize = 16 + 4 + 8 + MAX_DESCRIPTOR + MAX_GROWTH + 4 + 64;
 
 /// Everything in which a forwarded packet differs from the publisher's.
 #[derive(Clone, Copy, Debug)]
@@ -26,9 +27,11 @@ pub struct Outgoing<'a> {
     pub original_seq: Option<u16>,
     /// New VP8 picture id and TL0PICIDX.
     pub vp8: Option<(u16, u8)>,
+    /// The last packet of its picture.
     pub marker: bool,
     /// The RFC 6464 byte.
     pub audio_level: Option<u8>,
+    pub descriptor: DescriptorEdit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +82,7 @@ pub(super) fn write_header(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<
 
 /// Length of the extension block, 0 without any. One that does not fit is left out.
 fn write_extensions(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> usize {
-    let ids = outgoing.extensions;
+    let (ids, edit) = (outgoing.extensions, outgoing.descriptor);
     let mut extensions = ExtensionWriter::new(out);
     if let Some((level, id)) = outgoing.audio_level.zip(ids.audio_level) {
         extensions.push(id, &[level]);
@@ -91,7 +94,17 @@ fn write_extensions(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) ->
         .dependency_descriptor
         .filter(|_| !packet.dependency_descriptor().is_empty())
     {
-        extensions.push(id, packet.dependency_descriptor());
+        let descriptor = packet.dependency_descriptor();
+        match &packet.frame.described {
+            Some(frame) if edit != DescriptorEdit::default() => {
+                let mut edited = [0; MAX_DESCRIPTOR + MAX_GROWTH];
+                let len = edit.apply(descriptor, frame, &mut edited);
+                extensions.push(id, &edited[..len]);
+            }
+            _ => {
+                extensions.push(id, descriptor);
+            }
+        }
     }
     extensions.finish()
 }

@@ -57,6 +57,11 @@ impl Dtis {
         })
     }
 
+    /// Present where one of both is.
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// [`Dti::NotPresent`] for a target that there is not.
     pub fn of(self, decode_target: usize) -> Dti {
         let shift = 2 * decode_target.min(MAX_DECODE_TARGETS) as u32;
@@ -107,6 +112,13 @@ impl Structure {
             .get(usize::from(template_id.wrapping_sub(self.template_id_offset) & 0x3f))
     }
 
+    /// Every frame of decode target `part` is one of `whole` too, as far as templates tell.
+    pub fn includes(&self, whole: usize, part: usize) -> bool {
+        let present = |template: &Template, target| template.dtis.of(target) != Dti::NotPresent;
+        let mut templates = self.templates.iter();
+        templates.all(|template| present(template, whole) || !present(template, part))
+    }
+
     /// Bits for all decode targets.
     pub fn all_decode_targets(&self) -> u32 {
         match self.decode_targets.len() {
@@ -128,6 +140,11 @@ pub struct FrameDependency {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DependencyDescriptor {
     pub mandatory: Mandatory,
+    /// How many bits behind the start `active_decode_targets_bitmask` is, or would be; 24 in a descriptor of three
+    /// bytes, which has not even the flags.
+    pub mask_at: u16,
+    /// The bitmask is written out.
+    pub has_mask: bool,
     /// A new structure: the packet begins a key frame.
     pub structure: Option<Box<Structure>>,
     /// A bit for each decode target that the sender still sends; all with a new structure.
@@ -163,10 +180,13 @@ impl DependencyDescriptor {
         let template = valid
             .template(mandatory.template_id)
             .ok_or(DescriptorError::UnknownTemplate)?;
+        let mask_at = 24 + reader.position() as u16;
         let (active, frame) = read_frame(&mut reader, flags, valid, template).ok_or(DescriptorError::Malformed)?;
         let all = flags.structure.then(|| valid.all_decode_targets());
         Ok(Self {
             mandatory,
+            mask_at,
+            has_mask: flags.active_decode_targets,
             active_decode_targets: active.or(all),
             frame,
             structure,

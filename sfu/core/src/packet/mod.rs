@@ -4,6 +4,7 @@ pub mod av1;
 mod bits;
 mod bytes;
 pub mod dependency_descriptor;
+pub mod described_frame;
 pub mod extensions;
 #[doc(hidden)]
 pub mod fuzz_bodies;

@@ -1,6 +1,7 @@
 //! VP9 payload descriptor (RFC 9628, section 4.2), in flexible and non-flexible mode.
 
 use super::bytes::u16_at;
+use crate::negotiated::MAX_LAYERS;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Vp9Descriptor {
@@ -23,6 +24,10 @@ pub struct Vp9Descriptor {
     pub not_spatial_reference: bool,
     /// Width and height of the highest spatial layer that the scalability structure tells of.
     pub resolution: Option<(u16, u16)>,
+    /// How many spatial layers the scalability structure tells of; 0 without one.
+    pub spatial_layers: u8,
+    /// Their heights in pixels, the lowest layer first; 0 where not told.
+    pub heights: [u16; MAX_LAYERS],
     /// Bytes of the descriptor.
     pub len: usize,
 }
@@ -65,7 +70,7 @@ impl Vp9Descriptor {
             }
         }
         if has(0x02) {
-            descriptor.resolution = cursor.scalability_structure()?;
+            cursor.scalability_structure(&mut descriptor)?;
         }
         descriptor.len = cursor.at;
         (cursor.at < payload.len()).then_some(descriptor)
@@ -103,14 +108,17 @@ impl Cursor<'_> {
         Some(u16::from_be_bytes([high & 0x7f, self.u8()?]))
     }
 
-    /// Section 4.2.1; gives the last spatial layer's size where sizes are told.
-    fn scalability_structure(&mut self) -> Option<Option<(u16, u16)>> {
+    /// Section 4.2.1.
+    fn scalability_structure(&mut self, descriptor: &mut Vp9Descriptor) -> Option<()> {
         let head = self.u8()?;
-        let spatial_layers = (head >> 5) + 1;
-        let mut resolution = None;
+        descriptor.spatial_layers = (head >> 5) + 1;
         if head & 0x10 != 0 {
-            for _ in 0..spatial_layers {
-                resolution = Some((self.u16()?, self.u16()?));
+            for layer in 0..descriptor.spatial_layers {
+                let (width, height) = (self.u16()?, self.u16()?);
+                descriptor.resolution = Some((width, height));
+                if let Some(place) = descriptor.heights.get_mut(usize::from(layer)) {
+                    *place = height;
+                }
             }
         }
         if head & 0x08 != 0 {
@@ -120,7 +128,7 @@ impl Cursor<'_> {
                 self.at += usize::from(references);
             }
         }
-        Some(resolution)
+        Some(())
     }
 }
 

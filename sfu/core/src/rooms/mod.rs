@@ -355,6 +355,14 @@ impl Rooms {
                 }
             }
             WorkerEvent::AudioLevels { levels } => self.on_audio_levels(now, &levels),
+            WorkerEvent::CodecUnsupported {
+                connection, mid, track, ..
+            } => {
+                if let Some(key) = self.connections.get(&(worker, connection)) {
+                    let session = self.sessions[key.0].id.clone();
+                    self.event(RoomsEvent::CodecUnsupported { session, mid, track });
+                }
+            }
         }
     }
 

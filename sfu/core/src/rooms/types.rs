@@ -155,6 +155,12 @@ pub enum RoomsEvent {
     Closed { session: SessionId, reason: EndReason },
     /// Video slots that show another track than before.
     Slots { session: SessionId, slots: Vec<SlotState> },
+    /// A slot stays empty: the session does not take the codec of the track that it shows.
+    CodecUnsupported {
+        session: SessionId,
+        mid: Mid,
+        track: TrackId,
+    },
     /// Who speaks, loudest first; only those whose audio is forwarded.
     Speakers {
         room: RoomId,

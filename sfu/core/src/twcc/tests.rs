@@ -98,7 +98,7 @@ fn feedback_comes_every_100_ms_and_only_with_news() {
     assert_eq!(generator.poll_timeout(), None);
     generator.on_packet(start, 1);
     assert_eq!(generator.poll_timeout(), Some(start + ms(100)));
-    assert_eq!(poll_all(&mut generator, start + ms(99)).0, []);
+    assert!(poll_all(&mut generator, start + ms(99)).0.is_empty());
     assert_eq!(poll_all(&mut generator, start + ms(100)).0, [(1, 1)]);
     assert_eq!(generator.poll_timeout(), None);
     generator.on_packet(start + ms(110), 2);

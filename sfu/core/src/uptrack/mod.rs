@@ -13,7 +13,9 @@ use arrayvec::ArrayVec;
 
 use crate::drop_reason::DropReason;
 use crate::negotiated::{Codec, Feedback, MAX_CODECS, MAX_LAYERS, MediaKind, NegotiatedCodec, NegotiatedMedia};
+use crate::packet::described_frame::DescriptorReader;
 use crate::packet::opus;
+use crate::packet::payload::{self, FrameInfo};
 use crate::rate::{Ceilings, RateLimit, RateMeter, Ticks};
 use crate::units::{ExtendedSeq, Mid, PayloadType, Rid, Ssrc, TrackId};
 
@@ -40,6 +42,7 @@ pub struct ReceiveLayer {
     meter: RateMeter,
     /// A packet was above the ceiling: what follows cannot be decoded until a key frame.
     is_cut: bool,
+    descriptors: DescriptorReader,
 }
 
 /// How a packet stands to the ceiling of its layer.
@@ -89,6 +92,7 @@ impl Uptrack {
             highest: 0,
             meter: RateMeter::default(),
             is_cut: false,
+            descriptors: DescriptorReader::default(),
         };
         let mut layers: ArrayVec<_, MAX_LAYERS> = receive.rids.iter().map(|&rid| layer(Some(rid))).collect();
         if layers.is_empty() {
@@ -194,7 +198,21 @@ impl Uptrack {
         if layer.ssrc.replace(ssrc).is_some() {
             layer.base = layer.highest + RESTART_GAP;
             layer.nack = NackGenerator::new(limits);
+            layer.descriptors = DescriptorReader::default();
         }
+    }
+
+    /// What a packet of `codec` tells of its frame, by its payload and by its dependency descriptor, which is empty
+    /// where it has none.
+    pub fn describe(&mut self, layer: u8, codec: Codec, payload: &[u8], descriptor: &[u8]) -> FrameInfo {
+        let mut frame = payload::describe(codec, payload);
+        if !descriptor.is_empty()
+            && let Some(layer) = self.layers.get_mut(usize::from(layer))
+            && let Some(described) = layer.descriptors.read(descriptor)
+        {
+            frame.describe(described);
+        }
+        frame
     }
 
     /// Decoding can start at the packet that [`Self::on_packet`] has just accepted: what is missing before it no longer matters.

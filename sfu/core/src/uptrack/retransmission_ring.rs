@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(held(&ring, 90..130), (104..120).collect::<Vec<_>>());
         // Far ahead, as after a restart of the publisher.
         ring.insert(packet(1 << 40, now));
-        assert_eq!(held(&ring, 90..130), []);
+        assert!(held(&ring, 90..130).is_empty());
         assert!(ring.find(ExtendedSeq(1 << 40)).is_some());
         ring.clear();
         assert_eq!((ring.bytes(), ring.find(ExtendedSeq(1 << 40)).is_none()), (0, true));

@@ -10,7 +10,7 @@ use crate::router::HomeNotice;
 use crate::track::{Home, Subscriber};
 use crate::transport::{Transport, TransportConfig, TransportOutput};
 use crate::units::{Mid, TrackId, WorkerIndex};
-use crate::worker_api::{OpenConnection, Renegotiate, SetSlot, WorkerCommand};
+use crate::worker_api::{OpenConnection, Renegotiate, SetSlot, WorkerCommand, WorkerEvent};
 
 impl WorkerCore {
     pub fn handle_command(&mut self, now: Instant, command: WorkerCommand) {
@@ -51,6 +51,7 @@ impl WorkerCore {
                         .layers
                         .iter()
                         .map(|layer| LayerState {
+                            codec: layer.codec,
                             resolution: layer.resolution,
                             last_packet: layer.last_packet,
                             report: layer.report,
@@ -94,6 +95,7 @@ impl WorkerCore {
         let Some(index) = self.router.find(track) else { return };
         if let Some(track) = self.router.track_mut(index) {
             for (layer, state) in track.layers.iter_mut().zip(states) {
+                layer.codec = layer.codec.or(state.codec);
                 layer.resolution = layer.resolution.or(state.resolution);
                 layer.last_packet = layer.last_packet.max(state.last_packet);
                 layer.report = layer.report.or(state.report);
@@ -290,8 +292,20 @@ impl WorkerCore {
             .filter(|connection| connection.transport.is_connected())
             .and_then(|connection| connection.slots.get_mut(subscriber.slot));
         let Some(slot) = slot else { return };
+        let wanted = slot.retarget(track);
+        if let Some(codec) = slot.poll_unsupported() {
+            let (mid, track) = (slot.mid, track.id);
+            let connection = self.connections[subscriber.connection].id;
+            self.events.push_back(WorkerEvent::CodecUnsupported {
+                connection,
+                mid,
+                track,
+                codec,
+            });
+            return;
+        }
         // Where it is refused it is tried again with the next look at the layers.
-        if let Some(layer) = slot.retarget(track) {
+        if let Some(layer) = wanted {
             self.ask_keyframe(now, index, layer, subscriber.connection, Cause::Switch);
         } else if let Some(layer) = slot.owed_keyframe(track)
             && self.ask_keyframe(now, index, layer, subscriber.connection, Cause::Request)

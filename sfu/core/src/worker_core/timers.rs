@@ -76,6 +76,9 @@ impl WorkerCore {
         }
         if now >= self.next_reports {
             self.next_reports = now + REPORT_TICK;
+            for (_, track) in self.router.iter_mut() {
+                track.update_meters(now);
+            }
             self.retarget_all(now);
             self.expire_packets(now);
             self.send_sender_reports(now, sink);

@@ -28,7 +28,7 @@ fn three_hundred_join_and_nobody_else_notices() {
         // Its own Open, four audio slots, three video slots.
         assert_eq!(node.commands.len(), 8);
         assert!(node.commands.iter().all(|(worker, _)| *worker == seat.worker));
-        assert_eq!(node.events, []);
+        assert!(node.events.is_empty());
     }
     assert_eq!(node.shown("s294"), node.shown("s0"));
 }

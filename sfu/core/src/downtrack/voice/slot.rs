@@ -1,5 +1,6 @@
 //! What a slot does with a voice: which packets go, when, and as what.
 
+use crate::downtrack::layers::DescriptorEdit;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
@@ -131,7 +132,7 @@ impl Downtrack {
             return None;
         }
         if packet.payload().is_empty() {
-            map.skip(packet.seq);
+            map.skip(packet.seq, false);
             return None;
         }
         let timestamp = self.timeline.map(packet.timestamp);
@@ -142,7 +143,7 @@ impl Downtrack {
             return self.decide(packet, seq, timestamp, None);
         }
         if voice.cutover.withholds(timestamp, duration) {
-            map.skip(packet.seq);
+            map.skip(packet.seq, false);
             return None;
         }
         voice.newest = Some(packet.seq);
@@ -194,7 +195,7 @@ impl Downtrack {
         };
         // Numbers of frames that are sent in another's packet are left out, or they would look lost.
         for &held in voice.held.iter().filter(|&&held| held != packet.seq) {
-            map.skip(held);
+            map.skip(held, false);
         }
         voice.let_go();
         let seq = map.map(packet.seq)?;
@@ -240,6 +241,8 @@ impl Downtrack {
             vp8: None,
             red: red.is_some(),
             padding: 0,
+            marker: packet.marker,
+            descriptor: DescriptorEdit::default(),
         })
     }
 
@@ -259,11 +262,8 @@ impl Downtrack {
         voice.let_go();
         voice.newest = None;
         self.history.end_stretch();
-        self.flow = Flow::Forwarding {
-            layer: target,
-            target,
-            map: SeqMap::starting(packet.seq, ExtendedSeq(self.latest.0 + 1)),
-        };
+        let map = SeqMap::starting(packet.seq, ExtendedSeq(self.latest.0 + 1));
+        self.flow = Flow::whole(target, target, map);
         self.next_report = None;
     }
 

@@ -363,6 +363,7 @@ impl World {
             4 => Mail::Layers {
                 track,
                 layers: std::iter::once(LayerState {
+                    codec: None,
                     resolution: Some((input.u16(), input.u16())),
                     last_packet: Some(at),
                     report: Some(report),
