@@ -140,7 +140,7 @@ fn rewrite(c: &mut Criterion) {
             |frame| {
                 for packet in &frame {
                     let decision = slot.rewrite(packet, &track, 0).expect("forwarded");
-                    black_box(slot.write(&mut out, packet, &decision, track.id));
+                    black_box(slot.write(&mut out, packet, &decision, track.id, 0));
                 }
                 frame
             },

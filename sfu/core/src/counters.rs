@@ -17,6 +17,8 @@ pub struct Counters {
     pub rtp_packets_out: u64,
     pub rtp_bytes_out: u64,
     pub rtcp_packets_out: u64,
+    /// Padding that was sent to find out what a link carries.
+    pub probe_packets_out: u64,
     /// Packets that were missing from publishers and asked for.
     pub nacked_packets_sent: u64,
     /// Packets that subscribers asked for again.

@@ -99,6 +99,8 @@ drop_reasons! {
     OverSessionRate = Fault "over_session_rate",
     /// Video from a node that sends enough.
     OverNodeRate = Fault "over_node_rate",
+    /// Video to a client for whom more waits than its link takes in a quarter of a second.
+    OverPacerQueue = Expected "over_pacer_queue",
     /// Past a connection's limit of something.
     LimitReached = Fault "limit_reached",
 }

@@ -12,6 +12,7 @@ pub mod drop_reason;
 pub mod mail;
 pub mod negotiated;
 pub mod ntp;
+pub mod pacer;
 pub mod packet;
 pub mod path;
 pub mod pool;

@@ -22,6 +22,13 @@ impl Ticks {
     }
 }
 
+impl Ticks {
+    /// How long it is from `earlier` until then; nothing where `earlier` is later.
+    pub fn after(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0) / TICKS_PER_NANO)
+    }
+}
+
 fn ticks(duration: Duration) -> u64 {
     (duration.as_nanos() as u64).saturating_mul(TICKS_PER_NANO)
 }
@@ -73,6 +80,11 @@ impl RateMeter {
     /// The bucket is full: what comes now is above the ceiling.
     pub fn is_over(&self, limit: &RateLimit, now: Ticks) -> bool {
         self.empty_at.saturating_sub(now.0) > limit.burst
+    }
+
+    /// From when on [`Self::is_over`] is false.
+    pub fn ready_at(&self, limit: &RateLimit) -> Ticks {
+        Ticks(self.empty_at.saturating_sub(limit.burst))
     }
 
     pub fn is_empty(&self, now: Ticks) -> bool {

@@ -82,6 +82,8 @@ pub struct Track {
     pub kind: MediaKind,
     pub home: Home,
     pub muted: bool,
+    /// Place among the voices of its room that are heard; 0 is the most important.
+    pub voice_order: u8,
     pub layers: [Layer; MAX_LAYERS],
     pub subscribers: Vec<Subscriber>,
     /// Bit i: worker i has subscribers. Only at home.
@@ -92,6 +94,8 @@ pub struct Track {
     pub mailed: usize,
     /// A layer came up or changed its size: subscribers choose anew.
     pub layers_changed: bool,
+    /// So do their allocators, at the next look at the layers.
+    pub wants_allocation: bool,
     /// The loudest level in −dBov and the voice bit since the last report to the control side.
     pub heard: Option<(u8, bool)>,
 }
@@ -103,6 +107,7 @@ impl Track {
             kind,
             home,
             muted: false,
+            voice_order: 0,
             layers: std::array::from_fn(|_| Layer {
                 codec: None,
                 spatial: Spatial::default(),
@@ -119,6 +124,7 @@ impl Track {
             pending: Vec::new(),
             mailed: 0,
             layers_changed: false,
+            wants_allocation: false,
             heard: None,
         }
     }

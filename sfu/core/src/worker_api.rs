@@ -24,6 +24,10 @@ pub enum WorkerCommand {
     SetSlot(SetSlot),
     /// How a slot's voice is sent.
     SetAudio(SetAudio),
+    /// The voices of a room that are heard, the most important first: a weak link carries but the first.
+    RankVoices {
+        voices: Vec<TrackId>,
+    },
     /// Packets of a muted track are not forwarded.
     SetMuted {
         track: TrackId,
@@ -75,6 +79,18 @@ pub struct SetSlot {
     /// Height in pixels at which the slot is shown: the smallest simulcast layer at least as high is
     /// forwarded. 0: paused. Audio slots ignore it.
     pub height: u16,
+    pub rank: SlotRank,
+}
+
+/// What goes first where a link does not carry everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotRank {
+    /// Place in the viewport, 0 first. Voices have [`WorkerCommand::RankVoices`].
+    pub order: u16,
+    /// Shows who speaks.
+    pub is_speaker: bool,
+    /// Shows a shared screen, which has to be legible.
+    pub is_screen: bool,
 }
 
 /// How the voice in a subscriber's slot is sent from now on, whoever's it is.
@@ -102,6 +118,11 @@ pub enum WorkerEvent {
         connection: ConnectionId,
         reason: CloseReason,
     },
+    /// Video slots that stand still because the client's link does not carry them, or do so no longer.
+    SlotsPaused {
+        connection: ConnectionId,
+        pauses: Vec<SlotPause>,
+    },
     /// RFC 6464 levels of the audio tracks that were heard since the last such event, one event
     /// about every [`AUDIO_LEVEL_INTERVAL`].
     AudioLevels { levels: Vec<AudioLevel> },
@@ -113,6 +134,12 @@ pub enum WorkerEvent {
         track: TrackId,
         codec: Codec,
     },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotPause {
+    pub mid: Mid,
+    pub is_paused: bool,
 }
 
 /// How often a worker reports audio levels.

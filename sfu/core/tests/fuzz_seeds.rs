@@ -1,11 +1,11 @@
 //! The fuzz targets over their seeds and all that is cut off them, as an ordinary test.
 
-use tianqiao_sfu_core::{packet, transport, worker_core};
+use tianqiao_sfu_core::{downtrack, packet, transport, worker_core};
 
 #[test]
 fn every_target_takes_its_seeds() {
     type Body = fn(&[u8]);
-    let targets: [(&str, Body); 9] = [
+    let targets: [(&str, Body); 10] = [
         ("demux", transport::fuzz_bodies::fuzz_demux),
         ("stun", transport::fuzz_bodies::fuzz_stun),
         ("srtp", transport::fuzz_bodies::fuzz_srtp),
@@ -14,6 +14,7 @@ fn every_target_takes_its_seeds() {
         ("rtp", packet::fuzz_bodies::rtp),
         ("rtcp", packet::fuzz_bodies::rtcp),
         ("payload", packet::fuzz_bodies::payload),
+        ("layers", downtrack::fuzz_bodies::layers),
         ("dependency_descriptor", packet::fuzz_bodies::dependency_descriptor),
     ];
     for (target, body) in targets {

@@ -17,18 +17,18 @@ fn each_browser_gets_what_it_offers_and_we_forward() {
             "0 audio receive 1661303083 | 111 Opus, 63 Red | mid4 level1 time2 twcc3\n\
              1 video receive q;h;f | 96/97 Vp8, 102/103 H264 4200, 108/109 H264 42e0, 116/117 H264 4d00, 98/99 Vp9 0, \
              100/101 Vp9 2, 45/46 Av1 0 | mid4 rid10 rrid11 time2 twcc3 rotation13 dd12\n\
-             2 audio slot 1000 | 111 Opus, 63 Red | level1\n\
+             2 audio slot 1000 | 111 Opus, 63 Red | level1 twcc3\n\
              3 video slot 1002 | 96/97 Vp8, 98/99 Vp9 0, 100/101 Vp9 2, 35/36 Vp9 1, 37/38 Vp9 3, 102/103 H264 4200, \
-             108/109 H264 42e0, 116/117 H264 4d00, 45/46 Av1 0, 47/48 Av1 1 | rotation13 dd12\n",
+             108/109 H264 42e0, 116/117 H264 4d00, 45/46 Av1 0, 47/48 Av1 1 | twcc3 rotation13 dd12\n",
         ),
         (
             "firefox_meeting",
             "0 audio receive 1151058624 | 109 Opus | mid3 level1 twcc7\n\
              1 video receive q;h;f | 120/124 Vp8, 121/125 Vp9 0, 99/100 Av1 0 | mid3 rid9 rrid10 time4 twcc7 dd8\n\
-             2 audio slot 1000 | 109 Opus | level1\n\
-             3 audio slot 1004 | 109 Opus | level1\n\
-             4 video slot 1002 | 120/124 Vp8, 121/125 Vp9 0, 99/100 Av1 0 |\n\
-             5 video slot 1006 | 120/124 Vp8, 121/125 Vp9 0, 99/100 Av1 0 |\n",
+             2 audio slot 1000 | 109 Opus | level1 twcc7\n\
+             3 audio slot 1004 | 109 Opus | level1 twcc7\n\
+             4 video slot 1002 | 120/124 Vp8, 121/125 Vp9 0, 99/100 Av1 0 | twcc7\n\
+             5 video slot 1006 | 120/124 Vp8, 121/125 Vp9 0, 99/100 Av1 0 | twcc7\n",
         ),
         (
             "safari_sendrecv_data",
@@ -40,9 +40,9 @@ fn each_browser_gets_what_it_offers_and_we_forward() {
             "webrtc_crate",
             "0 audio receive 1111 slot 1000 | 111 Opus | mid1 twcc2\n\
              1 video receive 2222/4244665817 slot 1002 | 96/97 Vp8 | mid1 twcc2\n\
-             2 audio slot 1004 | 111 Opus |\n\
+             2 audio slot 1004 | 111 Opus | twcc2\n\
              3 video slot 1006 | 96/97 Vp8, 98/99 Vp9 0, 100/101 Vp9 1, 102/103 H264 4200, 125/105 H264 42e0, \
-             123/124 H264 6400, 41/106 Av1 0 |\n",
+             123/124 H264 6400, 41/106 Av1 0 | twcc2\n",
         ),
     ] {
         assert_eq!(summary(&negotiated(&fixture(name))), expected, "{name}");

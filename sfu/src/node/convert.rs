@@ -120,7 +120,7 @@ pub fn event(event: RoomsEvent) -> Option<SfuEvent> {
             dominant: dominant.map(|session| session.to_string()),
             speaking: speaking.iter().map(|session| session.to_string()).collect(),
         },
-        RoomsEvent::CodecUnsupported { .. } => return None,
+        RoomsEvent::CodecUnsupported { .. } | RoomsEvent::SlotsPaused { .. } => return None,
     })
 }
 

@@ -42,6 +42,11 @@ impl Gate {
         self.waived = true;
     }
 
+    /// Nothing was ever sent, or all that failed is forgotten.
+    pub fn is_untried(&self) -> bool {
+        self.upgraded_at.is_none() && self.back_off == Duration::ZERO
+    }
+
     pub fn is_backing_off(&self, now: Instant) -> bool {
         self.not_before.is_some_and(|not_before| now < not_before)
     }

@@ -110,6 +110,10 @@ impl Videos {
             (state.rank, state.height) = (Some(rank), demand.height);
             state.gate.waive();
         }
+        if state.current.is_none() && state.gate.is_untried() {
+            // A picture that was never there cannot flap; whoever joins waits for it.
+            state.gate.waive();
+        }
         self.contenders.push(Contender {
             slot,
             rank,

@@ -22,6 +22,8 @@ const FURTHER_THRESHOLD: f64 = 0.7;
 const FURTHER_SCALE: f64 = 2.0;
 /// For so long, and a round trip, a result is waited for.
 const RESULT_WITHIN: Micros = Micros::secs(1);
+/// The same of a first cluster: receivers' feedback comes every 50 to 250 ms.
+const FIRST_RESULT_WITHIN: Micros = Micros::millis(200);
 /// A cluster that is not sent within this is of an estimate that has passed.
 const SEND_WITHIN: Micros = Micros::millis(500);
 /// Regular probes: so often …
@@ -182,9 +184,14 @@ impl ProbeController {
     }
 
     pub fn handle_timeout(&mut self, now: Micros) {
-        let is_late = self
-            .last_probe
-            .is_some_and(|last| now - last > RESULT_WITHIN + self.round_trip);
+        let within = match self.state {
+            // Feedback comes, so the cluster was too ragged to measure; whoever joins waits for its result.
+            State::Waiting { is_first: true, .. } if self.round_trip > Micros::ZERO => {
+                FIRST_RESULT_WITHIN + self.round_trip
+            }
+            _ => RESULT_WITHIN + self.round_trip,
+        };
+        let is_late = self.last_probe.is_some_and(|last| now - last > within);
         match self.state {
             State::Start => self.start(now),
             State::Waiting { is_first, .. } if is_late => {

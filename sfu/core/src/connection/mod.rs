@@ -1,9 +1,11 @@
 //! One client: orders its transport, the tracks that it publishes and the slots that it receives.
 
+mod adaptation;
 mod feedback;
 mod keyframe_budget;
 mod publisher_clock;
 mod retransmission_budget;
+mod sending;
 mod streams;
 
 use std::ops::Range;
@@ -11,6 +13,9 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 
+use crate::allocator::Choice;
+use crate::bwe;
+use crate::downtrack::voice::AudioFormat;
 use crate::downtrack::{Downtrack, Retired, SlotFormat};
 use crate::drop_reason::DropReason;
 use crate::negotiated::{Codec, ExtensionIds, MAX_LAYERS, MediaKind, Negotiated};
@@ -25,13 +30,15 @@ use crate::rate::{Ceilings, RateMeter, Ticks};
 use crate::track::MappedReport;
 use crate::transport::Transport;
 use crate::twcc::FeedbackGenerator;
-use crate::units::{ConnectionId, Mid, Ssrc, TrackId};
+use crate::units::{Bitrate, ConnectionId, Mid, Ssrc, TrackId};
 use crate::uptrack::{Policed, Uptrack};
 use crate::worker_api::{MAX_SLOT_SSRCS, PublishedTrack};
 
+use adaptation::Adaptation;
 pub(crate) use keyframe_budget::{Cause, KeyframeBudget};
 use publisher_clock::PublisherClock;
 pub(crate) use retransmission_budget::RetransmissionBudget;
+pub(crate) use sending::{Probe, Sending, Waiting};
 use streams::Streams;
 
 /// Sender reports of one layer are taken at most that often: each is mail to all workers with subscribers.
@@ -68,6 +75,7 @@ pub struct Connection {
     pub(crate) rtcp: RateMeter,
     /// Of all media that is sent to it.
     pub(crate) egress: RateMeter,
+    pub(crate) sending: Sending,
     pub(crate) retransmissions: RetransmissionBudget,
     pub(crate) keyframes: KeyframeBudget,
     /// As the client's latest report tells it.
@@ -118,6 +126,7 @@ impl Connection {
             published: RateMeter::default(),
             rtcp: RateMeter::default(),
             egress: RateMeter::default(),
+            sending: Sending::new(),
             retransmissions: RetransmissionBudget::new(now),
             keyframes: KeyframeBudget::default(),
             round_trip: INITIAL_ROUND_TRIP,
@@ -191,6 +200,30 @@ impl Connection {
                     None => Downtrack::new(media, send, format, rand::random()),
                 });
             }
+        }
+        self.adapt_to_slots();
+    }
+
+    /// Its link is estimated while a slot has numbers that the client's feedback goes by.
+    fn adapt_to_slots(&mut self) {
+        let is_numbered = self.slots.iter().any(|slot| slot.format().is_numbered());
+        for slot in &mut self.slots {
+            slot.set_adaptive(is_numbered);
+        }
+        if is_numbered {
+            let new = || Box::new(Adaptation::new(bwe::Config::default()));
+            self.sending.adaptation.get_or_insert_with(new);
+            return;
+        }
+        self.sending.adaptation = None;
+        self.sending.pacer.set_rate(Bitrate(0));
+        for slot in &mut self.slots {
+            slot.apply(Choice::Empty);
+            // Of a link that nothing is known of a packet now and then is lost.
+            slot.set_audio(AudioFormat {
+                redundancy: slot.takes_red().into(),
+                ..AudioFormat::default()
+            });
         }
     }
 

@@ -1,5 +1,7 @@
 //! A subscriber's slot: rewriting, choice of layer, retransmission, sender reports.
 
+#[doc(hidden)]
+pub mod fuzz_bodies;
 pub mod history;
 pub mod layers;
 pub mod seq_map;
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 
+use crate::allocator::{Choice, PauseCause};
 use crate::negotiated::{Codec, ExtensionIds, MAX_CODECS, MediaKind, NegotiatedCodec, NegotiatedMedia, SendMedia};
 use crate::packet::rtcp::SenderInfo;
 use crate::pool::Packet;
@@ -20,18 +23,29 @@ use crate::track::Track;
 use crate::track::view::{LayerTarget, Source};
 use crate::units::{ExtendedSeq, Mid, PayloadType, Ssrc, TrackId};
 use crate::uptrack::retransmission_ring::RingLimits;
+use crate::worker_api::SlotRank;
 
 use history::{History, RESEND_INTERVAL, Sent, Stretch};
 use layers::{DescriptorEdit, FrameNumbers, LayerSelector, LayerStretch, Limit, Verdict};
 use seq_map::SeqMap;
 use timeline::Timeline;
-use voice::Voice;
+use voice::{AudioFormat, Voice};
 use vp8_continuity::Vp8Continuity;
 use write::{Outgoing, Written, write};
 
 /// RFC 3550 section 6.2 asks for five seconds on the whole; browsers send about every second, and
 /// lip-sync starts with the first.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Before the allocator has chosen, no larger picture begins: its key frame could take a second.
+const MAX_FIRST_HEIGHT: u16 = 270;
+
+fn is_small(packet: &Packet) -> bool {
+    packet
+        .frame
+        .resolution
+        .is_some_and(|(_, height)| height <= MAX_FIRST_HEIGHT)
+}
 
 /// What to do with one packet of the slot's source, from [`Downtrack::rewrite`].
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,6 +61,8 @@ pub struct Decision {
     /// The last packet of its picture, without the layers that are left out.
     pub marker: bool,
     pub descriptor: DescriptorEdit,
+    /// Id of the extension with the transport-wide sequence number, where the packet has one.
+    pub transport_cc: Option<u8>,
 }
 
 /// What the packets of a slot are written with; slots that negotiated the same share one.
@@ -71,11 +87,25 @@ impl SlotFormat {
 
     fn outgoing(&self, codec: Codec) -> Option<OutgoingCodec> {
         let found = self.codecs.iter().find(|negotiated| negotiated.codec == codec)?;
+        // What is sent again without RTX is equal to the bit, as SRTP forbids two packets under one index; so it
+        // cannot have a new number each time.
+        let is_numbered = found.feedback.transport_cc && (found.rtx.is_some() || !found.feedback.nack);
         Some(OutgoingCodec {
             codec,
             payload_type: found.payload_type,
             rtx: found.rtx,
+            transport_cc: self.extensions.transport_cc.filter(|_| is_numbered),
         })
+    }
+
+    /// Packets of the slot have transport-wide sequence numbers.
+    pub fn is_numbered(&self) -> bool {
+        self.extensions.transport_cc.is_some() && self.codecs.iter().any(|codec| codec.feedback.transport_cc)
+    }
+
+    /// Payload type of a retransmission stream, which carries padding too.
+    fn rtx(&self) -> Option<PayloadType> {
+        self.codecs.iter().find_map(|codec| codec.rtx)
     }
 }
 
@@ -85,6 +115,8 @@ struct OutgoingCodec {
     codec: Codec,
     payload_type: PayloadType,
     rtx: Option<PayloadType>,
+    /// Id of the extension with the transport-wide sequence number.
+    transport_cc: Option<u8>,
 }
 
 /// Where a slot's streams ended. SRTP forbids to use a packet index of an SSRC twice with one key
@@ -148,6 +180,10 @@ pub struct Downtrack {
     source: Option<TrackId>,
     generation: u8,
     height: u16,
+    pub rank: SlotRank,
+    is_held: bool,
+    /// An allocator chooses its layers.
+    is_adaptive: bool,
     /// Set by the allocator; without it the height alone decides.
     layers: Option<LayerTarget>,
     flow: Flow,
@@ -184,6 +220,9 @@ impl Downtrack {
             source: None,
             generation: 0,
             height: 0,
+            rank: SlotRank::default(),
+            is_held: false,
+            is_adaptive: false,
             layers: None,
             flow: Flow::Paused,
             latest: ExtendedSeq(u64::from(first_seq & 0x7fff)),
@@ -235,6 +274,10 @@ impl Downtrack {
         &self.format
     }
 
+    pub fn height(&self) -> u16 {
+        self.height
+    }
+
     pub fn source(&self) -> Option<TrackId> {
         self.source
     }
@@ -254,8 +297,23 @@ impl Downtrack {
                 self.history.clear();
             }
         }
-        let shown = source.is_some() && (self.kind == MediaKind::Audio || height > 0);
-        match (shown, &self.flow) {
+        self.update_flow();
+    }
+
+    /// An allocator chooses its layers from now on, or does no longer.
+    pub fn set_adaptive(&mut self, is_adaptive: bool) {
+        self.is_adaptive = is_adaptive;
+    }
+
+    /// The subscriber's link does not carry it: nothing is sent until it does.
+    pub fn set_held(&mut self, is_held: bool) {
+        self.is_held = is_held;
+        self.update_flow();
+    }
+
+    fn update_flow(&mut self) {
+        let is_shown = self.source.is_some() && (self.kind == MediaKind::Audio || self.height > 0);
+        match (is_shown && !self.is_held, &self.flow) {
             (false, _) => self.flow = Flow::Paused,
             (true, Flow::Paused) => self.flow = Flow::Waiting { target: None },
             (true, _) => {}
@@ -268,6 +326,39 @@ impl Downtrack {
         self.layers = layers;
     }
 
+    /// Takes over what the allocator chose; true where that is something else than before, and the layer has to be
+    /// chosen anew.
+    pub fn apply(&mut self, choice: Choice) -> bool {
+        let (layers, voice, is_held) = match choice {
+            Choice::Empty | Choice::Paused(PauseCause::NotShown) => (None, None, false),
+            Choice::Paused(PauseCause::NoBandwidth) => (None, None, true),
+            Choice::Video(layer) => (Some(LayerTarget::from(layer)), None, false),
+            Choice::Audio(voice) => (None, Some(AudioFormat::from(voice)), false),
+        };
+        let voice = voice.unwrap_or_else(|| self.audio_format());
+        if (self.layers, self.is_held, self.audio_format()) == (layers, is_held, voice) {
+            return false;
+        }
+        self.set_target(layers);
+        self.set_held(is_held);
+        self.set_audio(voice);
+        true
+    }
+
+    pub fn takes_red(&self) -> bool {
+        self.format.codecs.iter().any(|codec| codec.codec == Codec::Red)
+    }
+
+    /// The subscriber decodes the codec; of one that is not known yet nothing says that it does not.
+    pub fn takes(&self, codec: Option<Codec>) -> bool {
+        codec.is_none_or(|codec| self.format.outgoing(codec).is_some())
+    }
+
+    /// It has a stream for padding, and numbers for feedback on it.
+    pub fn takes_padding(&self) -> bool {
+        self.format.rtx().is_some() && self.format.extensions.transport_cc.is_some()
+    }
+
     /// What a video slot is to get of `track`; `None` where it is sent nothing that the subscriber takes.
     fn wanted(&self, track: &Track) -> Option<Wanted> {
         let takes = |codec| self.format.outgoing(codec).is_some();
@@ -276,6 +367,7 @@ impl Downtrack {
                 track.layer_at_most(target.spatial_or_simulcast, takes)?,
                 target.temporal,
             ),
+            None if self.is_adaptive => return None,
             None => (track.layer_for_height(self.height, takes)?, u8::MAX),
         };
         let Source { stream, spatial } = track.source_of(index);
@@ -377,7 +469,7 @@ impl Downtrack {
     // Inlined, the decision stays in registers.
     #[inline]
     pub fn rewrite(&mut self, packet: &Packet, track: &Track, padding: u8) -> Option<Decision> {
-        if self.starts_at(packet) {
+        if self.starts_at(packet, track) {
             self.switch_to(packet, track);
         } else if packet.frame.keyframe && self.kind == MediaKind::Video {
             self.refresh_limit(packet, track);
@@ -461,11 +553,19 @@ impl Downtrack {
             padding: if codec.rtx.is_some() { padding } else { 0 },
             marker: stretch.marker(packet),
             descriptor,
+            transport_cc: codec.transport_cc,
         })
     }
 
-    /// Writes what [`Self::rewrite`] decided.
-    pub fn write(&self, out: &mut [u8], packet: &Packet, decision: &Decision, csrc: TrackId) -> Option<Written> {
+    /// Writes what [`Self::rewrite`] decided; `number` is the transport-wide sequence number, for those that have one.
+    pub fn write(
+        &self,
+        out: &mut [u8],
+        packet: &Packet,
+        decision: &Decision,
+        csrc: TrackId,
+        number: u16,
+    ) -> Option<Written> {
         let outgoing = Outgoing {
             ssrc: self.ssrc,
             payload_type: decision.payload_type,
@@ -479,6 +579,7 @@ impl Downtrack {
             original_seq: None,
             vp8: decision.vp8,
             descriptor: decision.descriptor,
+            transport_cc: decision.transport_cc.map(|id| (id, number)),
         };
         match decision.red {
             true => self.voice.as_ref()?.write(out, packet, &outgoing),
@@ -496,14 +597,15 @@ impl Downtrack {
     }
 
     /// Writes a packet again: over RTX (RFC 4588) where the codec has it, else as it was. Gives
-    /// the extended sequence number that it was written with.
+    /// the extended sequence number that it was written with, and whether it has the transport-wide `number`.
     pub fn write_again(
         &mut self,
         out: &mut [u8],
         packet: &Packet,
         sent: &Sent,
         csrc: TrackId,
-    ) -> Option<(Written, ExtendedSeq)> {
+        number: u16,
+    ) -> Option<(Written, ExtendedSeq, bool)> {
         let codec = self.format.outgoing(packet.codec)?;
         let stretch = &sent.stretch;
         let vp8 = match &packet.frame.vp8 {
@@ -533,8 +635,29 @@ impl Downtrack {
                 number_offset: stretch.frame_offset,
                 mask: stretch.layers.mask,
             },
+            transport_cc: codec.transport_cc.map(|id| (id, number)),
         };
-        Some((write(out, packet, &outgoing)?, seq))
+        Some((write(out, packet, &outgoing)?, seq, codec.transport_cc.is_some()))
+    }
+
+    /// Writes a packet of nothing but padding, `padding` bytes of it, on the retransmission stream, where it disturbs
+    /// no decoder (as libwebrtc's probes). `None` where the slot has no such stream or no numbers.
+    pub fn write_padding(&mut self, out: &mut [u8], padding: u8, number: u16) -> Option<(Written, ExtendedSeq)> {
+        let payload_type = self.format.rtx()?;
+        let id = self.format.extensions.transport_cc?;
+        let seq = ExtendedSeq(self.rtx_seq.0 + 1);
+        let timestamp = self.timeline.latest();
+        let written = write::padding(
+            out,
+            self.rtx_ssrc,
+            payload_type,
+            seq.truncate(),
+            timestamp,
+            (id, number),
+            padding,
+        )?;
+        self.rtx_seq = seq;
+        Some((written, seq))
     }
 
     /// The sender report that is due, if any (RFC 3550, section 6.4.1). `ntp` is `now` in NTP's 64 bits.
@@ -556,7 +679,7 @@ impl Downtrack {
     }
 
     /// Can the flow begin, or change its layer, at this packet?
-    fn starts_at(&self, packet: &Packet) -> bool {
+    fn starts_at(&self, packet: &Packet, track: &Track) -> bool {
         let target = match self.flow {
             Flow::Paused => return false,
             Flow::Waiting { target } => target,
@@ -565,17 +688,28 @@ impl Downtrack {
             Flow::Forwarding { .. } => return false,
         };
         let decodable = self.kind == MediaKind::Audio || (packet.frame.keyframe && packet.frame.start_of_frame);
-        // While nothing at all is shown any layer is better than none; the right one follows.
         let fits = match target {
             Some(target) if self.kind == MediaKind::Audio => packet.layer == target,
-            Some(target) => packet.layer == target || matches!(self.flow, Flow::Waiting { .. }),
-            None => true,
+            Some(target) => packet.layer == target || self.may_begin_with(packet.layer, target, track),
+            None => !self.is_adaptive || self.kind == MediaKind::Audio || is_small(packet),
         };
         decodable
             && fits
             && !packet.recovered
             && !packet.payload().is_empty()
             && self.format.outgoing(packet.codec).is_some()
+    }
+
+    /// While nothing at all is shown any layer is better than none; the right one follows. But one that the link does
+    /// not carry would hold up the one that it does.
+    fn may_begin_with(&self, layer: u8, target: u8, track: &Track) -> bool {
+        let height = |layer: u8| track.layers.get(usize::from(layer)).and_then(|layer| layer.resolution);
+        let is_smaller = || {
+            height(layer)
+                .zip(height(target))
+                .is_some_and(|(own, target)| own.1 <= target.1)
+        };
+        matches!(self.flow, Flow::Waiting { .. }) && (self.layers.is_none() || is_smaller())
     }
 
     /// A key frame may bring layers that were not there when the limit was set.

@@ -33,6 +33,11 @@ impl Timeline {
         timestamp.wrapping_add(self.offset)
     }
 
+    /// Of what was sent last; 0 before.
+    pub fn latest(&self) -> u32 {
+        self.last.map_or(0, |(_, last)| last)
+    }
+
     pub fn on_sent(&mut self, arrival: Instant, out: u32) {
         match self.last {
             Some((_, last)) if (out.wrapping_sub(last) as i32) < 0 => {}

@@ -10,7 +10,7 @@ use crate::pool::{MAX_DESCRIPTOR, Packet};
 use crate::units::{PayloadType, Ssrc, TrackId};
 
 /// Most bytes that a header, its extensions and padding add to a payload.
-pub const MAX_HEADER: usize = 16 + 4 + 8 + MAX_DESCRIPTOR + MAX_GROWTH + 4 + 64;
+pub const MAX_HEADER: usize = 16 + 4 + 12 + MAX_DESCRIPTOR + MAX_GROWTH + 4 + 64;
 
 /// Everything in which a forwarded packet differs from the publisher's.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +32,8 @@ pub struct Outgoing<'a> {
     /// The RFC 6464 byte.
     pub audio_level: Option<u8>,
     pub descriptor: DescriptorEdit,
+    /// Id of the extension and the packet's number among all that the client is sent.
+    pub transport_cc: Option<(u8, u16)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,30 @@ pub fn write(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Option
     Some(Written { header_len, len })
 }
 
+/// A packet of nothing but padding (RFC 3550, section 5.1), with a transport-wide sequence number.
+pub fn padding(
+    out: &mut [u8],
+    ssrc: Ssrc,
+    payload_type: PayloadType,
+    seq: u16,
+    timestamp: u32,
+    (id, number): (u8, u16),
+    padding: u8,
+) -> Option<Written> {
+    let fixed = out.first_chunk_mut::<12>()?;
+    fixed[0] = 0x80;
+    fixed[1] = payload_type;
+    fixed[2..4].copy_from_slice(&seq.to_be_bytes());
+    fixed[4..8].copy_from_slice(&timestamp.to_be_bytes());
+    fixed[8..12].copy_from_slice(&ssrc.0.to_be_bytes());
+    let mut extensions = ExtensionWriter::new(&mut out[12..]);
+    extensions.push(id, &number.to_be_bytes());
+    let header_len = 12 + extensions.finish();
+    set_extension_bit(out);
+    let len = append_padding(out, header_len, padding)?;
+    Some(Written { header_len, len })
+}
+
 /// The header with its extensions; its length.
 pub(super) fn write_header(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Option<usize> {
     let fixed = out.first_chunk_mut::<16>()?;
@@ -84,6 +110,9 @@ pub(super) fn write_header(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<
 fn write_extensions(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> usize {
     let (ids, edit) = (outgoing.extensions, outgoing.descriptor);
     let mut extensions = ExtensionWriter::new(out);
+    if let Some((id, number)) = outgoing.transport_cc {
+        extensions.push(id, &number.to_be_bytes());
+    }
     if let Some((level, id)) = outgoing.audio_level.zip(ids.audio_level) {
         extensions.push(id, &[level]);
     }

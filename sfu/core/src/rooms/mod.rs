@@ -355,6 +355,12 @@ impl Rooms {
                 }
             }
             WorkerEvent::AudioLevels { levels } => self.on_audio_levels(now, &levels),
+            WorkerEvent::SlotsPaused { connection, pauses } => {
+                if let Some(key) = self.connections.get(&(worker, connection)) {
+                    let session = self.sessions[key.0].id.clone();
+                    self.event(RoomsEvent::SlotsPaused { session, pauses });
+                }
+            }
             WorkerEvent::CodecUnsupported {
                 connection, mid, track, ..
             } => {

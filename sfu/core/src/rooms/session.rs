@@ -4,6 +4,7 @@ use rustc_hash::FxHashSet;
 
 use crate::negotiated::{MediaKind, Negotiated};
 use crate::units::{Mid, Ssrc, TrackId};
+use crate::worker_api::SlotRank;
 
 use super::RoomKey;
 use super::types::{AudioPolicy, Seat, SessionId, SlotState, SlotTarget, SlotView, TrackInfo, TrackSource};
@@ -25,6 +26,10 @@ pub(super) struct VideoSlot {
     pub shown: Option<TrackId>,
     /// The height last told to the worker; 0 while nothing is shown.
     pub shown_height: u16,
+    /// Place in the viewport.
+    pub order: u16,
+    /// Last told to the worker.
+    pub rank: SlotRank,
 }
 
 #[derive(Debug)]
@@ -111,6 +116,8 @@ impl Session {
                         height: 0,
                         shown: None,
                         shown_height: 0,
+                        order: 0,
+                        rank: SlotRank::default(),
                     }));
                 }
             }
@@ -128,8 +135,9 @@ impl Session {
             AudioPolicy::Follow(target) => (camera_of(target), u16::MAX),
         };
         for slot in &mut self.video_slots {
-            let view = views.iter().rev().find(|view| view.mid == slot.mid);
-            (slot.target, slot.height) = match view {
+            let place = views.iter().rposition(|view| view.mid == slot.mid);
+            slot.order = place.unwrap_or(views.len()).min(u16::MAX.into()) as u16;
+            (slot.target, slot.height) = match place.map(|place| &views[place]) {
                 Some(view) => (view.target.clone(), view.height),
                 None => default.clone(),
             };

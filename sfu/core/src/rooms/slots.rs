@@ -8,6 +8,7 @@ use super::types::{AudioPolicy, RoomsEvent, SlotState, SlotTarget, SlotView, Tra
 use super::{RoomKey, Rooms, SessionKey, SetSlot, SlotSource, WorkerCommand};
 use crate::negotiated::MediaKind;
 use crate::units::TrackId;
+use crate::worker_api::SlotRank;
 
 /// Slots of one session that may show the same track: as a large picture and in the grid. In further ones
 /// it would only multiply what is sent.
@@ -40,14 +41,19 @@ impl Rooms {
                 *uses <= SLOTS_PER_TRACK
             });
             let height = if track.is_some() { slot.height } else { 0 };
-            if (track, height) == (slot.shown, slot.shown_height) {
+            let rank = track.map_or(SlotRank::default(), |track| SlotRank {
+                order: slot.order,
+                is_speaker: slot.target == SlotTarget::ActiveSpeaker,
+                is_screen: self.is_screen(track),
+            });
+            if (track, height, rank) == (slot.shown, slot.shown_height, slot.rank) {
                 continue;
             }
-            self.put(viewer, SlotState { mid: slot.mid, track }, height);
+            self.put(viewer, SlotState { mid: slot.mid, track }, height, rank);
             if track != slot.shown {
                 changed.push(SlotState { mid: slot.mid, track });
             }
-            (slot.shown, slot.shown_height) = (track, height);
+            (slot.shown, slot.shown_height, slot.rank) = (track, height, rank);
         }
         let session = &mut self.sessions[viewer.0];
         session.video_slots = slots;
@@ -81,9 +87,15 @@ impl Rooms {
         for (index, (&track, old)) in slots.iter().zip(old).enumerate() {
             if track != old {
                 let mid = self.sessions[listener.0].audio_mids[index];
-                self.put(listener, SlotState { mid, track }, 0);
+                self.put(listener, SlotState { mid, track }, 0, SlotRank::default());
             }
         }
+    }
+
+    fn is_screen(&self, track: TrackId) -> bool {
+        let session = self.tracks.get(&track).map(|owner| &self.sessions[owner.session.0]);
+        let track = session.and_then(|session| session.track(track));
+        track.is_some_and(|track| track.source == TrackSource::Screen)
     }
 
     /// The index of the video slot that shows the participant of an audio track. The audio slot of
@@ -165,7 +177,7 @@ impl Rooms {
         }
     }
 
-    fn put(&mut self, viewer: SessionKey, slot: SlotState, height: u16) {
+    fn put(&mut self, viewer: SessionKey, slot: SlotState, height: u16, rank: SlotRank) {
         let seat = &self.sessions[viewer.0].seat;
         let source = slot.track.and_then(|track| {
             let owner = self.tracks.get(&track)?;
@@ -179,6 +191,7 @@ impl Rooms {
             mid: slot.mid,
             source,
             height,
+            rank,
         };
         self.command(seat.worker, WorkerCommand::SetSlot(set));
     }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::units::TrackId;
-use crate::worker_api::AudioLevel;
+use crate::units::{TrackId, WorkerIndex};
+use crate::worker_api::{AudioLevel, WorkerCommand};
 
 use super::speakers_report::{Report, Speaking};
 use super::types::{RoomsEvent, TrackSource};
@@ -83,7 +83,13 @@ impl Rooms {
         if !room.audio.update(loudest + OWN_AUDIO_TRACKS, wanted, &room.audible) {
             return;
         }
+        let order = room.audio.order().to_vec();
         let listeners: Vec<SessionKey> = room.sessions.difference(&room.followers).copied().collect();
+        let workers = if order.is_empty() { 0 } else { self.config.workers };
+        for worker in 0..workers {
+            let voices = order.clone();
+            self.command(WorkerIndex(worker), WorkerCommand::RankVoices { voices });
+        }
         for listener in listeners {
             self.refresh_audio(listener);
         }

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::negotiated::{IceCredentials, MediaKind, Negotiated};
 use crate::units::{ConnectionId, Mid, TrackId, WorkerIndex};
-use crate::worker_api::{self, WorkerCommand};
+use crate::worker_api::{self, SlotPause, WorkerCommand};
 
 /// A session's name, unique on the node; it is also the participant that slot targets name.
 pub type SessionId = Arc<str>;
@@ -161,6 +161,8 @@ pub enum RoomsEvent {
         mid: Mid,
         track: TrackId,
     },
+    /// Video slots that stand still because the session's link does not carry them, or do so no longer.
+    SlotsPaused { session: SessionId, pauses: Vec<SlotPause> },
     /// Who speaks, loudest first; only those whose audio is forwarded.
     Speakers {
         room: RoomId,

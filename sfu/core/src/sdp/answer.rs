@@ -256,7 +256,7 @@ impl AnsweredSection {
             codecs.sort_by_key(|codec| preferences.rank(codec.negotiated.codec));
         }
         for codec in &mut codecs {
-            codec.negotiated.feedback.transport_cc &= client_sends && ids.transport_cc.is_some();
+            codec.negotiated.feedback.transport_cc &= ids.transport_cc.is_some();
         }
         Self {
             media: NegotiatedMedia {

@@ -44,12 +44,12 @@ impl Extension {
         }
     }
 
-    /// Goes along to a subscriber: it tells of the media, not of the hop. A slot's SSRCs are
-    /// declared, so it needs no mid.
-    fn is_forwarded(self) -> bool {
+    /// Written to a subscriber: what tells of the media, and the number that the subscriber's feedback goes by.
+    /// A slot's SSRCs are declared, so it needs no mid.
+    fn is_sent(self) -> bool {
         matches!(
             self,
-            Self::AudioLevel | Self::VideoOrientation | Self::DependencyDescriptor
+            Self::AudioLevel | Self::VideoOrientation | Self::DependencyDescriptor | Self::TransportCc
         )
     }
 
@@ -128,7 +128,7 @@ pub(super) fn accept(
     offered.iter().copied().filter(move |offered| {
         let received =
             direction.sends() && offered.direction.sends() && (is_simulcast || !offered.extension.is_of_simulcast());
-        let forwarded = direction.receives() && offered.direction.receives() && offered.extension.is_forwarded();
-        received || forwarded
+        let sent = direction.receives() && offered.direction.receives() && offered.extension.is_sent();
+        received || sent
     })
 }

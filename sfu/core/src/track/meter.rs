@@ -2,13 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::allocator::{MAX_TEMPORAL, MeasuredRate};
 use crate::negotiated::MAX_LAYERS;
 use crate::pool::Packet;
 use crate::units::Bitrate;
-
-/// Temporal layers that are told apart; of a stream with more the last stands for all above it. Browsers send three
-/// at most.
-pub const MAX_TEMPORAL: usize = 3;
 
 /// Headers of RTP with a CSRC and of its extensions, SRTP's tag, UDP and IPv4: what a packet is larger on the wire
 /// than its payload and descriptor.
@@ -23,15 +20,6 @@ const PEAK_SPAN: Duration = Duration::from_secs(5);
 
 /// A time shorter than this says little: at 10 frames a second nothing may have come.
 const MIN_INTERVAL: Duration = Duration::from_millis(95);
-
-/// 0 where nothing was measured yet. As on the wire, headers included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MeasuredRate {
-    /// Over about a second.
-    pub smoothed: Bitrate,
-    /// The highest smoothed value of the last five to ten seconds.
-    pub peak: Bitrate,
-}
 
 /// By spatial layer, and in it by temporal layer.
 type Cells<T> = [[T; MAX_TEMPORAL]; MAX_LAYERS];

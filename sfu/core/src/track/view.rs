@@ -3,8 +3,8 @@
 
 use arrayvec::ArrayVec;
 
-use super::meter::{MAX_TEMPORAL, MeasuredRate};
 use super::{LAYER_SILENCE, Track, VOICE_SILENCE};
+use crate::allocator::{self, MAX_TEMPORAL, MeasuredRate};
 use crate::negotiated::{Codec, MAX_LAYERS, MediaKind};
 
 /// A choice: the index of a spatial layer where one stream has several, else of a simulcast stream.
@@ -13,6 +13,15 @@ pub struct LayerTarget {
     pub spatial_or_simulcast: u8,
     /// The highest temporal layer.
     pub temporal: u8,
+}
+
+impl From<allocator::Layer> for LayerTarget {
+    fn from(layer: allocator::Layer) -> Self {
+        Self {
+            spatial_or_simulcast: layer.spatial,
+            temporal: layer.temporal,
+        }
+    }
 }
 
 /// One layer of [`Track::layers_view`].

@@ -34,6 +34,13 @@ impl WorkerCore {
             }
             WorkerCommand::SetSlot(set) => self.set_slot(now, set),
             WorkerCommand::SetAudio(set) => self.on_set_audio(now, &set),
+            WorkerCommand::RankVoices { voices } => {
+                for (order, voice) in (0u8..).zip(voices) {
+                    if let Some(track) = self.router.by_id_mut(voice) {
+                        track.voice_order = order;
+                    }
+                }
+            }
             WorkerCommand::SetMuted { track, muted } => {
                 if let Some(track) = self.router.by_id_mut(track) {
                     track.muted = muted;
@@ -176,11 +183,25 @@ impl WorkerCore {
                 self.router.unpublish(track, index);
             }
         }
+        let connection = &mut self.connections[index];
+        if let Some(adaptation) = &mut connection.sending.adaptation {
+            let slots = &connection.slots;
+            let place = |slot: usize| {
+                slots
+                    .iter()
+                    .position(|new| Some(new.mid) == slots_before.get(slot).map(|old| old.0))
+            };
+            adaptation.move_slots(slots.len(), place);
+        }
         self.publish_uptracks(index);
         self.drain_transport(now, index);
     }
 
     fn publish_uptracks(&mut self, index: usize) {
+        self.adaptive.retain(|&adaptive| adaptive != index);
+        if self.connections[index].sending.adaptation.is_some() {
+            self.adaptive.push(index);
+        }
         self.publishers.retain(|&publisher| publisher != index);
         let uptracks = &mut self.connections[index].uptracks;
         if !uptracks.is_empty() {
@@ -207,6 +228,7 @@ impl WorkerCore {
         let before = downtrack.source();
         // A slot that is not shown gets no packets, so it is no subscriber.
         let shown = set.source.filter(|_| set.height > 0 || kind == MediaKind::Audio);
+        downtrack.rank = set.rank;
         downtrack.set_source(shown.map(|source| source.track), set.height);
         if let Some(before) = before
             && shown.is_none_or(|source| source.track != before)
@@ -222,6 +244,7 @@ impl WorkerCore {
                 self.retarget_one(now, track, subscriber);
             }
         }
+        self.want_allocation(index);
     }
 
     fn unsubscribe(&mut self, track: TrackId, subscriber: Subscriber) {
@@ -242,9 +265,13 @@ impl WorkerCore {
         let Some(track) = self.router.track_mut(index) else {
             return;
         };
+        let has_changed = std::mem::take(&mut track.wants_allocation);
         let subscribers = std::mem::take(&mut track.subscribers);
         for &subscriber in &subscribers {
             self.retarget_one(now, index, subscriber);
+            if has_changed {
+                self.want_allocation(subscriber.connection);
+            }
         }
         if let Some(track) = self.router.track_mut(index) {
             track.subscribers = subscribers;
@@ -253,6 +280,7 @@ impl WorkerCore {
 
     /// The slots of a connection that is up now ask for what they wait for.
     pub(super) fn start_slots(&mut self, now: Instant, connection: usize) {
+        self.want_allocation(connection);
         let slots = self
             .connections
             .get(connection)
@@ -391,6 +419,9 @@ impl WorkerCore {
         let connection = self.connections.remove(index);
         self.deadlines[index] = None;
         self.publishers.retain(|&publisher| publisher != index);
+        for list in [&mut self.pacing, &mut self.probing, &mut self.adaptive] {
+            list.retain(|&listed| listed != index);
+        }
         self.ids.remove(&connection.id);
         for path in connection.transport.paths() {
             self.forget_path(path, index);

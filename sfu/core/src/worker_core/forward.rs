@@ -1,9 +1,11 @@
 //! The way out of a batch: every track with new packets, every subscriber of it, its packets in a
 //! row, so that those of one video frame to one subscriber make one GSO run.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{PacketSink, WorkerCore};
+use crate::bwe::PacketKind as PacketType;
+use crate::connection::Waiting;
 use crate::downtrack::write::MAX_HEADER;
 use crate::drop_reason::DropReason;
 use crate::mail::{Mail, PACKETS_PER_MAIL};
@@ -16,6 +18,16 @@ use crate::transport::srtp::SRTP_MAX_OVERHEAD;
 
 /// Space that must be free in the slab before a packet is written into it.
 pub(super) const MAX_OUTGOING: usize = PACKET_CAPACITY + MAX_HEADER + SRTP_MAX_OVERHEAD;
+
+/// Least time between two looks at what waits: what a link carries in it at the pacing rate goes out as one run.
+const PACE_TICK: Duration = Duration::from_millis(5);
+
+/// One moment in both forms.
+#[derive(Clone, Copy)]
+struct Moment {
+    now: Instant,
+    ticks: Ticks,
+}
 
 /// Packets of a frame differ by a few bytes (libwebrtc splits a frame evenly, extensions differ);
 /// so much RTP padding (RFC 3550, section 5.1) is cheaper than a GSO run of its own.
@@ -46,6 +58,7 @@ impl WorkerCore {
             self.forward(now, index, sink);
         }
         self.flush_voices(now, sink);
+        self.pace(now, sink);
         self.run_timers(now, sink);
         self.send_urgent_feedback(now, sink);
         self.send(sink);
@@ -65,17 +78,21 @@ impl WorkerCore {
         let mut pending = std::mem::take(&mut track.pending);
         track.mailed = 0;
         let changed = std::mem::take(&mut track.layers_changed);
+        track.wants_allocation |= changed;
         let subscribers = std::mem::take(&mut track.subscribers);
         even_out(&pending, &mut self.paddings);
         let room = room(&pending);
-        let ticks = self.ticks(now);
+        let at_now = Moment {
+            now,
+            ticks: self.ticks(now),
+        };
         for (at, &subscriber) in subscribers.iter().enumerate() {
             self.prefetch(&subscribers[at..]);
             // A run that is cut costs as much again as one that begins in an empty slab.
             if self.batch.remaining() < room && room <= self.batch.capacity() {
                 self.send(sink);
             }
-            self.forward_to(ticks, index, subscriber, &pending, sink);
+            self.forward_to(at_now, index, subscriber, &pending, sink);
         }
         pending.clear();
         if let Some(track) = self.router.track_mut(index) {
@@ -110,7 +127,7 @@ impl WorkerCore {
     /// One subscriber's share of a batch, written and encrypted into the slab one behind the other.
     fn forward_to(
         &mut self,
-        now: Ticks,
+        Moment { now, ticks }: Moment,
         index: usize,
         subscriber: Subscriber,
         pending: &[PacketRef],
@@ -127,13 +144,16 @@ impl WorkerCore {
         let Some(slot) = connection.slots.get_mut(subscriber.slot) else {
             return;
         };
-        // Audio goes first: it is charged, but never left out.
-        if track.kind == MediaKind::Video {
+        // Audio goes first: it is charged, but never left out, and waits for nothing.
+        let is_video = track.kind == MediaKind::Video;
+        if is_video {
             let (session, worker) = (&self.ceilings.session, &self.ceilings.worker);
-            let over = if connection.egress.is_over(session, now) {
+            let over = if connection.egress.is_over(session, ticks) {
                 Some(DropReason::OverSessionRate)
-            } else if self.egress.is_over(worker, now) {
+            } else if self.egress.is_over(worker, ticks) {
                 Some(DropReason::OverNodeRate)
+            } else if connection.sending.is_congested(now) {
+                Some(DropReason::OverPacerQueue)
             } else {
                 None
             };
@@ -143,11 +163,13 @@ impl WorkerCore {
                 }
                 return;
             }
-            let is_tight = connection.egress.is_tight(session, now) || self.egress.is_tight(worker, now);
+            let is_tight = connection.egress.is_tight(session, ticks) || self.egress.is_tight(worker, ticks);
             if is_tight && !slot.is_forwarding() {
                 return;
             }
         }
+        let kind = if is_video { PacketType::Video } else { PacketType::Audio };
+        let sending = &mut connection.sending;
         let mut sent = 0;
         let has_voice = slot.has_voice();
         for (packet, &padding) in pending.iter().zip(&self.paddings) {
@@ -156,12 +178,19 @@ impl WorkerCore {
                 false => slot.rewrite(packet, track, padding),
             };
             let Some(decision) = decision else { continue };
+            if is_video && !sending.pacer.is_open(ticks) {
+                let waiting = Waiting::new(packet, decision, subscriber.slot, slot.ssrc, track.id);
+                if !sending.hold(now, waiting) {
+                    self.counters.drops.count(DropReason::OverPacerQueue);
+                }
+                continue;
+            }
             if self.batch.remaining() < MAX_OUTGOING {
                 sink.send(&self.batch);
                 self.batch.clear();
             }
             let out = self.batch.free();
-            let Some(written) = slot.write(out, packet, &decision, track.id) else {
+            let Some(written) = slot.write(out, packet, &decision, track.id, sending.next_number()) else {
                 self.counters.drops.count(DropReason::TooLarge);
                 continue;
             };
@@ -176,18 +205,85 @@ impl WorkerCore {
                 slot.on_protected(decision.seq, &out[..len]);
             }
             self.batch.commit(path, len);
+            sending.on_sent(now, ticks, path, len, kind, decision.transport_cc.is_some());
             self.counters.rtp_packets_out += 1;
             sent += len;
         }
         if has_voice && let Some(due) = slot.voice_due() {
             self.next_voice = Some(self.next_voice.map_or(due, |next| next.min(due)));
         }
-        if sent > 0 {
-            self.counters.rtp_bytes_out += sent as u64;
-            connection.retransmissions.on_sent(sent);
-            connection.egress.charge(&self.ceilings.session, now, sent);
-            self.egress.charge(&self.ceilings.worker, now, sent);
+        if sending.must_be_listed() {
+            self.pacing.push(subscriber.connection);
         }
+        self.on_media_sent(ticks, subscriber.connection, sent);
+    }
+
+    /// So many bytes of media went out for the first time.
+    fn on_media_sent(&mut self, ticks: Ticks, connection: usize, bytes: usize) {
+        if bytes > 0
+            && let Some(connection) = self.connections.get_mut(connection)
+        {
+            self.counters.rtp_bytes_out += bytes as u64;
+            connection.retransmissions.on_sent(bytes);
+            connection.egress.charge(&self.ceilings.session, ticks, bytes);
+            self.egress.charge(&self.ceilings.worker, ticks, bytes);
+        }
+    }
+
+    /// Sends what has waited for its time.
+    pub(super) fn pace(&mut self, now: Instant, sink: &mut dyn PacketSink) {
+        if now < self.next_pace || (self.pacing.is_empty() && self.probing.is_empty()) {
+            return;
+        }
+        self.next_pace = now + PACE_TICK;
+        self.send_probes(now, sink);
+        let mut pacing = std::mem::take(&mut self.pacing);
+        pacing.retain(|&index| self.pace_one(now, index, sink));
+        pacing.append(&mut self.pacing);
+        self.pacing = pacing;
+    }
+
+    /// False where nothing waits any more.
+    fn pace_one(&mut self, now: Instant, index: usize, sink: &mut dyn PacketSink) -> bool {
+        let ticks = self.ticks(now);
+        let mut sent = 0;
+        let Some(connection) = self.connections.get_mut(index) else {
+            return false;
+        };
+        let Some(path) = connection.transport.media_path() else {
+            connection.sending.clear();
+            return false;
+        };
+        let sending = &mut connection.sending;
+        while let Some(waiting) = sending.pacer.pop(ticks) {
+            let slot = connection.slots.get(waiting.slot);
+            let Some(slot) = slot.filter(|slot| slot.ssrc == waiting.ssrc) else {
+                continue;
+            };
+            if self.batch.remaining() < MAX_OUTGOING {
+                sink.send(&self.batch);
+                self.batch.clear();
+            }
+            let (packet, decision) = (&waiting.packet, &waiting.decision);
+            let out = self.batch.free();
+            let Some(written) = slot.write(out, packet, decision, waiting.track, sending.next_number()) else {
+                self.counters.drops.count(DropReason::TooLarge);
+                continue;
+            };
+            let transport = &mut connection.transport;
+            let Some(len) = transport.protect_rtp(out, written.len, written.header_len, decision.seq) else {
+                self.counters.drops.count(DropReason::SrtpNoKeys);
+                continue;
+            };
+            self.batch.commit(path, len);
+            let is_numbered = decision.transport_cc.is_some();
+            sending.on_sent(now, ticks, path, len, PacketType::Video, is_numbered);
+            self.counters.rtp_packets_out += 1;
+            sent += len;
+        }
+        let stays = sending.stays_listed();
+        self.on_media_sent(ticks, index, sent);
+        stays
     }
 
     /// Sends one packet again; false where it is no longer at hand.
@@ -231,7 +327,8 @@ impl WorkerCore {
             return false;
         }
         let out = self.batch.free();
-        let Some((written, seq)) = downtrack.write_again(out, packet, &sent, track.id) else {
+        let number = connection.sending.next_number();
+        let Some((written, seq, is_numbered)) = downtrack.write_again(out, packet, &sent, track.id, number) else {
             return false;
         };
         let Some(len) = connection
@@ -241,6 +338,8 @@ impl WorkerCore {
             return false;
         };
         self.batch.commit(path, len);
+        let kind = PacketType::Retransmission;
+        connection.sending.on_sent(now, ticks, path, len, kind, is_numbered);
         connection.egress.charge(&self.ceilings.session, ticks, len);
         self.egress.charge(&self.ceilings.worker, ticks, len);
         self.counters.retransmissions_sent += 1;

@@ -1,6 +1,7 @@
 //! One worker without its thread and sockets: its connections, its tracks and the way of a packet
 //! through them. The shell feeds it datagrams, commands and mail, and sends what it leaves.
 
+mod adapt;
 mod control;
 mod forward;
 #[doc(hidden)]
@@ -64,6 +65,9 @@ impl WorkerConfig {
     }
 }
 
+/// Room for a packet of nothing but padding, which has at most 255 bytes.
+const PADDING_ROOM: usize = 400;
+
 /// Least time between two looks at feedback and requests for key frames.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -85,6 +89,15 @@ pub struct WorkerCore {
     mails: VecDeque<(WorkerIndex, Mail)>,
     /// Connections with feedback that does not wait for the next tick.
     urgent: Vec<usize>,
+    /// Connections with packets that wait for their time.
+    pacing: Vec<usize>,
+    next_pace: Instant,
+    /// Connections whose link is estimated.
+    adaptive: Vec<usize>,
+    /// Those of them that a probe goes out to.
+    probing: Vec<usize>,
+    /// Slots whose layer changes; empty between two turns.
+    retargets: Vec<usize>,
     /// RTP padding of each packet of the track that is being routed.
     paddings: Vec<u8>,
     /// Audio tracks heard since the last report of levels.
@@ -127,6 +140,11 @@ impl WorkerCore {
             events: VecDeque::new(),
             mails: VecDeque::new(),
             urgent: Vec::new(),
+            pacing: Vec::new(),
+            next_pace: now,
+            adaptive: Vec::new(),
+            probing: Vec::new(),
+            retargets: Vec::new(),
             paddings: Vec::new(),
             heard: Vec::new(),
             counters: Counters::default(),

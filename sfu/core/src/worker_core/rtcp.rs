@@ -39,11 +39,8 @@ impl WorkerCore {
                         self.on_keyframe_request(now, index, media);
                     }
                 }
-                RtcpPacket::Sdes(_)
-                | RtcpPacket::Bye(_)
-                | RtcpPacket::Remb(_)
-                | RtcpPacket::TransportFeedback(_)
-                | RtcpPacket::Unknown { .. } => {}
+                RtcpPacket::TransportFeedback(feedback) => self.on_transport_feedback(now, index, &feedback),
+                RtcpPacket::Sdes(_) | RtcpPacket::Bye(_) | RtcpPacket::Remb(_) | RtcpPacket::Unknown { .. } => {}
             }
         }
         Ok(())

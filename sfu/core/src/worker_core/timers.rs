@@ -52,10 +52,13 @@ impl WorkerCore {
         };
         let levels = (!self.heard.is_empty()).then_some(self.next_levels);
         let reports = self.next_reports + REPORT_SLACK;
+        let paces = !(self.pacing.is_empty() && self.probing.is_empty());
+        let pace = paces.then_some(self.next_pace);
         let others = [self.next_deadline, reports]
             .into_iter()
             .chain(levels)
-            .chain(self.next_voice);
+            .chain(self.next_voice)
+            .chain(pace);
         Some(others.fold(feedback, Instant::min))
     }
 
@@ -66,6 +69,7 @@ impl WorkerCore {
             // Those that are looked at now tell their next time.
             self.next_feedback = now + MAX_DEADLINE;
             self.poll_keyframes(now);
+            self.adapt_all(now);
             for at in 0..self.publishers.len() {
                 self.send_feedback(now, self.publishers[at], sink);
             }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::forward::MAX_OUTGOING;
 use super::{PacketSink, WorkerCore};
+use crate::bwe::PacketKind as PacketType;
 use crate::connection::Received;
 use crate::downtrack::history::RESEND_INTERVAL;
 use crate::downtrack::voice::AudioFormat;
@@ -109,13 +110,18 @@ impl WorkerCore {
             self.batch.clear();
         }
         let out = self.batch.free();
-        let written = slot.write(out, &packet, &decision, track.id)?;
+        let number = connection.sending.next_number();
+        let written = slot.write(out, &packet, &decision, track.id, number)?;
         let len = connection
             .transport
             .protect_rtp(out, written.len, written.header_len, decision.seq)?;
         slot.on_protected(decision.seq, &out[..len]);
         self.batch.commit(path, len);
         let ticks = Ticks::since(self.epoch, now);
+        let is_numbered = decision.transport_cc.is_some();
+        connection
+            .sending
+            .on_sent(now, ticks, path, len, PacketType::Audio, is_numbered);
         self.counters.rtp_packets_out += 1;
         self.counters.rtp_bytes_out += len as u64;
         connection.retransmissions.on_sent(len);

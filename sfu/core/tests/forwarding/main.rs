@@ -16,4 +16,5 @@ mod leaves_nothing_behind;
 mod repairs_losses;
 mod survives_bad_input;
 mod switches;
+mod tells_of_codecs;
 mod voices;

@@ -111,10 +111,11 @@ fn a_publisher_s_redundancy_is_not_passed_on_and_not_doubled() {
     assert_eq!(carried(&mut world, plain), expected);
     let expected = [
         vec![1],
-        vec![2],
-        vec![3],
-        vec![4],
-        vec![4, 5],
+        // One earlier frame, while nothing is known of the link.
+        vec![1, 2],
+        vec![2, 3],
+        vec![2, 3, 4],
+        vec![3, 4, 5],
         vec![4, 5, 6],
         vec![5, 6, 7],
     ];

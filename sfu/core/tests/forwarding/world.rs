@@ -192,6 +192,7 @@ impl World {
                 home: WorkerIndex(home as u8),
             }),
             height,
+            rank: Default::default(),
         };
         let worker = self.peers[peer].worker;
         self.workers[worker].handle_command(self.now, WorkerCommand::SetSlot(set));

@@ -251,8 +251,8 @@ impl Encoder {
             self.structure(&mut bits);
         }
         if let Some(active) = active {
-            for (index, (spatial, _)) in self.mode.targets().enumerate().collect::<Vec<_>>().into_iter().rev() {
-                let _ = index;
+            let targets: Vec<_> = self.mode.targets().collect();
+            for &(spatial, _) in targets.iter().rev() {
                 bits.put(u32::from(spatial < active), 1);
             }
         }

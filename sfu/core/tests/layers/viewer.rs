@@ -113,7 +113,10 @@ impl Viewer {
             return;
         };
         let mut out = vec![0; 2_000];
-        let written = self.slot.write(&mut out, packet, &decision, TrackId(7)).expect("fits");
+        let written = self
+            .slot
+            .write(&mut out, packet, &decision, TrackId(7), 0)
+            .expect("fits");
         out.truncate(written.len);
         let header = RtpHeader::parse(&out).expect("well-formed");
         let ids = ExtensionIds {
@@ -144,7 +147,7 @@ impl Viewer {
             .find(sent.source)?
             .clone();
         let mut out = vec![0; 2_000];
-        let (written, _) = self.slot.write_again(&mut out, &packet, &sent, TrackId(7))?;
+        let (written, _, _) = self.slot.write_again(&mut out, &packet, &sent, TrackId(7), 0)?;
         out.truncate(written.len);
         Some(out)
     }

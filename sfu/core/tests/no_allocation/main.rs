@@ -6,14 +6,23 @@ mod client;
 #[path = "../forwarding/source.rs"]
 #[allow(dead_code)]
 mod source;
+#[path = "../layers/svc.rs"]
+#[allow(dead_code)]
+mod svc;
+#[path = "../layers/viewer.rs"]
+#[allow(dead_code)]
+mod viewer;
 #[path = "../forwarding/world.rs"]
 #[allow(dead_code)]
 mod world;
 
 use allocation_counter::measure;
+use tianqiao_sfu_core::negotiated::Codec;
+use tianqiao_sfu_core::packet::described_frame::DescriptorReader;
 use tianqiao_sfu_core::rate::RateLimits;
 use tianqiao_sfu_core::send_batch::SendBatch;
-use tianqiao_sfu_core::units::WorkerIndex;
+use tianqiao_sfu_core::track::view::LayerTarget;
+use tianqiao_sfu_core::units::{TrackId, WorkerIndex};
 use tianqiao_sfu_core::worker_core::PacketSink;
 
 use source::{Video, audio, low_speech, red, speech};
@@ -117,4 +126,49 @@ fn forward(world: &mut World, publisher: usize, frames: &mut [Vec<Vec<u8>>]) -> 
         world.workers[1].flush(now, &mut sink);
     }
     sink.0
+}
+
+/// Reading descriptors, choosing layers, going up and down, and writing masks.
+#[test]
+fn nothing_is_allocated_to_choose_layers() {
+    let mode = svc::Mode {
+        spatial: 3,
+        temporal: 3,
+        key: false,
+    };
+    let av1 = Codec::Av1 { profile: 0 };
+    let mut encoder = svc::Encoder::new(mode, av1, std::time::Instant::now());
+    let mut viewer = viewer::Viewer::new(av1, true, 720);
+    let pictures: Vec<_> = (0..600).map(|picture| encoder.picture(picture % 100 == 0)).collect();
+    let mut out = vec![0; 2_000];
+    let mut reader = DescriptorReader::default();
+    let mut forward = |pictures: &[Vec<tianqiao_sfu_core::pool::PacketRef>]| {
+        let mut sent = 0;
+        for (number, packets) in pictures.iter().enumerate() {
+            viewer.slot.set_target(Some(LayerTarget {
+                spatial_or_simulcast: (number / 17 % 3) as u8,
+                temporal: (number / 5 % 3) as u8,
+            }));
+            viewer.slot.retarget(&viewer.track);
+            for packet in packets {
+                if !packet.frame.keyframe {
+                    reader.read(packet.dependency_descriptor());
+                }
+                viewer.track.on_packet(packet.clone());
+                if let Some(decision) = viewer.slot.rewrite(packet, &viewer.track, 0) {
+                    let written = viewer.slot.write(&mut out, packet, &decision, TrackId(7), 0);
+                    sent += usize::from(written.is_some());
+                }
+            }
+            viewer.track.pending.clear();
+            viewer.track.update_meters(packets[0].arrival);
+        }
+        sent
+    };
+    let (warm_up, measured) = pictures.split_at(300);
+    forward(warm_up);
+    let mut sent = 0;
+    let allocations = measure(|| sent = forward(measured));
+    assert!(sent > 150, "{sent}");
+    assert_eq!(allocations.count_total, 0, "{allocations:?}");
 }

@@ -137,11 +137,11 @@ impl Chaos {
             let seat = self.node.seat(name);
             let slots = &self.node.connections[&(seat.worker, seat.connection)].slots;
             let mut heard = HashSet::new();
-            for (track, _) in slots.values() {
-                let uses = slots.values().filter(|(other, _)| other == track).count();
+            for (track, ..) in slots.values() {
+                let uses = slots.values().filter(|(other, ..)| other == track).count();
                 assert!(uses <= 2, "{name} gets {track} {uses} times");
             }
-            for (slot, (track, _)) in slots {
+            for (slot, (track, ..)) in slots {
                 if slot.starts_with('v') {
                     assert!(visible.contains(track), "{name} {slot}");
                 } else if joiner.audio == AudioPolicy::Loudest {

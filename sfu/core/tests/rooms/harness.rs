@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use tianqiao_sfu_core::negotiated::*;
 use tianqiao_sfu_core::rooms::*;
 use tianqiao_sfu_core::units::{ConnectionId, Mid, Ssrc, TrackId, WorkerIndex};
-use tianqiao_sfu_core::worker_api::{AUDIO_LEVEL_INTERVAL, AudioLevel, WorkerCommand, WorkerEvent};
+use tianqiao_sfu_core::worker_api::{AUDIO_LEVEL_INTERVAL, AudioLevel, SlotRank, WorkerCommand, WorkerEvent};
 
 pub use TrackSource::{Camera, Microphone, Screen, ScreenAudio};
 
@@ -147,7 +147,7 @@ pub fn of(participant: &str, source: TrackSource) -> SlotTarget {
 /// What a worker knows of a connection.
 #[derive(Debug, Default)]
 pub struct Connection {
-    pub slots: BTreeMap<String, (TrackId, u16)>,
+    pub slots: BTreeMap<String, (TrackId, u16, SlotRank)>,
 }
 
 pub struct Node {
@@ -326,7 +326,7 @@ impl Node {
         let slots = &self.connections[&(seat.worker, seat.connection)].slots;
         let shown = slots
             .iter()
-            .map(|(mid, (track, _))| format!("{mid}:{}", self.owner(*track)));
+            .map(|(mid, (track, ..))| format!("{mid}:{}", self.owner(*track)));
         shown.collect()
     }
 
@@ -379,9 +379,9 @@ impl Node {
             }
             WorkerCommand::SetSlot(set) => {
                 let connection = self.connections.get_mut(&(worker, set.connection)).expect("open");
-                let new = set.source.map(|source| (source.track, set.height));
+                let new = set.source.map(|source| (source.track, set.height, set.rank));
                 if let Some(source) = set.source {
-                    let published = self.tracks.values().find(|(track, _)| *track == source.track);
+                    let published = self.tracks.values().find(|(track, ..)| *track == source.track);
                     assert!(published.is_none_or(|(_, home)| *home == source.home));
                 }
                 let old = match new {
@@ -392,6 +392,7 @@ impl Node {
             }
             WorkerCommand::SetMuted { track, muted: true } => assert!(self.muted.insert(*track)),
             WorkerCommand::SetMuted { track, muted: false } => assert!(self.muted.remove(track)),
+            WorkerCommand::RankVoices { voices } => assert!(!voices.is_empty()),
             WorkerCommand::SetAudio(_) => unreachable!("rooms do not say how voices are sent"),
         }
     }

@@ -122,3 +122,74 @@ impl BitCopier<'_> {
         self.at += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::described_frame::DescriptorReader;
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits = text.as_bytes().chunks(2);
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("hex");
+        digits.map(byte).collect()
+    }
+
+    /// Chromium's AV1 with L3T3_KEY: a key frame with structure and mask, frames with custom chains, one of three bytes.
+    const CHROMIUM: [&str; 4] = [
+        "c00001c0081485214eaaaaa8000600004000100002aa80a8000600004000100002a000a800060000400016d549241b5524906d5492\
+         3157e001974ca864330e222396eca8655304224390eca87753013f00b3027f016704ff02cf1f80",
+        "c300031a20100800",
+        "c200051a60201800",
+        "8a000d",
+    ];
+
+    #[test]
+    fn descriptors_of_chromium_with_another_number_and_mask_say_else_the_same() {
+        let mut reader = DescriptorReader::default();
+        let mut rewritten = DescriptorReader::default();
+        for (text, mask, len) in [
+            (CHROMIUM[0], None, 92),
+            (CHROMIUM[0], Some(0b111), 92),
+            (CHROMIUM[1], Some(0b111), 10),
+            (CHROMIUM[2], Some(0b1_1000_0001), 10),
+            (CHROMIUM[2], None, 8),
+            (CHROMIUM[3], Some(0b111), 5),
+        ] {
+            let descriptor = hex(text);
+            let before = reader.read(&descriptor).expect("readable");
+            let edit = DescriptorEdit {
+                number_offset: 65_530,
+                mask,
+            };
+            let mut out = [0xff; MAX_DESCRIPTOR + MAX_GROWTH];
+            let written = edit.apply(&descriptor, &before.frame, &mut out);
+            assert!(written.abs_diff(len) <= 1, "{text}: {written}");
+            let after = rewritten.read(&out[..written]).expect("readable");
+            assert_eq!(after.frame.number, before.frame.number.wrapping_sub(6), "{text}");
+            assert_eq!(after.frame.active, mask.or(before.frame.active), "{text}");
+            let same = |described: crate::packet::described_frame::Described| {
+                let frame = described.frame;
+                (
+                    described.spatial_id,
+                    described.temporal_id,
+                    described.resolution,
+                    frame.dtis,
+                    frame.chain_diffs,
+                )
+            };
+            assert_eq!(same(after), same(before), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_go_on_over_a_switch_and_a_wrap() {
+        let mut numbers = FrameNumbers::default();
+        numbers.switch(65_534);
+        for number in [65_534, 65_535, 0, 65_535] {
+            numbers.on_sent(number);
+        }
+        assert_eq!(numbers.offset(), 0);
+        numbers.switch(500);
+        assert_eq!(500u16.wrapping_add(numbers.offset()), 1);
+    }
+}

@@ -1,5 +1,6 @@
 //! What may be asked of a slot's voice, and what its subscriber negotiated.
 
+use crate::allocator;
 use crate::downtrack::SlotFormat;
 use crate::negotiated::{Codec, MAX_LAYERS};
 use crate::units::PayloadType;
@@ -29,6 +30,22 @@ impl Default for AudioFormat {
             layer: 0,
             resend: false,
         }
+    }
+}
+
+impl From<allocator::Voice> for AudioFormat {
+    fn from(voice: allocator::Voice) -> Self {
+        Self {
+            redundancy: voice.redundancy,
+            distance: voice.distance,
+            frames_per_packet: voice.bundle,
+            layer: match voice.layer {
+                allocator::VoiceLayer::Full => 0,
+                allocator::VoiceLayer::Low => 1,
+            },
+            resend: false,
+        }
+        .bounded()
     }
 }
 

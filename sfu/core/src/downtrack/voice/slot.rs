@@ -1,11 +1,11 @@
 //! What a slot does with a voice: which packets go, when, and as what.
 
-use crate::downtrack::layers::DescriptorEdit;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 
 use super::{AudioFormat, FRAME, LatestSound, RedFormat, Voice};
+use crate::downtrack::layers::DescriptorEdit;
 use crate::downtrack::{Decision, Downtrack, Flow, SeqMap, Stretch};
 use crate::negotiated::MediaKind;
 use crate::packet::opus;
@@ -107,7 +107,7 @@ impl Downtrack {
     }
 
     fn rewrite_with(&mut self, voice: &mut Voice, packet: &PacketRef, track: &Track) -> Option<Decision> {
-        if self.starts_at(packet) {
+        if self.starts_at(packet, track) {
             voice.end();
             self.switch_to(packet, track);
             // The packet before may hold more sound than the time that has passed since.
@@ -217,10 +217,8 @@ impl Downtrack {
         timestamp: u32,
         red: Option<(PayloadType, usize)>,
     ) -> Option<Decision> {
-        let (payload_type, len) = match red {
-            Some(red) => red,
-            None => (self.format.outgoing(packet.codec)?.payload_type, packet.payload().len()),
-        };
+        let opus = self.format.outgoing(packet.codec)?;
+        let (payload_type, len) = red.unwrap_or((opus.payload_type, packet.payload().len()));
         self.timeline.on_sent(packet.arrival, timestamp);
         self.latest = self.latest.max(seq);
         // What is not the publisher's packet as it came could not be written again as it was.
@@ -243,6 +241,7 @@ impl Downtrack {
             padding: 0,
             marker: packet.marker,
             descriptor: DescriptorEdit::default(),
+            transport_cc: opus.transport_cc,
         })
     }
 

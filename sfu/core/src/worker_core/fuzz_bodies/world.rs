@@ -22,7 +22,7 @@ use crate::transport::demux::{PacketKind, classify};
 use crate::transport::stun::{BindingRequest, Class, IceRole, IntegrityKey, Message, binding_success};
 use crate::transport::{Certificate, SRTP_MAX_OVERHEAD};
 use crate::units::{ExtendedSeq, Ssrc, WorkerIndex};
-use crate::worker_api::{Renegotiate, SetAudio, SetSlot, SlotSource, WorkerCommand};
+use crate::worker_api::{Renegotiate, SetAudio, SetSlot, SlotRank, SlotSource, WorkerCommand};
 use crate::worker_core::{PacketSink, WorkerConfig, WorkerCore};
 
 static CERTIFICATE: LazyLock<Certificate> =
@@ -244,11 +244,17 @@ impl World {
             track: clients::track(publisher, usize::from(section == 2)),
             home: WorkerIndex(self.clients[publisher].worker as u8),
         });
+        let height = input.u16();
         let set = SetSlot {
             connection: self.clients[viewer].connection,
             mid: clients::mid(section),
             source,
-            height: input.u16(),
+            height,
+            rank: SlotRank {
+                order: height,
+                is_speaker: height & 1 > 0,
+                is_screen: height & 2 > 0,
+            },
         };
         self.run(viewer, WorkerCommand::SetSlot(set));
     }
@@ -483,7 +489,10 @@ impl World {
         self.forwarded += 1;
         // Of two clients that share a path, one can read it.
         let header = RtpHeader::parse(packet).expect("well-formed");
-        let csrc = header.csrcs(packet).next().expect("names its track");
+        let Some(csrc) = header.csrcs(packet).next() else {
+            assert!(packet.len() < 350, "only padding has no track");
+            return;
+        };
         let receivers = self.workers[worker].connections.iter();
         let readers = receivers.filter(|(_, connection)| connection.transport.media_path() == Some(path));
         let owner = clients::owner(csrc.0);

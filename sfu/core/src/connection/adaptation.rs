@@ -1,0 +1,217 @@
+//! One subscriber's estimate and what is made of it.
+
+use std::time::{Duration, Instant};
+
+use arrayvec::ArrayVec;
+
+use crate::allocator::{
+    Allocation, Allocator, AudioDemand, Choice, Demand, LayerState, Link, LowVoice, Mode, PauseCause, SlotAllocation,
+    VideoDemand, VideoLayer, VideoSource, VoiceRate,
+};
+use crate::bwe::{self, SendSideBwe};
+use crate::downtrack::Downtrack;
+use crate::negotiated::MediaKind;
+use crate::packet::rtcp::transport_feedback::TransportFeedback;
+use crate::router::Router;
+use crate::track::Track;
+use crate::units::{Bitrate, Mid};
+use crate::worker_api::SlotPause;
+
+/// Layers are chosen anew no more often than that, but for a new source or height …
+const INTERVAL: Duration = Duration::from_millis(100);
+/// … and at least so often: the rates of encoders change.
+const MAX_INTERVAL: Duration = Duration::from_millis(500);
+/// An estimate that has grown so much is acted on at once.
+const MUCH_MORE: f64 = 1.3;
+/// What is wished for at least while somebody comes in and has not said what is to be shown, so that probes know the
+/// link before the first picture: a camera at 360 lines and its neighbours.
+const FIRST_WISH: Bitrate = Bitrate::kbps(1_500);
+const FIRST_TIME: Duration = Duration::from_secs(3);
+/// Without audio for so long a voice pauses, as with discontinuous transmission (which sends every 400 ms).
+const VOICE_SILENCE: Duration = Duration::from_millis(300);
+/// What browsers send, until it is measured.
+const VOICE: VoiceRate = VoiceRate {
+    payload: Bitrate(32_000),
+    interval: Duration::from_millis(20),
+};
+
+/// The layer of a voice that is sent for weak links, as the answer asks for it.
+const LOW_LAYER: u8 = 1;
+const LOW_VOICE: LowVoice = LowVoice {
+    rate: VoiceRate {
+        payload: Bitrate(14_000),
+        interval: Duration::from_millis(60),
+    },
+    state: LayerState::Active,
+};
+
+pub(crate) struct Adaptation {
+    pub bwe: SendSideBwe,
+    pub mode: Mode,
+    allocator: Allocator,
+    allocation: Allocation,
+    demands: Vec<Demand>,
+    /// Something is known that was not when layers were chosen last.
+    pub is_stale: bool,
+    /// `None`: at once.
+    pub next_allocation: Option<Instant>,
+    /// What the client was told to stand still.
+    told: Vec<Mid>,
+    /// The estimate when layers were chosen last.
+    allocated_for: Bitrate,
+    /// When layers were chosen first.
+    since: Option<Instant>,
+}
+
+impl Adaptation {
+    pub fn new(config: bwe::Config) -> Self {
+        Self {
+            bwe: SendSideBwe::new(config),
+            mode: Mode::Normal,
+            allocator: Allocator::default(),
+            allocation: Allocation::default(),
+            demands: Vec::new(),
+            is_stale: true,
+            next_allocation: None,
+            told: Vec::new(),
+            allocated_for: Bitrate(0),
+            since: None,
+        }
+    }
+
+    pub fn on_transport_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
+        self.bwe.on_transport_feedback(now, feedback);
+        self.is_stale = true;
+        // While a link is being found out, pictures wait for each result.
+        if self.bwe.estimate() > self.allocated_for.times(MUCH_MORE) {
+            self.next_allocation = None;
+        }
+    }
+
+    pub fn is_due(&self, now: Instant) -> bool {
+        let Some(next) = self.next_allocation else { return true };
+        now >= next && (self.is_stale || now >= next + (MAX_INTERVAL - INTERVAL))
+    }
+
+    /// When to look at it again.
+    pub fn next_look(&self, now: Instant) -> Option<Instant> {
+        let allocation = match self.next_allocation {
+            None => now,
+            Some(next) if self.is_stale => next,
+            Some(next) => next + (MAX_INTERVAL - INTERVAL),
+        };
+        Some(self.bwe.poll_timeout().map_or(allocation, |due| due.min(allocation)))
+    }
+
+    pub fn choices(&self) -> impl Iterator<Item = &SlotAllocation> {
+        self.allocation.slots.iter()
+    }
+
+    /// Decides what each of `slots` sends.
+    pub fn allocate(&mut self, now: Instant, slots: &[Downtrack], router: &Router) {
+        self.is_stale = false;
+        self.next_allocation = Some(now + INTERVAL);
+        self.demands.clear();
+        let demands = slots.iter().map(|slot| demand(now, slot, router));
+        self.demands.extend(demands);
+        let loss = self.bwe.loss();
+        self.allocated_for = self.bwe.estimate();
+        let link = Link {
+            estimate: self.allocated_for,
+            loss: loss.share as f32,
+            loss_burst: loss.mean_burst as f32,
+            round_trip: self.bwe.round_trip().unwrap_or_default(),
+            reserved: Bitrate(0),
+            red: slots.iter().any(Downtrack::takes_red),
+            mode: self.mode,
+        };
+        self.allocator.allocate(now, &link, &self.demands, &mut self.allocation);
+        let since = *self.since.get_or_insert(now);
+        let is_new = now.saturating_duration_since(since) < FIRST_TIME && slots.iter().any(Downtrack::takes_padding);
+        let desired = match is_new {
+            true => self.allocation.desired.max(FIRST_WISH),
+            false => self.allocation.desired,
+        };
+        self.bwe.set_desired(now, desired);
+    }
+
+    /// Slots have other places since a new answer.
+    pub fn move_slots(&mut self, slots: usize, place: impl Fn(usize) -> Option<usize>) {
+        self.allocator.move_slots(slots, place);
+        self.next_allocation = None;
+    }
+
+    /// Which slots stand still for want of bandwidth and which do no longer; each change once.
+    pub fn pauses(&mut self, slots: &[Downtrack]) -> Vec<SlotPause> {
+        let mut pauses = Vec::new();
+        for (slot, allocated) in slots.iter().zip(&self.allocation.slots) {
+            if slot.kind != MediaKind::Video {
+                continue;
+            }
+            let is_paused = allocated.choice == Choice::Paused(PauseCause::NoBandwidth);
+            let told = self.told.iter().position(|&mid| mid == slot.mid);
+            match (is_paused, told) {
+                (true, None) => self.told.push(slot.mid),
+                (false, Some(at)) => drop(self.told.swap_remove(at)),
+                _ => continue,
+            }
+            let mid = slot.mid;
+            pauses.push(SlotPause { mid, is_paused });
+        }
+        self.told.retain(|mid| slots.iter().any(|slot| slot.mid == *mid));
+        pauses
+    }
+}
+
+/// What a slot is to show.
+fn demand(now: Instant, slot: &Downtrack, router: &Router) -> Demand {
+    let Some(track) = slot.source().and_then(|source| router.by_id(source)) else {
+        return Demand::Empty;
+    };
+    match slot.kind {
+        MediaKind::Audio => Demand::Audio(audio(now, track)),
+        MediaKind::Video => Demand::Video(video(slot, track)),
+    }
+}
+
+fn audio(now: Instant, track: &Track) -> AudioDemand {
+    let last = track.layers[0].last_packet;
+    AudioDemand {
+        track: track.id,
+        order: track.voice_order,
+        is_flowing: !track.muted && last.is_some_and(|last| now.saturating_duration_since(last) < VOICE_SILENCE),
+        full: VOICE,
+        low: track
+            .active_layers()
+            .any(|layer| layer == LOW_LAYER)
+            .then_some(LOW_VOICE),
+    }
+}
+
+fn video(slot: &Downtrack, track: &Track) -> VideoDemand {
+    let mut layers = [VideoLayer::default(); crate::negotiated::MAX_LAYERS];
+    let views: ArrayVec<_, { crate::negotiated::MAX_LAYERS }> = track.layers_view();
+    for view in views
+        .iter()
+        .filter(|view| view.active && slot.takes(track.codec_of(view.index)))
+    {
+        layers[usize::from(view.index)] = VideoLayer {
+            state: LayerState::Active,
+            height: view.height.unwrap_or(0),
+            temporal_layers: view.temporal_layers,
+            rates: view.rates,
+        };
+    }
+    VideoDemand {
+        track: track.id,
+        source: if slot.rank.is_screen {
+            VideoSource::Screen
+        } else {
+            VideoSource::Camera
+        },
+        is_active_speaker: slot.rank.is_speaker,
+        order: slot.rank.order,
+        height: slot.height(),
+        layers,
+    }
+}

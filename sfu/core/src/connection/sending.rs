@@ -1,0 +1,197 @@
+//! What is sent to one client on the whole: numbered for its feedback, estimated and paced.
+
+use std::time::{Duration, Instant};
+
+use super::adaptation::Adaptation;
+use crate::bwe::{PacketKind, ProbeCluster, SentPacket};
+use crate::downtrack::Decision;
+use crate::pacer::Pacer;
+use crate::path::Path;
+use crate::pool::PacketRef;
+use crate::rate::Ticks;
+use crate::units::{Ssrc, TrackId};
+
+/// What may wait for its time …
+const MAX_QUEUE: Duration = Duration::from_millis(250);
+/// … and with a key frame, which at the rate of its layer takes about a second, so long after it.
+const MAX_KEYFRAME_QUEUE: Duration = Duration::from_secs(1);
+const KEYFRAME_TIME: Duration = Duration::from_secs(2);
+/// A probe is sent in steps of that, as the worker looks at it.
+const PROBE_AHEAD: Duration = Duration::from_millis(5);
+/// RTP, extensions, SRTP tag, UDP and IP around a payload, about.
+const HEADERS: usize = 72;
+
+/// A packet that waits for its time, with what its slot decided about it.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub packet: PacketRef,
+    pub decision: Decision,
+    pub slot: usize,
+    /// Tells whether the slot is still the one that it was.
+    pub ssrc: Ssrc,
+    pub track: TrackId,
+}
+
+impl Waiting {
+    pub fn new(packet: &PacketRef, decision: Decision, slot: usize, ssrc: Ssrc, track: TrackId) -> Self {
+        let packet = packet.clone();
+        Self {
+            packet,
+            decision,
+            slot,
+            ssrc,
+            track,
+        }
+    }
+}
+
+pub(crate) struct Sending {
+    /// Where slots have transport-wide numbers.
+    pub adaptation: Option<Box<Adaptation>>,
+    pub pacer: Pacer<Waiting>,
+    /// When a part of a key frame had to wait last.
+    keyframe: Option<Instant>,
+    /// The cluster that goes out now.
+    pub probe: Option<Probe>,
+    /// The worker has it on its list of those with packets that wait.
+    pub is_listed: bool,
+}
+
+impl Sending {
+    pub fn new() -> Self {
+        Self {
+            adaptation: None,
+            pacer: Pacer::unlimited(),
+            keyframe: None,
+            probe: None,
+            is_listed: false,
+        }
+    }
+
+    /// More waits than may: video has to come down, or to pause.
+    pub fn is_congested(&self, now: Instant) -> bool {
+        if self.pacer.is_empty() {
+            return false;
+        }
+        let has_keyframe = self
+            .keyframe
+            .is_some_and(|at| now.saturating_duration_since(at) < KEYFRAME_TIME);
+        let limit = if has_keyframe { MAX_KEYFRAME_QUEUE } else { MAX_QUEUE };
+        self.pacer.delay() > limit
+    }
+
+    /// Puts a packet at the end of those that wait; false where there is no room.
+    pub fn hold(&mut self, now: Instant, waiting: Waiting) -> bool {
+        if waiting.packet.frame.keyframe {
+            self.keyframe = Some(now);
+        }
+        let bytes = waiting.packet.payload().len() + HEADERS;
+        self.pacer.push(waiting, bytes)
+    }
+
+    /// Something waits, and the worker does not know yet; after this it does.
+    pub fn must_be_listed(&mut self) -> bool {
+        let must = !self.pacer.is_empty() && !self.is_listed;
+        self.is_listed |= must;
+        must
+    }
+
+    /// Something waits still.
+    pub fn stays_listed(&mut self) -> bool {
+        self.is_listed = !self.pacer.is_empty();
+        self.is_listed
+    }
+
+    /// Forgets what waits, as while there is no path.
+    pub fn clear(&mut self) {
+        self.pacer.clear();
+        self.is_listed = false;
+    }
+
+    /// The number of the next packet that has one.
+    pub fn next_number(&self) -> u16 {
+        self.adaptation
+            .as_ref()
+            .map_or(0, |adaptation| adaptation.bwe.next_seq())
+    }
+
+    /// A packet of `len` bytes, SRTP included, went out.
+    pub fn on_sent(&mut self, now: Instant, ticks: Ticks, path: Path, len: usize, kind: PacketKind, is_numbered: bool) {
+        let bytes = len + overhead(path);
+        self.pacer.charge(ticks, bytes);
+        let Some(adaptation) = self.adaptation.as_mut().filter(|_| is_numbered) else {
+            return;
+        };
+        let probe = self.probe.as_mut().map(|probe| {
+            probe.on_sent(bytes);
+            probe.cluster.id
+        });
+        adaptation.bwe.on_sent(now, SentPacket { bytes, kind, probe });
+    }
+
+    /// Begins the cluster that the estimator asks for, where none goes out.
+    pub fn begin_probe(&mut self, now: Instant) {
+        if let Some(adaptation) = self.adaptation.as_mut().filter(|_| self.probe.is_none()) {
+            let cluster = adaptation.bwe.poll_probe(now);
+            self.probe = cluster.map(|cluster| Probe::new(now, cluster));
+        }
+    }
+
+    /// Ends a cluster that is complete, or has not got to its end in time; true where it goes on.
+    pub fn continue_probe(&mut self, now: Instant) -> bool {
+        self.probe = self.probe.take().filter(|probe| !probe.is_over(now));
+        self.probe.is_some()
+    }
+}
+
+/// A probe cluster on its way out. Media that is sent meanwhile counts.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    pub cluster: ProbeCluster,
+    began: Instant,
+    bytes: u64,
+    packets: u32,
+}
+
+impl Probe {
+    /// Of each packet: the most that a byte can tell (RFC 3550, section 5.1).
+    pub const PADDING: u8 = 255;
+
+    fn new(now: Instant, cluster: ProbeCluster) -> Self {
+        Self {
+            cluster,
+            began: now,
+            bytes: 0,
+            packets: 0,
+        }
+    }
+
+    fn on_sent(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        self.packets += 1;
+    }
+
+    fn is_complete(&self) -> bool {
+        self.bytes >= self.cluster.min_bytes && self.packets >= self.cluster.min_packets
+    }
+
+    /// One more packet has to go for the cluster to be as fast as it should.
+    pub fn is_due(&self, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.began) + PROBE_AHEAD;
+        let due = elapsed.as_micros() as u64 * self.cluster.rate.0 / 8_000_000;
+        !self.is_complete() && self.bytes < due
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.is_complete() || now.saturating_duration_since(self.began) > self.cluster.duration * 4
+    }
+}
+
+/// Bytes of IP and UDP headers, or of IP, TCP and framing (RFC 4571): links carry them too.
+pub(crate) fn overhead(path: Path) -> usize {
+    let ip = if path.remote().is_ipv4() { 20 } else { 40 };
+    match path {
+        Path::Udp { .. } => ip + 8,
+        Path::Tcp { .. } => ip + 20 + 2,
+    }
+}

@@ -1,0 +1,158 @@
+//! What a subscriber's link carries, and what follows from it: the layer of each slot, the pace, probes.
+
+use std::time::Instant;
+
+use super::{PacketSink, WorkerCore};
+use crate::bwe::PacketKind;
+use crate::connection::Probe;
+use crate::packet::rtcp::transport_feedback::TransportFeedback;
+use crate::rate::Ticks;
+use crate::track::Subscriber;
+use crate::worker_api::WorkerEvent;
+
+impl WorkerCore {
+    /// What a client says of the packets that were sent to it.
+    pub(super) fn on_transport_feedback(&mut self, now: Instant, index: usize, feedback: &TransportFeedback<'_>) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        if let Some(adaptation) = &mut connection.sending.adaptation {
+            adaptation.on_transport_feedback(now, feedback);
+            self.has_news = true;
+        }
+    }
+
+    /// Lets estimators and allocators do what is due.
+    pub(super) fn adapt_all(&mut self, now: Instant) {
+        for at in 0..self.adaptive.len() {
+            self.adapt(now, self.adaptive[at]);
+        }
+    }
+
+    /// Chooses the layers of a connection's slots anew at the next look.
+    pub(super) fn want_allocation(&mut self, index: usize) {
+        if let Some(adaptation) = self
+            .connections
+            .get_mut(index)
+            .and_then(|connection| connection.sending.adaptation.as_mut())
+        {
+            adaptation.next_allocation = None;
+            self.has_news = true;
+        }
+    }
+
+    fn adapt(&mut self, now: Instant, index: usize) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        if connection.transport.media_path().is_none() {
+            return;
+        }
+        let Some(adaptation) = &mut connection.sending.adaptation else {
+            return;
+        };
+        if adaptation.bwe.poll_timeout().is_some_and(|due| due <= now) {
+            adaptation.bwe.handle_timeout(now);
+            adaptation.is_stale = true;
+        }
+        if adaptation.is_due(now) {
+            self.allocate(now, index);
+        }
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        connection.sending.begin_probe(now);
+        if connection.sending.probe.is_some() && !self.probing.contains(&index) {
+            self.probing.push(index);
+        }
+        if let Some(due) = connection
+            .sending
+            .adaptation
+            .as_ref()
+            .and_then(|adaptation| adaptation.next_look(now))
+        {
+            self.next_feedback = self.next_feedback.min(due);
+        }
+    }
+
+    /// Shares the estimate out among the slots of a connection.
+    fn allocate(&mut self, now: Instant, index: usize) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        let Some(adaptation) = &mut connection.sending.adaptation else {
+            return;
+        };
+        adaptation.allocate(now, &connection.slots, &self.router);
+        let rate = adaptation.bwe.pacing_rate();
+        connection.sending.pacer.set_rate(rate);
+        let mut changed = std::mem::take(&mut self.retargets);
+        if let Some(adaptation) = &mut connection.sending.adaptation {
+            for (at, (slot, allocated)) in connection.slots.iter_mut().zip(adaptation.choices()).enumerate() {
+                if slot.apply(allocated.choice) {
+                    changed.push(at);
+                }
+            }
+            let pauses = adaptation.pauses(&connection.slots);
+            if !pauses.is_empty() {
+                let connection = connection.id;
+                self.events.push_back(WorkerEvent::SlotsPaused { connection, pauses });
+            }
+        }
+        for slot in changed.drain(..) {
+            let source = self.connections[index].slots[slot].source();
+            if let Some(track) = source.and_then(|source| self.router.find(source)) {
+                let connection = index;
+                self.retarget_one(now, track, Subscriber { connection, slot });
+            }
+        }
+        self.retargets = changed;
+    }
+
+    /// Sends what is due of probes: padding at the rate that is asked after.
+    pub(super) fn send_probes(&mut self, now: Instant, sink: &mut dyn PacketSink) {
+        if self.probing.is_empty() {
+            return;
+        }
+        let ticks = self.ticks(now);
+        let mut probing = std::mem::take(&mut self.probing);
+        probing.retain(|&index| self.send_probe(now, ticks, index, sink));
+        self.probing = probing;
+    }
+
+    /// False where the probe is over.
+    fn send_probe(&mut self, now: Instant, ticks: Ticks, index: usize, sink: &mut dyn PacketSink) -> bool {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return false;
+        };
+        let sending = &mut connection.sending;
+        let Some(path) = connection.transport.media_path() else {
+            sending.probe = None;
+            return false;
+        };
+        let slot = connection.slots.iter_mut().find(|slot| slot.takes_padding());
+        let Some(slot) = slot else {
+            sending.probe = None;
+            return false;
+        };
+        while sending.probe.as_ref().is_some_and(|probe| probe.is_due(now)) {
+            if self.batch.remaining() < super::PADDING_ROOM {
+                sink.send(&self.batch);
+                self.batch.clear();
+            }
+            let out = self.batch.free();
+            let written = slot.write_padding(out, Probe::PADDING, sending.next_number());
+            let Some((written, seq)) = written else { break };
+            let protected = connection
+                .transport
+                .protect_rtp(out, written.len, written.header_len, seq);
+            let Some(len) = protected else { break };
+            self.batch.commit(path, len);
+            sending.on_sent(now, ticks, path, len, PacketKind::Padding, true);
+            connection.egress.charge(&self.ceilings.session, ticks, len);
+            self.egress.charge(&self.ceilings.worker, ticks, len);
+            self.counters.probe_packets_out += 1;
+        }
+        sending.continue_probe(now)
+    }
+}
