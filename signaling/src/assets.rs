@@ -13,6 +13,8 @@ use flate2::write::GzEncoder;
 use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
 
+use crate::http::accepts;
+
 #[derive(RustEmbed)]
 #[folder = "../web-client/dist"]
 struct Dist;
@@ -118,18 +120,6 @@ impl Asset {
             _ => (self.plain.clone(), None),
         }
     }
-}
-
-fn accepts(request: &HeaderMap, encoding: &str) -> bool {
-    let values = request.get_all(header::ACCEPT_ENCODING).iter();
-    let mut items = values
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    items.any(|item| {
-        let (name, weight) = item.split_once(';').unwrap_or((item, ""));
-        let weight = weight.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
-        name.trim().eq_ignore_ascii_case(encoding) && weight.is_ok_and(|weight| weight > 0.0)
-    })
 }
 
 fn is_current(request: &HeaderMap, etag: &HeaderValue) -> bool {

@@ -1,4 +1,5 @@
-//! Bodies of `/api/v1`. Errors are [`crate::ErrorBody`] with the status of its code.
+//! Bodies of `/api/v1`; those of `POST /api/v1/meetings/{id-or-code}/join` are [`crate::ws::Join`] and, on 201,
+//! [`crate::ws::ServerMessage::Joined`]. Errors are [`crate::ErrorBody`] with the status of its code.
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 use tianqiao_protocol::{ErrorCode, proof};
 
@@ -55,6 +55,19 @@ pub fn too_large() -> Refusal {
 /// A proof of work that comes with the request.
 pub fn solution(headers: &HeaderMap) -> Option<&str> {
     headers.get(proof::HEADER)?.to_str().ok()
+}
+
+/// Whether the client takes an answer in that content coding (RFC 9110, section 12.5.3).
+pub fn accepts(request: &HeaderMap, encoding: &str) -> bool {
+    let values = request.get_all(header::ACCEPT_ENCODING).iter();
+    let mut items = values
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    items.any(|item| {
+        let (name, weight) = item.split_once(';').unwrap_or((item, ""));
+        let weight = weight.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
+        name.trim().eq_ignore_ascii_case(encoding) && weight.is_ok_and(|weight| weight > 0.0)
+    })
 }
 
 /// The client's address: the peer's, or what a trusted proxy says.

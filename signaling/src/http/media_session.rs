@@ -87,6 +87,7 @@ pub async fn create(
     let entry = MeetingEntry {
         claims,
         kind,
+        has_websocket: false,
         offered,
         audio,
         origin,

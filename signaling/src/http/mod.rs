@@ -4,6 +4,7 @@ mod body_deadline;
 mod extract;
 mod forwarded;
 mod health;
+mod join;
 mod layers;
 mod media_session;
 mod meetings;
@@ -26,6 +27,7 @@ use tianqiao_protocol::ErrorCode;
 
 use crate::app::App;
 use crate::refusal::Refusal;
+pub use extract::accepts;
 pub use own_names::OwnNames;
 
 /// Bodies of REST are a title, a name, a passcode.
@@ -36,6 +38,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/meetings", post(meetings::create))
         .route("/meetings/{meeting}", get(meetings::show).delete(meetings::end))
         .route("/meetings/{meeting}/tokens", post(tokens::create))
+        .route(
+            "/meetings/{meeting}/join",
+            post(join::create).layer(DefaultBodyLimit::max(app.config.max_message_size.0)),
+        )
         .route("/ws", get(websocket::upgrade))
         .layer(DefaultBodyLimit::max(MAX_JSON_BODY))
         .layer(middleware::from_fn_with_state(

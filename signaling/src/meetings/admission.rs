@@ -29,6 +29,8 @@ pub struct Offered {
 pub struct Entry {
     pub claims: Claims,
     pub kind: Kind,
+    /// It comes by WebSocket.
+    pub has_websocket: bool,
     pub offered: Offered,
     pub audio: AudioPolicy,
     /// Of the client's address.
@@ -42,7 +44,7 @@ pub struct Entered {
     pub secret: String,
     pub sdp: String,
     pub state: RoomState,
-    /// Of [`Kind::Web`].
+    /// With [`Entry::has_websocket`].
     pub attachment: Option<Attachment>,
 }
 
@@ -118,8 +120,7 @@ impl LiveMeeting {
                 "the media server answered something else",
             ));
         };
-        let with_websocket = entry.kind == Kind::Web;
-        let (state, attachment) = self.admit(&participant, tracks, slots, with_websocket)?;
+        let (state, attachment) = self.admit(&participant, tracks, slots, entry.has_websocket)?;
         place.is_taken = true;
         drop(place);
         Ok(Entered {

@@ -140,13 +140,17 @@ impl LiveMeeting {
         id: &str,
         tracks: Vec<TrackInfo>,
         slots: Vec<SlotState>,
-        with_websocket: bool,
+        has_websocket: bool,
     ) -> Result<(RoomState, Option<Attachment>), Refusal> {
         let mut inner = self.lock();
         let state = inner.meeting.admit(now(), id, tracks, slots);
         self.deliver(&mut inner);
         let state = state?;
-        let attachment = with_websocket.then(|| self.attach(&mut inner, id));
+        let attachment = has_websocket.then(|| self.attach(&mut inner, id));
+        if attachment.is_none() {
+            inner.meeting.detach(now(), id);
+            self.timeout_changed.notify_one();
+        }
         Ok((state, attachment))
     }
 

@@ -2,33 +2,25 @@
 
 pub mod budget;
 pub mod frame;
+mod joining;
 pub mod outbox;
 mod requests;
 mod wire;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::ws::{WebSocket, close_code};
 use tianqiao_protocol::ErrorCode;
-use tianqiao_protocol::control::AudioPolicy;
-use tianqiao_protocol::ws::{
-    ClientMessage, EndReason, Join, Joined, MeetingSummary, Resume, Resumed, RoomState, ServerMessage,
-};
+use tianqiao_protocol::ws::{ClientMessage, EndReason, Join, Resume, Resumed, RoomState, ServerMessage};
 use tracing::Instrument;
 
 use crate::app::App;
-use crate::auth::TokenType;
 use crate::listen::Connection;
-use crate::meeting::Kind;
-use crate::meetings::{Attachment, MeetingEntry, Offered, now};
-use crate::network::Network;
+use crate::meetings::{Attachment, now};
 use crate::refusal::Refusal;
+pub use joining::Joiner;
 use wire::{CLOSE_SLOW, Incoming, Wire};
-
-/// When somebody may try again whom the server had no WebSocket for.
-const FULL_RETRY: Duration = Duration::from_secs(10);
 
 /// `connection` is what carries the WebSocket.
 pub async fn run(app: Arc<App>, socket: WebSocket, ip: IpAddr, connection: Arc<Connection>) {
@@ -83,44 +75,13 @@ async fn first_message(wire: &mut Wire) -> Incoming {
 
 async fn join(app: &App, wire: &mut Wire, message: Join) -> Result<Attachment, Refusal> {
     app.gates.join(wire.ip)?;
-    let claims = app.tokens.verify(&message.token, TokenType::Join)?;
-    let live = app.meetings.find(&claims.meeting)?;
-    let reserve = app.config.max_websockets as usize * app.config.reserve_percent as usize / 100;
-    if app.websockets.available_permits() < reserve && !live.knows(&claims.sub) {
-        let refusal = "the rest is for those who come back";
-        return Err(Refusal::busy(ErrorCode::Unavailable, refusal, FULL_RETRY));
-    }
-    wire.set_budget(app.budgets.of(&claims.sub, now()));
-    let offered = Offered {
-        sdp: message.sdp,
-        tracks: message.tracks,
-        slots: message.slots,
-    };
-    offered.check(&app.config)?;
-    let entry = MeetingEntry {
-        claims,
-        kind: Kind::Web,
-        offered,
-        audio: AudioPolicy::Loudest,
-        origin: app.origins.of(wire.ip),
-        network: Network::host(wire.ip),
-    };
-    let entered = wire.unless_gone(live.enter(entry)).await;
-    let entered = entered.unwrap_or_else(|| Err(Refusal::new(ErrorCode::NotJoined, "the WebSocket was lost")))?;
-    let joined = Joined {
-        session: format!("{}.{}", entered.participant, entered.secret),
-        participant: entered.participant,
-        sdp: entered.sdp,
-        meeting: MeetingSummary {
-            id: live.id.clone(),
-            code: live.code.clone(),
-            title: live.title.clone(),
-        },
-        state: entered.state,
-    };
-    tracing::info!(room = live.id, session = joined.participant, "joined");
+    let joiner = Joiner::admit(app, wire.ip, &message.token)?;
+    wire.set_budget(app.budgets.of(&joiner.claims.sub, now()));
+    let entered = wire.unless_gone(joiner.enter(app, message, true)).await;
+    let entered = entered.unwrap_or_else(|| Err(Refusal::new(ErrorCode::NotJoined, "the WebSocket was lost")));
+    let (joined, attachment) = entered?;
     wire.send(&ServerMessage::Joined(Box::new(joined))).await;
-    Ok(entered.attachment.expect("a web session has a WebSocket"))
+    Ok(attachment.expect("a session that came by WebSocket has one"))
 }
 
 async fn resume(app: &App, wire: &mut Wire, message: Resume) -> Result<Attachment, Refusal> {

@@ -121,7 +121,7 @@ export type ClientMessage = { "type": "join" } & Join | { "type": "resume" } & R
 
 /**
  * Joins with an offer; answered by [`Joined`] in one round trip, or by an error after which the
- * server closes the WebSocket.
+ * server closes the WebSocket. Also the body of a join by POST.
  */
 export type Join = { token: string, sdp: string, tracks: Array<TrackDeclaration>, slots: Array<SlotView>, };
 
