@@ -121,11 +121,11 @@ settings! {
     "Sessions" {
         "The first message of a WebSocket must come within this time."
         join_timeout: Duration = "10s";
-        "A session without a WebSocket goes on for this time, as long as its media lives."
-        resume_window: Duration = "25s";
+        "A session without a WebSocket goes on for this time, as long as its media lives: an outage of half a minute, and the time to come back."
+        resume_window: Duration = "40s";
         "The server pings a WebSocket this often."
         ping_interval: Duration = "10s";
-        "A WebSocket on which nothing comes in, not even a pong, for this time is taken for dead."
+        "A WebSocket is taken for dead if for this time nothing comes in, not even a pong, and nothing that waits to be sent is taken."
         dead_after: Duration = "25s";
         "Messages that wait for a slow WebSocket before it is cut; its client resumes. Past half of it the WebSocket loses chat, which its client can ask for."
         max_waiting_messages: usize = "256";

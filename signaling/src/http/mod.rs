@@ -42,7 +42,8 @@ pub fn router(app: Arc<App>) -> Router {
             "/meetings/{meeting}/join",
             post(join::create).layer(DefaultBodyLimit::max(app.config.max_message_size.0)),
         )
-        .route("/ws", get(websocket::upgrade))
+        // GET over HTTP/1, CONNECT over HTTP/2.
+        .route("/ws", get(websocket::upgrade).connect(websocket::upgrade))
         .layer(DefaultBodyLimit::max(MAX_JSON_BODY))
         .layer(middleware::from_fn_with_state(
             app.clone(),

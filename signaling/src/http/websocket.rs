@@ -1,4 +1,4 @@
-//! `GET /api/v1/ws`
+//! `GET /api/v1/ws`, and `CONNECT` to it over HTTP/2 (RFC 8441).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +51,11 @@ pub async fn upgrade(
         Ok(permit) => permit,
         Err(_) => place_of_another(&app).await?,
     };
+    let carried = connection.on_upgraded(Network::site(ip), now());
+    let carried = carried.ok_or_else(|| {
+        let refusal = "the connection carries enough WebSockets";
+        Refusal::busy(ErrorCode::RateLimited, refusal, RETRY_AFTER)
+    })?;
     let limit = app.config.max_message_size.0 + READ_BEYOND_LIMIT;
     Ok(upgrade
         .protocols([SUBPROTOCOL])
@@ -62,8 +67,7 @@ pub async fn upgrade(
         // Held as long as the session lives, and 128 KiB by default.
         .read_buffer_size(READ_BUFFER)
         .on_upgrade(move |socket| async move {
-            connection.on_upgraded(Network::site(ip), now());
-            session::run(app, socket, ip, connection).await;
+            session::run(app, socket, ip, carried).await;
             drop(permit);
         }))
 }

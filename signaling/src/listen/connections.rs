@@ -1,7 +1,7 @@
 //! Who is connected over HTTP: how long each may go on as it does, and who goes first when there are too many.
 //!
 //! What counts against an address is what is unproven: connections that idle, send a request or wait for `join`. One that
-//! carries a joined WebSocket counts for nobody and is never given up. At a limit the oldest idle connection makes room,
+//! carries a joined WebSocket counts for nobody and is given up only for a request that never ends. At a limit the oldest idle connection makes room,
 //! so that a newcomer is heard; a browser that finds its idle connection closed opens another.
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,10 +12,13 @@ use prometheus::IntCounterVec;
 use tokio::sync::Notify;
 
 use super::link::Link;
+use crate::meetings::now;
 use crate::network::Network;
 
 /// A connection that was told to end has this long to do so.
 const LEAVE_GRACE: Duration = Duration::from_secs(5);
+/// WebSockets that one HTTP/2 connection carries (RFC 8441): a page's, and the one that takes its place.
+const MAX_WEBSOCKETS: u32 = 2;
 
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
@@ -42,8 +45,9 @@ enum Phase {
     Idle,
     /// Requests are being read or answered.
     Busy,
-    /// A WebSocket before `join`.
+    /// It carries a WebSocket before `join`.
     Waiting,
+    /// It carries a WebSocket that has joined.
     Joined,
     /// Told to end.
     Leaving,
@@ -104,6 +108,9 @@ struct Entry {
     rank: u64,
     /// When each of its open requests began.
     requests: BTreeMap<u64, Instant>,
+    /// WebSockets before and after `join`.
+    waiting: u32,
+    joined: u32,
     http1: bool,
     link: Arc<Link>,
 }
@@ -314,17 +321,38 @@ impl Connection {
         }
     }
 
-    /// It becomes a WebSocket of `address`, which a proxy may have named.
-    pub fn on_upgraded(&self, address: Network, now: Instant) {
+    /// It carries a WebSocket of `address`, which a proxy may have named; `None`: it has enough of them.
+    pub fn on_upgraded(self: &Arc<Self>, address: Network, now: Instant) -> Option<Carried> {
         let mut table = self.all.lock();
+        let entry = table.entries.get(&self.id)?;
+        // Many clients share a proxy's HTTP/2 connection, which must not suffer for one of them.
+        let shared = entry.address.is_none() && !entry.http1;
+        if !shared && entry.waiting + entry.joined >= MAX_WEBSOCKETS {
+            return None;
+        }
+        let is_new = entry.waiting + entry.joined == 0;
+        if !shared && is_new {
+            self.wait(&mut table, address, now);
+        } else if !shared && let Some(entry) = table.entries.get_mut(&self.id) {
+            entry.waiting += 1;
+        }
+        Some(Carried {
+            connection: self.clone(),
+            shared,
+            has_joined: false,
+        })
+    }
+
+    fn wait(&self, table: &mut Table, address: Network, now: Instant) {
         let class = Phase::Waiting.class().expect("it is unproven");
         let ranks = table.by_address.get(&address);
         if ranks.is_some_and(|ranks| ranks[class].len() >= self.all.limits.waiting_per_address) {
-            self.all.evict_of(&mut table, address, class..class + 1);
+            self.all.evict_of(table, address, class..class + 1);
         }
         table.unrank(self.id);
         if let Some(entry) = table.entries.get_mut(&self.id) {
             entry.address = Some(address);
+            entry.waiting += 1;
         }
         table.set_phase(self.id, Phase::Waiting, now);
     }
@@ -332,9 +360,56 @@ impl Connection {
     pub fn count(&self, reason: Closed) {
         self.all.count(reason);
     }
+}
 
-    pub fn on_joined(&self, now: Instant) {
-        self.all.lock().set_phase(self.id, Phase::Joined, now);
+/// A WebSocket's place on its connection, for as long as it lasts.
+pub struct Carried {
+    connection: Arc<Connection>,
+    shared: bool,
+    has_joined: bool,
+}
+
+impl Carried {
+    pub fn on_joined(&mut self, now: Instant) {
+        if self.shared || std::mem::replace(&mut self.has_joined, true) {
+            return;
+        }
+        let mut table = self.connection.all.lock();
+        if let Some(entry) = table.entries.get_mut(&self.connection.id) {
+            entry.waiting -= 1;
+            entry.joined += 1;
+            table.set_phase(self.connection.id, Phase::Joined, now);
+        }
+    }
+
+    /// Bytes that the peer has sent or has shown to have taken, as a count that only grows.
+    pub fn progress(&self) -> u64 {
+        self.connection.link.progress()
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        if self.shared {
+            return;
+        }
+        let mut table = self.connection.all.lock();
+        let Some(entry) = table.entries.get_mut(&self.connection.id) else {
+            return;
+        };
+        match self.has_joined {
+            true => entry.joined -= 1,
+            false => entry.waiting -= 1,
+        }
+        let phase = match (entry.joined, entry.waiting, entry.requests.is_empty()) {
+            (1.., ..) => Phase::Joined,
+            (0, 1.., _) => Phase::Waiting,
+            (0, 0, false) => Phase::Busy,
+            (0, 0, true) => Phase::Idle,
+        };
+        if phase != entry.phase {
+            table.set_phase(self.connection.id, phase, now());
+        }
     }
 }
 
@@ -355,9 +430,8 @@ impl Entry {
             Phase::Opening => (self.since, limits.header, Closed::Header),
             Phase::Idle => (self.since, limits.idle, Closed::Idle),
             Phase::Leaving => (self.since, LEAVE_GRACE, Closed::Idle),
-            Phase::Busy => (*self.requests.values().next()?, limits.request, Closed::Request),
+            Phase::Busy | Phase::Joined => (*self.requests.values().next()?, limits.request, Closed::Request),
             Phase::Waiting => (self.since, limits.waiting, Closed::Waiting),
-            Phase::Joined => return None,
         };
         (now.saturating_duration_since(since) >= time).then_some(reason)
     }
@@ -382,6 +456,8 @@ impl Table {
             since: now,
             rank: 0,
             requests: BTreeMap::new(),
+            waiting: 0,
+            joined: 0,
             http1: true,
             link,
         };

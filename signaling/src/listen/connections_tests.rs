@@ -46,11 +46,12 @@ impl World {
         connection
     }
 
-    fn joined(&self, address: &str) -> Arc<Connection> {
+    /// A connection with its WebSocket, which has joined.
+    fn joined(&self, address: &str) -> (Arc<Connection>, Carried) {
         let connection = self.open(address, 0);
-        connection.on_upgraded(network(address), self.at(0));
-        connection.on_joined(self.at(0));
-        connection
+        let mut carried = upgraded(&connection, address, self.at(0));
+        carried.on_joined(self.at(0));
+        (connection, carried)
     }
 
     fn closed(&self, reason: Closed) -> u64 {
@@ -62,6 +63,11 @@ fn network(address: &str) -> Network {
     Network::site(address.parse().expect("an address"))
 }
 
+fn upgraded(connection: &Arc<Connection>, address: &str, now: Instant) -> Carried {
+    let carried = connection.on_upgraded(network(address), now);
+    carried.expect("it carries few")
+}
+
 fn is_open(connection: &Connection) -> bool {
     !connection.link.is_closed()
 }
@@ -70,9 +76,9 @@ fn is_open(connection: &Connection) -> bool {
 fn each_phase_has_its_time() {
     let world = world();
     let silent = world.open("10.0.0.1", 0);
-    let joined = world.joined("10.0.0.2");
+    let (joined, _carried) = world.joined("10.0.0.2");
     let waiting = world.open("10.0.0.3", 0);
-    waiting.on_upgraded(network("10.0.0.3"), world.at(0));
+    let _waits = upgraded(&waiting, "10.0.0.3", world.at(0));
     let busy = world.open("10.0.0.4", 0);
     busy.on_request(false, world.at(5));
     let second = busy.on_request(false, world.at(100));
@@ -137,7 +143,7 @@ fn an_address_makes_room_for_itself_idle_ones_first() {
     let idle = world.idle("10.0.0.1", 1);
     let busy = world.open("10.0.0.1", 0);
     busy.on_request(true, world.at(0));
-    let joined = world.joined("10.0.0.3");
+    let (joined, _carried) = world.joined("10.0.0.3");
     let fourth = world.open("10.0.0.1", 2);
     assert!(!is_open(&idle));
     for open in [&other, &opening, &busy, &joined, &fourth] {
@@ -155,13 +161,13 @@ fn a_crowd_that_has_joined_counts_for_nobody_and_stays() {
     let newcomer = world.all.open(Some(network("10.0.0.9")), world.at(2));
     assert!(newcomer.full && !is_open(&page));
     let last = newcomer.connection.expect("the page made room");
-    last.on_upgraded(network("10.0.0.9"), world.at(2));
-    last.on_joined(world.at(2));
+    let mut carried = upgraded(&last, "10.0.0.9", world.at(2));
+    carried.on_joined(world.at(2));
     let refused = world.all.open(Some(network("10.0.0.9")), world.at(2));
     assert!(refused.connection.is_none());
     assert!(!world.all.evict() && !world.all.evict_waiting());
     assert_eq!(world.closed(Closed::Refused), 1);
-    assert!(crowd.iter().all(|one| is_open(one)));
+    assert!(crowd.iter().all(|(one, _)| is_open(one)));
 }
 
 #[test]
@@ -171,14 +177,14 @@ fn websockets_before_join_are_counted_by_the_client_that_a_proxy_names() {
         .iter()
         .map(|client| {
             let connection = world.all.open(None, world.at(0)).connection.expect("there is room");
-            connection.on_upgraded(network(client), world.at(0));
-            connection
+            let carried = upgraded(&connection, client, world.at(0));
+            (connection, carried)
         })
         .collect();
-    let open: Vec<_> = waiting.iter().map(|one| is_open(one)).collect();
+    let open: Vec<_> = waiting.iter().map(|(one, _)| is_open(one)).collect();
     assert_eq!(open, [false, true, true, true]);
     assert!(world.all.evict_waiting());
-    assert!(!is_open(&waiting[1]));
+    assert!(!is_open(&waiting[1].0));
 }
 
 #[test]
@@ -186,10 +192,63 @@ fn what_is_gone_leaves_nothing_behind() {
     let world = world();
     for seconds in 0..100 {
         let connection = world.idle("2001:db8::1", seconds);
-        connection.on_upgraded(network("2001:db8:1::1"), world.at(seconds));
+        drop(upgraded(&connection, "2001:db8:1::1", world.at(seconds)));
     }
     assert_eq!(world.all.len(), 0);
     let table = world.all.lock();
     assert!(table.by_address.is_empty());
     assert!(table.all.iter().all(BTreeMap::is_empty));
+}
+
+#[test]
+fn http2_carries_a_websocket_beside_requests() {
+    let world = world();
+    let page = world.open("10.0.0.1", 0);
+    let first = page.on_request(false, world.at(0));
+    page.on_answered(first, world.at(0));
+    let mut old = upgraded(&page, "10.0.0.1", world.at(1));
+    old.on_joined(world.at(2));
+    let new = upgraded(&page, "10.0.0.1", world.at(50));
+    assert!(
+        page.on_upgraded(network("10.0.0.1"), world.at(50)).is_none(),
+        "two are enough"
+    );
+    // The second one waits on a connection that is proven.
+    world.all.handle_timeout(world.at(100));
+    assert!(is_open(&page));
+    drop(new);
+    let again = upgraded(&page, "10.0.0.1", world.at(101));
+    drop(old);
+    assert!(world.all.evict_waiting(), "the one that is left has not joined");
+    assert!(!is_open(&page));
+    drop(again);
+}
+
+#[test]
+fn a_joined_websocket_shelters_no_request_without_end_and_leaves_an_idle_connection() {
+    let world = world();
+    let (sheltering, _carried) = world.joined("10.0.0.1");
+    sheltering.on_request(false, world.at(10));
+    world.all.handle_timeout(world.at(129));
+    assert!(is_open(&sheltering));
+    world.all.handle_timeout(world.at(130));
+    assert!(!is_open(&sheltering));
+
+    let (page, carried) = world.joined("10.0.0.2");
+    assert!(!world.all.evict());
+    drop(carried);
+    assert!(world.all.evict() && !is_open(&page));
+}
+
+#[test]
+fn a_proxys_shared_connection_does_not_suffer_for_one_client() {
+    let world = world();
+    let proxy = world.all.open(None, world.at(0)).connection.expect("there is room");
+    proxy.on_request(false, world.at(0));
+    let carried: Vec<_> = (1..10)
+        .map(|n| upgraded(&proxy, &format!("10.0.0.{n}"), world.at(0)))
+        .collect();
+    world.all.handle_timeout(world.at(100));
+    assert!(is_open(&proxy) && !world.all.evict_waiting());
+    drop(carried);
 }

@@ -3,6 +3,7 @@
 mod connections;
 mod link;
 mod request;
+mod tcp;
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-pub use connections::{Closed, Connection, ConnectionLimits, Connections};
+pub use connections::{Carried, Closed, Connection, ConnectionLimits, Connections};
 use link::LinkedStream;
 
 use crate::meetings::now;
@@ -101,9 +102,8 @@ impl Listener {
         let Some(connection) = opened.connection else {
             return;
         };
-        // Small answers and WebSocket messages do not wait for the acknowledgement of earlier ones.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
+        if let Err(error) = tcp::tune(&stream) {
+            tracing::debug!(%error, "a TCP option");
         }
         let stream = LinkedStream {
             stream,
@@ -163,6 +163,8 @@ fn builder() -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
+        // WebSockets on the page's own connection (RFC 8441).
+        .enable_connect_protocol()
         .max_concurrent_streams(HTTP2_STREAMS)
         .initial_stream_window_size(HTTP2_STREAM_WINDOW)
         .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)

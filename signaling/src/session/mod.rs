@@ -16,15 +16,14 @@ use tianqiao_protocol::ws::{ClientMessage, EndReason, Join, Resume, Resumed, Roo
 use tracing::Instrument;
 
 use crate::app::App;
-use crate::listen::Connection;
+use crate::listen::Carried;
 use crate::meetings::{Attachment, now};
 use crate::refusal::Refusal;
 pub use joining::Joiner;
 use wire::{CLOSE_SLOW, Incoming, Wire};
 
-/// `connection` is what carries the WebSocket.
-pub async fn run(app: Arc<App>, socket: WebSocket, ip: IpAddr, connection: Arc<Connection>) {
-    let mut wire = Wire::new(socket, app.clone(), ip);
+pub async fn run(app: Arc<App>, socket: WebSocket, ip: IpAddr, carried: Carried) {
+    let mut wire = Wire::new(socket, app.clone(), ip, carried);
     let mut shutdown = app.shutdown.clone();
     let first = tokio::select! {
         first = tokio::time::timeout(app.config.join_timeout, first_message(&mut wire)) => Some(first),
@@ -52,7 +51,7 @@ pub async fn run(app: Arc<App>, socket: WebSocket, ip: IpAddr, connection: Arc<C
     };
     match opened {
         Ok(attachment) => {
-            connection.on_joined(now());
+            wire.on_joined();
             let span = tracing::info_span!("session", room = attachment.live.id, session = attachment.participant);
             serve(&app, wire, attachment).instrument(span).await;
         }
@@ -134,8 +133,7 @@ async fn serve(app: &Arc<App>, mut wire: Wire, mut attachment: Attachment) {
                 Incoming::Closed => false,
             },
             _ = pings.tick() => {
-                let silence = now().saturating_duration_since(wire.heard_at);
-                silence < app.config.dead_after && wire.ping().await
+                wire.silence() < app.config.dead_after && wire.ping().await
             }
         };
         if !alive {

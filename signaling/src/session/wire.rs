@@ -16,11 +16,12 @@ use tungstenite::error::CapacityError;
 use super::budget::Budget;
 use super::frame::{Frame, client_label};
 use crate::app::App;
+use crate::listen::Carried;
 use crate::meetings::now;
 use crate::refusal::Refusal;
 
-/// A peer that takes no byte for this long is gone.
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// While a send waits, the peer's progress is looked at this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// Messages over the rate, in a row, after which the WebSocket is closed.
 const MAX_EXCESS: u32 = 200;
 
@@ -51,13 +52,13 @@ pub struct Wire {
     excess: u32,
     /// The client has sent a binary frame.
     compress: bool,
-    pub heard_at: Instant,
+    life: Life,
     /// Frames that came before somebody asked for them.
     early: VecDeque<Message>,
 }
 
 impl Wire {
-    pub fn new(socket: WebSocket, app: Arc<App>, ip: IpAddr) -> Self {
+    pub fn new(socket: WebSocket, app: Arc<App>, ip: IpAddr, carried: Carried) -> Self {
         app.metrics.websockets.inc();
         Self {
             socket,
@@ -65,7 +66,7 @@ impl Wire {
             budget: Arc::new(app.budgets.unknown(now())),
             excess: 0,
             compress: false,
-            heard_at: now(),
+            life: Life::new(carried),
             early: VecDeque::new(),
             app,
         }
@@ -74,6 +75,15 @@ impl Wire {
     /// From now on what comes in is charged to that budget.
     pub fn set_budget(&mut self, budget: Arc<Budget>) {
         self.budget = budget;
+    }
+
+    pub fn on_joined(&mut self) {
+        self.life.carried.on_joined(now());
+    }
+
+    /// See [`Life::silence`].
+    pub fn silence(&mut self) -> Duration {
+        self.life.silence()
     }
 
     /// Cancel-safe.
@@ -87,7 +97,7 @@ impl Wire {
             Some(Err(error)) if is_too_long(&error) => return self.too_large(),
             Some(Err(_)) | None => return Incoming::Closed,
         };
-        self.heard_at = now();
+        self.life.heard_at = now();
         let text = match frame {
             Message::Text(text) => {
                 self.count_in(text.len());
@@ -237,10 +247,20 @@ impl Wire {
     }
 
     async fn send_raw(&mut self, message: Message) -> bool {
-        matches!(
-            tokio::time::timeout(SEND_TIMEOUT, self.socket.send(message)).await,
-            Ok(Ok(()))
-        )
+        let dead_after = self.app.config.dead_after;
+        let send = self.socket.send(message);
+        tokio::pin!(send);
+        let mut looks = tokio::time::interval(PROGRESS_INTERVAL.min(dead_after));
+        loop {
+            tokio::select! {
+                biased;
+                sent = &mut send => return sent.is_ok(),
+                _ = looks.tick() => {}
+            }
+            if self.life.silence() >= dead_after {
+                return false;
+            }
+        }
     }
 
     fn count_in(&self, bytes: usize) {
@@ -249,6 +269,33 @@ impl Wire {
             .ws_bytes
             .with_label_values(&["in"])
             .inc_by(bytes as u64);
+    }
+}
+
+/// When the peer was last known to live.
+struct Life {
+    carried: Carried,
+    heard_at: Instant,
+    progress: u64,
+}
+
+impl Life {
+    fn new(carried: Carried) -> Self {
+        Self {
+            heard_at: now(),
+            progress: carried.progress(),
+            carried,
+        }
+    }
+
+    /// For how long nothing has shown that the peer lives. Over a slow link a pong may wait behind a large message for longer
+    /// than it may be late, so the bytes that the peer takes count as well.
+    fn silence(&mut self) -> Duration {
+        let progress = self.carried.progress();
+        if std::mem::replace(&mut self.progress, progress) != progress {
+            self.heard_at = now();
+        }
+        now().saturating_duration_since(self.heard_at)
     }
 }
 
