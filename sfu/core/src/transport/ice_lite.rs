@@ -119,6 +119,11 @@ impl IceLite {
         self.selected.filter(|&path| self.is_proven(path))
     }
 
+    /// Of the selected path, as far as it was measured.
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.find(self.selected?)?.round_trip()
+    }
+
     /// A valid check came on `path` and it was not forgotten since.
     pub fn is_valid(&self, path: Path) -> bool {
         self.paths.iter().any(|known| known.path == path)

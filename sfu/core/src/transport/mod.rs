@@ -73,6 +73,8 @@ pub struct Transport {
     media: Option<Path>,
     is_connected: bool,
     has_ended: bool,
+    /// The client has not shown by media that it has keys.
+    awaits_media: bool,
     /// No media packet touches what is boxed.
     ice: Box<IceLite>,
     dtls: Box<Endpoint>,
@@ -103,6 +105,7 @@ impl Transport {
         Self {
             media: None,
             is_connected: false,
+            awaits_media: true,
             ice: Box::new(IceLite::new(config.local, config.remote, now)),
             flights: Flights::Nowhere,
             held: VecDeque::new(),
@@ -130,6 +133,9 @@ impl Transport {
         }
         let (was_checked, selected) = (self.ice.is_checked(), self.ice.selected());
         let received = self.ice.handle_stun(now, path, packet)?;
+        if let Some(round_trip) = self.ice.round_trip() {
+            self.dtls.set_round_trip(round_trip);
+        }
         self.drain_ice(selected);
         if !was_checked && self.ice.is_checked() {
             self.handshake_deadline = Some(now + HANDSHAKE_TIMEOUT);
@@ -286,7 +292,11 @@ impl Transport {
     /// See [`Inbound::unprotect_rtp`]; [`DropReason::SrtpNoKeys`] before the handshake is done.
     pub fn unprotect_rtp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
         let srtp = self.srtp.as_mut().ok_or(DropReason::SrtpNoKeys)?;
-        srtp.inbound.unprotect_rtp(packet)
+        let plain = srtp.inbound.unprotect_rtp(packet);
+        if self.awaits_media && plain.is_ok() {
+            self.on_media();
+        }
+        plain
     }
 
     /// Authenticates and decrypts in place; the length of the plain packet.
@@ -295,7 +305,16 @@ impl Transport {
     /// See [`Inbound::unprotect_rtcp`]; [`DropReason::SrtpNoKeys`] before the handshake is done.
     pub fn unprotect_rtcp(&mut self, packet: &mut [u8]) -> Result<usize, DropReason> {
         let srtp = self.srtp.as_mut().ok_or(DropReason::SrtpNoKeys)?;
-        srtp.inbound.unprotect_rtcp(packet)
+        let plain = srtp.inbound.unprotect_rtcp(packet);
+        if self.awaits_media && plain.is_ok() {
+            self.on_media();
+        }
+        plain
+    }
+
+    fn on_media(&mut self) {
+        self.awaits_media = false;
+        self.dtls.on_media();
     }
 
     /// See [`Outbound::protect_rtp`]. `None` before the handshake is done, too.

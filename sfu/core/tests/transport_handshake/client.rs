@@ -9,6 +9,9 @@ use tianqiao_sfu_core::transport::demux::{PacketKind, classify};
 use tianqiao_sfu_core::transport::srtp::{ExportedKeys, Inbound, Outbound, Profile};
 use tianqiao_sfu_core::transport::stun::{BindingRequest, Class, IceRole, IntegrityKey, Message, binding_success};
 
+use crate::link::Setup;
+
+/// With keys.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug)]
@@ -38,18 +41,21 @@ pub struct Client {
     keys: Option<(Inbound, Outbound)>,
     closed: bool,
     next_check: Instant,
+    first_checks: Duration,
     dtls_timeout: Option<Instant>,
     out: Vec<Vec<u8>>,
 }
 
 impl Client {
-    pub fn new(version: Version, is_active: bool, mtu: usize, server: IceCredentials, now: Instant) -> Self {
+    pub fn new(setup: &Setup, server: IceCredentials, now: Instant) -> Self {
+        let (version, is_active) = (setup.version, !setup.server_is_active);
         let certificate = dimpl::certificate::generate_self_signed_certificate().expect("generates");
         let fingerprint = Fingerprint {
             algorithm: FingerprintAlgorithm::Sha256,
             digest: certificate.fingerprint(),
         };
-        let config = Config::builder().mtu(mtu).flight_retries(12).build();
+        let config = Config::builder().mtu(setup.mtu).flight_start_rto(setup.client_rto);
+        let config = config.flight_retries(12).build();
         let config = Arc::new(config.expect("valid"));
         let mut dtls = match version {
             Version::Dtls12 => Dtls::new_12(config, certificate, now),
@@ -73,6 +79,7 @@ impl Client {
             keys: None,
             closed: false,
             next_check: now,
+            first_checks: setup.first_checks,
             dtls_timeout: None,
             out: Vec::new(),
         }
@@ -180,7 +187,11 @@ impl Client {
 
     pub fn handle_timeout(&mut self, now: Instant) {
         if now >= self.next_check {
-            self.next_check = now + CHECK_INTERVAL;
+            let interval = match self.keys {
+                Some(_) => CHECK_INTERVAL,
+                None => self.first_checks,
+            };
+            self.next_check = now + interval;
             let check = self.check_with_password(&self.server.pwd);
             self.out.push(check);
         }

@@ -28,6 +28,10 @@ pub struct Setup {
     pub delay: Duration,
     pub loss_percent: u32,
     pub seed: u64,
+    /// Of the client's DTLS library, before it doubles.
+    pub client_rto: Duration,
+    /// The client checks its path this often until it has keys.
+    pub first_checks: Duration,
 }
 
 impl Default for Setup {
@@ -41,6 +45,8 @@ impl Default for Setup {
             delay: Duration::from_millis(20),
             loss_percent: 0,
             seed: 1,
+            client_rto: Duration::from_secs(1),
+            first_checks: Duration::from_secs(1),
         }
     }
 }
@@ -50,6 +56,10 @@ pub struct Pair {
     pub client: Client,
     pub events: Vec<TransportEvent>,
     pub now: Instant,
+    /// Nothing of DTLS comes to the client.
+    pub deaf: bool,
+    /// Datagrams of DTLS that the transport sent.
+    pub dtls_sent: usize,
     setup: Setup,
     rng: StdRng,
     to_transport: VecDeque<(Instant, Path, Vec<u8>)>,
@@ -62,7 +72,7 @@ impl Pair {
     pub fn new(setup: Setup) -> Self {
         let now = Instant::now();
         let local = ufrag::generate(WorkerIndex(0), ConnectionId(1));
-        let client = Client::new(setup.version, !setup.server_is_active, setup.mtu, local.clone(), now);
+        let client = Client::new(&setup, local.clone(), now);
         let mut remote_fingerprint = client.fingerprint.clone();
         if setup.wrong_fingerprint {
             remote_fingerprint.digest[31] ^= 1;
@@ -83,6 +93,8 @@ impl Pair {
             client,
             events: Vec::new(),
             now,
+            deaf: false,
+            dtls_sent: 0,
             setup,
             rng: StdRng::seed_from_u64(setup.seed),
             to_transport: VecDeque::new(),
@@ -165,9 +177,10 @@ impl Pair {
                 TransportOutput::Event(event) => self.events.push(event),
                 TransportOutput::Transmit { path: to, data } => {
                     assert!(data.len() <= 1200);
+                    self.dtls_sent += usize::from(classify(&data) == Ok(PacketKind::Dtls));
                     if to != path {
                         self.strayed.push((to, data));
-                    } else if !self.is_lost() {
+                    } else if !self.is_lost() && !(self.deaf && classify(&data) == Ok(PacketKind::Dtls)) {
                         self.to_client.push_back((arrival, data));
                     }
                 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod link;
+mod weak_link;
 
 use std::time::Duration;
 

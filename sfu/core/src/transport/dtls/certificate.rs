@@ -8,16 +8,12 @@ use aws_lc_rs::digest;
 use dimpl::{Config, DtlsCertificate};
 use thiserror::Error;
 
+use super::retransmission::{LIBRARY_FIRST, LIBRARY_TIMEOUT, LIBRARY_TRIES};
 use super::srtp_profile;
 use crate::negotiated::{Fingerprint, FingerprintAlgorithm};
 
-/// Time for a whole handshake, from the first ClientHello on.
+/// Time for a whole handshake, from the first valid check on.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(30);
-/// The first retransmission; above a slow link's 300 ms round trip with its queue.
-const FIRST_RETRANSMISSION: Duration = Duration::from_millis(500);
-/// More than fit into the handshake's time: a client's duplicates draw on the same budget, and
-/// libwebrtc repeats its first flight after 50 ms.
-const RETRANSMISSIONS: usize = 12;
 
 #[derive(Debug, Error)]
 pub enum CertificateError {
@@ -50,9 +46,9 @@ impl Certificate {
             // A path is proven by a STUN check before DTLS is answered on it, so a cookie would cost a
             // round trip for nothing.
             .use_server_cookie(false)
-            .handshake_timeout(HANDSHAKE_TIMEOUT)
-            .flight_start_rto(FIRST_RETRANSMISSION)
-            .flight_retries(RETRANSMISSIONS)
+            .handshake_timeout(LIBRARY_TIMEOUT)
+            .flight_start_rto(LIBRARY_FIRST)
+            .flight_retries(LIBRARY_TRIES)
             .build()
             .map_err(CertificateError::Config)?;
         Ok(Self(Arc::new(Inner {

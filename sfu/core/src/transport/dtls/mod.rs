@@ -2,16 +2,20 @@
 
 mod certificate;
 mod client_hello;
+mod final_flight;
+mod retransmission;
 mod srtp_profile;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use dimpl::{Dtls, Output, SrtpProfile};
+use dimpl::{Dtls, Output, ProtocolVersion, SrtpProfile};
 
 pub use self::certificate::{Certificate, CertificateError, HANDSHAKE_TIMEOUT};
 
 use self::certificate::compute_fingerprint;
 use self::client_hello::Reassembly;
+use self::final_flight::FinalFlight;
+use self::retransmission::Retransmission;
 use super::srtp::{ExportedKeys, Profile};
 use crate::drop_reason::DropReason;
 use crate::negotiated::{DtlsRole, Fingerprint};
@@ -43,12 +47,15 @@ pub struct Endpoint {
     is_connected: bool,
     has_keys: bool,
     client_hello: Reassembly,
+    final_flight: FinalFlight,
     buffer: Vec<u8>,
+    /// Of the last call.
+    now: Option<Instant>,
 }
 
 enum State {
     New(Certificate),
-    Open { dtls: Dtls, timeout: Option<Instant> },
+    Open { dtls: Dtls, timer: Retransmission },
     Failing,
     Ended,
 }
@@ -64,7 +71,9 @@ impl Endpoint {
             is_connected: false,
             has_keys: false,
             client_hello: Reassembly::default(),
+            final_flight: FinalFlight::default(),
             buffer: Vec::new(),
+            now: None,
         }
     }
 
@@ -75,7 +84,16 @@ impl Endpoint {
         };
         let mut dtls = Dtls::new_auto(certificate.config(), certificate.dtls_certificate(), now);
         dtls.set_active(self.role == DtlsRole::Active);
-        self.state = State::Open { dtls, timeout: None };
+        let timer = Retransmission::default();
+        self.state = State::Open { dtls, timer };
+        self.now = Some(now);
+    }
+
+    /// The path's round trip, by which flights are sent again.
+    pub fn set_round_trip(&mut self, round_trip: Duration) {
+        if let State::Open { timer, .. } = &mut self.state {
+            timer.set_round_trip(round_trip);
+        }
     }
 
     /// Handles a datagram.
@@ -83,9 +101,10 @@ impl Endpoint {
     /// # Errors
     /// Why it was dropped. What breaks the association is no error, but [`DtlsOutput::Failed`].
     pub fn handle_packet(&mut self, now: Instant, packet: &[u8]) -> Result<(), DropReason> {
-        let State::Open { dtls, .. } = &mut self.state else {
+        let State::Open { dtls, timer } = &mut self.state else {
             return Err(DropReason::DtlsUnexpected);
         };
+        self.now = Some(now);
         // 001xxxxx begins DTLS 1.3's short header, everything else the long one.
         if packet.first().is_none_or(|first| first & 0xe0 != 0x20) && packet.len() < RECORD_HEADER_LEN {
             return Err(DropReason::DtlsMalformed);
@@ -111,8 +130,10 @@ impl Endpoint {
         } else {
             packet.into()
         };
+        timer.on_received();
+        self.final_flight.on_received();
         if dtls
-            .handle_timeout(now)
+            .handle_timeout(timer.clock(now))
             .and_then(|()| dtls.handle_packet(&packet))
             .is_err()
         {
@@ -122,18 +143,29 @@ impl Endpoint {
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let State::Open { dtls, .. } = &mut self.state
-            && dtls.handle_timeout(now).is_err()
-        {
+        self.now = Some(now);
+        let State::Open { dtls, timer } = &mut self.state else {
+            return;
+        };
+        self.final_flight.handle_timeout(now, timer);
+        if dtls.handle_timeout(timer.handle_timeout(now)).is_err() {
             self.state = State::Failing;
         }
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match self.state {
-            State::Open { timeout, .. } => timeout,
+        match &self.state {
+            State::Open { timer, .. } => {
+                let timeouts = [timer.poll_timeout(), self.final_flight.poll_timeout()];
+                timeouts.into_iter().flatten().min()
+            }
             _ => None,
         }
+    }
+
+    /// The peer has shown that it has keys.
+    pub fn on_media(&mut self) {
+        self.final_flight.end();
     }
 
     /// Sends close_notify, if there is an association to close, and handles nothing any more.
@@ -151,6 +183,9 @@ impl Endpoint {
     }
 
     pub fn poll_output(&mut self) -> Option<DtlsOutput> {
+        if let Some(datagram) = self.final_flight.poll_transmit() {
+            return Some(DtlsOutput::Transmit(datagram));
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
         let output = self.poll_into(&mut buffer);
         // After the handshake next to nothing is said, for as long as the session lives.
@@ -166,8 +201,8 @@ impl Endpoint {
 
     fn poll_into(&mut self, buffer: &mut Vec<u8>) -> Option<DtlsOutput> {
         loop {
-            let (dtls, timeout) = match &mut self.state {
-                State::Open { dtls, timeout } => (dtls, timeout),
+            let (dtls, timer) = match &mut self.state {
+                State::Open { dtls, timer } => (dtls, timer),
                 State::Failing => return Some(DtlsOutput::Failed),
                 State::New(_) | State::Ended => return None,
             };
@@ -175,7 +210,13 @@ impl Endpoint {
                 buffer.resize(BUFFER_LEN, 0);
             }
             match dtls.poll_output(buffer) {
-                Output::Packet(packet) => return Some(DtlsOutput::Transmit(packet.to_vec())),
+                Output::Packet(packet) => {
+                    if let Some(now) = self.now {
+                        timer.on_sent(now);
+                    }
+                    self.final_flight.on_sent(packet);
+                    return Some(DtlsOutput::Transmit(packet.to_vec()));
+                }
                 Output::BufferTooSmall { needed } if needed <= MAX_BUFFER_LEN => buffer.resize(needed, 0),
                 Output::BufferTooSmall { .. } => return Some(DtlsOutput::Failed),
                 Output::PeerCert(certificate) => {
@@ -199,7 +240,17 @@ impl Endpoint {
                 }
                 Output::CloseNotify => return Some(DtlsOutput::Closed),
                 Output::Timeout(at) => {
-                    *timeout = Some(at);
+                    if let Some(now) = self.now {
+                        timer.on_awaited(now, at);
+                        // A DTLS 1.3 client needs nothing more once it has sent its last flight.
+                        let is_last =
+                            self.role == DtlsRole::Passive && dtls.protocol_version() == Some(ProtocolVersion::DTLS1_2);
+                        match self.has_keys {
+                            true if is_last => self.final_flight.begin(now, timer),
+                            true => self.final_flight.end(),
+                            false => {}
+                        }
+                    }
                     // A peer without use_srtp has nothing to talk with.
                     if self.is_connected && !self.has_keys {
                         return Some(DtlsOutput::Failed);

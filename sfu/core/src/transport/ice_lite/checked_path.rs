@@ -58,6 +58,8 @@ pub(super) struct CheckedPath {
     question: Option<u64>,
     asked_at: Option<Instant>,
     tries: u8,
+    /// As the last answer showed it.
+    round_trip: Option<Duration>,
     /// When we ask by ourselves.
     next: Option<Instant>,
 }
@@ -80,6 +82,7 @@ impl CheckedPath {
             question: None,
             asked_at: None,
             tries: 0,
+            round_trip: None,
             next: None,
         }
     }
@@ -90,6 +93,10 @@ impl CheckedPath {
 
     pub fn proof(&self) -> Option<Proof> {
         self.proof
+    }
+
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
     }
 
     pub fn on_received(&mut self, bytes: usize) {
@@ -157,6 +164,10 @@ impl CheckedPath {
 
     pub fn prove(&mut self, proof: Proof) {
         if let Proof::Answer(at) = proof {
+            // Which of several was answered cannot be told.
+            let asked_at = self.asked_at.filter(|_| self.tries == 1);
+            let measured = asked_at.map(|asked_at| at.saturating_duration_since(asked_at));
+            self.round_trip = measured.or(self.round_trip);
             self.question = None;
             self.tries = 0;
             self.next = Some(at + CONSENT_PATIENCE);
