@@ -313,6 +313,27 @@ fn the_dtls_role_follows_the_offer() {
     }
 }
 
+/// Chromium 156 with `WebRTC-IceHandshakeDtls` has both names, in each section.
+#[test]
+fn dtls_inside_stun_is_answered_where_it_is_offered() {
+    let offer = fixture("chromium_plain");
+    assert!(offer.contains("a=ice-options:trickle\r\n"));
+    for (options, expected) in [
+        ("trickle", None),
+        ("trickle sped googspedv1", Some("a=ice-options:sped googspedv1")),
+        ("goog-sped-v1 renomination", Some("a=ice-options:goog-sped-v1")),
+        ("spedy", None),
+    ] {
+        let offer = offer.replace("a=ice-options:trickle", &format!("a=ice-options:{options}"));
+        let sdp = answer_to(&offer).unwrap().sdp;
+        assert_eq!(
+            sdp.lines().find(|line| line.contains("ice-options")),
+            expected,
+            "{options}"
+        );
+    }
+}
+
 #[test]
 fn the_first_acceptable_fingerprint_is_taken() {
     let sha512 = vec!["0f"; 64].join(":");

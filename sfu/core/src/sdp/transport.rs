@@ -1,8 +1,13 @@
 //! ICE, DTLS and RTCP attributes: what BUNDLE makes common to all media sections.
 
+use arrayvec::ArrayVec;
+
 use super::SdpError;
 use super::reader::{Attributes, Key};
 use crate::negotiated::{Fingerprint, FingerprintAlgorithm, IceCredentials};
+
+/// `a=ice-options` for DTLS inside STUN: of the draft, and of libwebrtc from M155 and from M149 on.
+const SPED: [&str; 3] = ["sped", "googspedv1", "goog-sped-v1"];
 
 /// `a=setup` of the offer (RFC 8842).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +23,8 @@ pub(super) struct RemoteTransport {
     pub ice: IceCredentials,
     pub fingerprint: Fingerprint,
     pub setup: Setup,
+    /// Names under which the offer has DTLS inside STUN.
+    pub sped: ArrayVec<&'static str, 3>,
 }
 
 impl RemoteTransport {
@@ -27,6 +34,7 @@ impl RemoteTransport {
             ice: ice(section, session)?.ok_or(SdpError::Invalid("no ice-ufrag and ice-pwd"))?,
             fingerprint: fingerprint(section, session)?,
             setup: setup(section, session)?,
+            sped: sped(section, session),
         })
     }
 }
@@ -38,6 +46,16 @@ fn ice(section: &Attributes<'_>, session: &Attributes<'_>) -> Result<Option<IceC
         (Some(ufrag), Some(pwd)) => credentials(ufrag, pwd).map(Some),
         _ => Ok(None),
     }
+}
+
+fn sped(section: &Attributes<'_>, session: &Attributes<'_>) -> ArrayVec<&'static str, 3> {
+    let values = [section, session].map(|attributes| attributes.first(Key::IceOptions).unwrap_or_default());
+    let offered = |name: &&str| {
+        values
+            .iter()
+            .any(|options| options.split(' ').any(|option| option == *name))
+    };
+    SPED.into_iter().filter(offered).collect()
 }
 
 pub(super) fn has_ice(section: &Attributes<'_>, session: &Attributes<'_>) -> bool {

@@ -41,6 +41,9 @@ pub(super) fn answer(
         params.local_ice.ufrag,
         params.local_ice.pwd,
     );
+    if !offer.transport.sped.is_empty() {
+        let _ = write!(out, "a=ice-options:{}\r\n", offer.transport.sped.join(" "));
+    }
     write_fingerprint(&mut out, params.fingerprint);
     if offer.allow_mixed {
         out.push_str("a=extmap-allow-mixed\r\n");

@@ -7,9 +7,12 @@ mod checked_path;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use arrayvec::ArrayVec;
+
 use self::checked_path::{CheckedPath, Proof};
 use super::stun::{
-    BindingRequest, Class, IceRole, IntegrityKey, Message, TransactionId, binding_error, binding_success,
+    BindingRequest, Class, Embedded, IceRole, IntegrityKey, MAX_ACKS, Message, TransactionId, binding_error,
+    binding_success_with,
 };
 use super::ufrag;
 use crate::drop_reason::DropReason;
@@ -65,6 +68,17 @@ pub struct IceLite {
     started: Instant,
     transmits: VecDeque<(Path, Vec<u8>)>,
     forgotten: Option<Path>,
+    unanswered: Option<Unanswered>,
+    /// What our messages say of DTLS inside STUN.
+    acks: Option<ArrayVec<u32, MAX_ACKS>>,
+}
+
+/// A valid check between [`IceLite::receive`] and [`IceLite::answer`].
+struct Unanswered {
+    path: Path,
+    transaction: TransactionId,
+    is_current: bool,
+    wants_check: bool,
 }
 
 struct Credentials {
@@ -106,6 +120,8 @@ impl IceLite {
             started: now,
             transmits: VecDeque::new(),
             forgotten: None,
+            unanswered: None,
+            acks: None,
         }
     }
 
@@ -204,12 +220,72 @@ impl IceLite {
     /// # Errors
     /// Why it was dropped: nothing that lacks a valid MESSAGE-INTEGRITY is answered.
     pub fn handle_stun(&mut self, now: Instant, path: Path, packet: &[u8]) -> Result<Received, DropReason> {
-        let message = Message::parse(packet)?;
-        match message.class {
+        let (received, _) = self.receive(now, path, packet)?;
+        self.answer(now, None);
+        Ok(received)
+    }
+
+    /// As [`Self::handle_stun`], but a check is not answered before [`Self::answer`], which has to follow: the answer may
+    /// carry what comes of the DTLS that was inside.
+    ///
+    /// # Errors
+    /// As of [`Self::handle_stun`].
+    pub fn receive<'a>(
+        &mut self,
+        now: Instant,
+        path: Path,
+        packet: &'a [u8],
+    ) -> Result<(Received, Embedded<'a>), DropReason> {
+        let mut message = Message::parse(packet)?;
+        let received = match message.class {
             Class::Request => self.on_request(now, path, &message, packet.len()),
             Class::Success => self.on_success(now, path, &message),
             Class::Error | Class::Indication => Err(DropReason::StunUnexpected),
+        }?;
+        Ok((received, std::mem::take(&mut message.embedded)))
+    }
+
+    /// Answers the check that [`Self::receive`] took, if it did, with `dtls` inside where the address may get so much;
+    /// true if so.
+    pub fn answer(&mut self, now: Instant, dtls: Option<&[u8]>) -> bool {
+        let Some(check) = self.unanswered.take() else {
+            return false;
+        };
+        let mut response = self.response(&check, dtls);
+        let mut has_dtls = dtls.is_some();
+        let mut may_go = self.take_allowance(check.path, response.len());
+        if !may_go && has_dtls {
+            has_dtls = false;
+            response = self.response(&check, None);
+            may_go = self.take_allowance(check.path, response.len());
         }
+        if may_go {
+            self.transmit(check.path, response);
+        }
+        if check.wants_check
+            && let Some(index) = self.paths.iter().position(|known| known.path == check.path)
+        {
+            self.ask(now, index);
+        }
+        self.settle(now);
+        may_go && has_dtls
+    }
+
+    fn response(&self, check: &Unanswered, dtls: Option<&[u8]>) -> Vec<u8> {
+        let credentials = match &self.previous {
+            Some(previous) if !check.is_current => previous,
+            _ => &self.current,
+        };
+        let embedded = Embedded {
+            dtls,
+            acks: self.acks.clone(),
+        };
+        binding_success_with(check.transaction, check.path.remote(), &embedded, &credentials.key)
+    }
+
+    /// From now on our checks and answers carry these; `None`: nothing of the kind.
+    pub fn set_acks(&mut self, acks: Option<ArrayVec<u32, MAX_ACKS>>) {
+        self.acks = acks;
     }
 
     /// The client sends its DTLS handshake on `path`: before any nomination that is where it is
@@ -272,7 +348,6 @@ impl IceLite {
             self.transmit(path, response);
             return Ok(Received::Refused);
         }
-        let response = binding_success(message.transaction, path.remote(), &credentials.key);
         if is_current && self.previous.take().is_some() {
             self.forget_nominations();
         }
@@ -284,12 +359,12 @@ impl IceLite {
         known.generation = generation;
         known.on_received(bytes);
         let wants_check = known.wants_check(now, in_use);
-        if known.take_allowance(response.len()) {
-            self.transmit(path, response);
-        }
-        if wants_check && let Some(index) = self.paths.iter().position(|known| known.path == path) {
-            self.ask(now, index);
-        }
+        self.unanswered = Some(Unanswered {
+            path,
+            transaction: message.transaction,
+            is_current,
+            wants_check,
+        });
         self.settle(now);
         Ok(Received::Check)
     }
@@ -335,7 +410,11 @@ impl IceLite {
             role: IceRole::Controlled(self.tie_breaker),
             use_candidate: false,
         };
-        let (path, request) = (known.path, request.write(&key));
+        let embedded = Embedded {
+            dtls: None,
+            acks: self.acks.clone(),
+        };
+        let (path, request) = (known.path, request.write_with(&embedded, &key));
         if known.take_allowance_to_ask(request.len()) {
             self.transmit(path, request);
         }

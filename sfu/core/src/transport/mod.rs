@@ -5,6 +5,7 @@ pub mod dtls;
 #[doc(hidden)]
 pub mod fuzz_bodies;
 pub mod ice_lite;
+mod sped;
 pub mod srtp;
 pub mod stun;
 #[cfg(test)]
@@ -17,8 +18,10 @@ use std::time::Instant;
 pub use self::dtls::{Certificate, CertificateError};
 pub use self::srtp::SRTP_MAX_OVERHEAD;
 
+use self::demux::{PacketKind, classify};
 use self::dtls::{DtlsOutput, Endpoint, HANDSHAKE_TIMEOUT};
 use self::ice_lite::{IceLite, Received};
+use self::sped::Sped;
 use self::srtp::{ExportedKeys, Inbound, MasterKey, Outbound};
 use crate::drop_reason::DropReason;
 use crate::negotiated::{DtlsRole, Fingerprint, IceCredentials};
@@ -80,6 +83,9 @@ pub struct Transport {
     dtls: Box<Endpoint>,
     flights: Flights,
     held: VecDeque<Vec<u8>>,
+    /// What is held may ride on an answer that comes at once.
+    is_corked: bool,
+    sped: Box<Sped>,
     role: DtlsRole,
     /// Until when the handshake has to be done; from the first valid check on, until it is done.
     handshake_deadline: Option<Instant>,
@@ -109,6 +115,8 @@ impl Transport {
             ice: Box::new(IceLite::new(config.local, config.remote, now)),
             flights: Flights::Nowhere,
             held: VecDeque::new(),
+            is_corked: false,
+            sped: Box::new(Sped::new()),
             dtls: Box::new(Endpoint::new(
                 config.certificate,
                 config.role,
@@ -132,19 +140,58 @@ impl Transport {
             return Err(DropReason::StunUnexpected);
         }
         let (was_checked, selected) = (self.ice.is_checked(), self.ice.selected());
-        let received = self.ice.handle_stun(now, path, packet)?;
+        let (received, embedded) = self.ice.receive(now, path, packet)?;
+        if received == Received::Refused {
+            self.drain_ice(selected);
+            return Err(DropReason::StunUnexpected);
+        }
         if let Some(round_trip) = self.ice.round_trip() {
             self.dtls.set_round_trip(round_trip);
         }
-        self.drain_ice(selected);
+        self.is_corked = true;
         if !was_checked && self.ice.is_checked() {
             self.handshake_deadline = Some(now + HANDSHAKE_TIMEOUT);
             self.dtls.start(now);
-            self.drain_dtls();
+            self.drain_dtls(now);
         }
-        match received {
-            Received::Check | Received::Answer => Ok(()),
-            Received::Refused => Err(DropReason::StunUnexpected),
+        let had_keys = self.srtp.is_some();
+        self.sped.on_message(now, &embedded);
+        if let Some(datagram) = embedded.dtls
+            && self.sped.acks().is_some()
+            && classify(datagram) == Ok(PacketKind::Dtls)
+        {
+            // Counted with the check already.
+            self.ice.on_dtls(now, path, 0);
+            // What is not taken is not acknowledged, so the client repeats it.
+            if self.dtls.handle_packet(now, datagram).is_ok() {
+                self.sped.on_datagram(datagram);
+            }
+            self.drain_dtls(now);
+        }
+        self.ice.set_acks(self.sped.acks());
+        self.answer_check(now, path);
+        self.prove_by_handshake(now, path, had_keys);
+        self.drain_ice(selected);
+        Ok(())
+    }
+
+    /// Answers the check, if it was one, with what is due of the handshake.
+    fn answer_check(&mut self, now: Instant, path: Path) {
+        self.is_corked = false;
+        let due = self.sped.due(now, self.ice.round_trip());
+        if self.ice.answer(now, due)
+            && let Some(datagram) = due.map(<[u8]>::to_vec)
+        {
+            self.held.retain(|held| *held != datagram);
+            self.sped.on_said(now, &datagram);
+            self.on_flight_sent(path);
+        }
+    }
+
+    /// Whoever finished the handshake has read what we sent, if all of it went to `path`.
+    fn prove_by_handshake(&mut self, now: Instant, path: Path, had_keys: bool) {
+        if !had_keys && self.srtp.is_some() && self.flights == Flights::To(path) {
+            self.ice.on_handshake(now, path);
         }
     }
 
@@ -163,12 +210,14 @@ impl Transport {
         self.ice.on_dtls(now, path, packet.len());
         self.drain_ice(selected);
         let result = self.dtls.handle_packet(now, packet);
-        self.drain_dtls();
+        if result.is_ok() {
+            self.sped.on_datagram(packet);
+            self.ice.set_acks(self.sped.acks());
+        }
+        self.drain_dtls(now);
         if !had_keys && self.srtp.is_some() {
             let selected = self.ice.selected();
-            if self.flights == Flights::To(path) {
-                self.ice.on_handshake(now, path);
-            }
+            self.prove_by_handshake(now, path, had_keys);
             self.drain_ice(selected);
         }
         result
@@ -202,7 +251,7 @@ impl Transport {
                 self.held.clear();
             }
             self.dtls.handle_timeout(now);
-            self.drain_dtls();
+            self.drain_dtls(now);
         }
     }
 
@@ -279,7 +328,7 @@ impl Transport {
         }
         self.dtls.handle_timeout(now);
         self.dtls.close();
-        self.drain_dtls();
+        self.drain_dtls(now);
         self.has_ended = true;
         self.media = None;
         self.outputs
@@ -315,6 +364,8 @@ impl Transport {
     fn on_media(&mut self) {
         self.awaits_media = false;
         self.dtls.on_media();
+        self.sped.end();
+        self.ice.set_acks(None);
     }
 
     /// See [`Outbound::protect_rtp`]. `None` before the handshake is done, too.
@@ -356,16 +407,27 @@ impl Transport {
         self.send_held();
     }
 
-    fn drain_dtls(&mut self) {
+    fn drain_dtls(&mut self, now: Instant) {
+        let mut is_first = true;
         while let Some(output) = self.dtls.poll_output() {
             match output {
                 DtlsOutput::Transmit(data) => {
+                    if std::mem::take(&mut is_first) {
+                        self.sped.begin_flight();
+                    }
+                    self.sped.push(&data);
+                    if !self.is_corked {
+                        self.sped.on_said(now, &data);
+                    }
                     if self.held.len() < MAX_HELD {
                         self.held.push_back(data);
                     }
                     self.send_held();
                 }
-                DtlsOutput::Keys(keys) => self.on_keys(keys),
+                DtlsOutput::Keys(keys) => {
+                    self.sped.on_keys(now);
+                    self.on_keys(keys);
+                }
                 DtlsOutput::Failed => return self.fail(CloseReason::DtlsFailed),
                 DtlsOutput::Closed => return self.end(TransportEvent::PeerClosed),
             }
@@ -378,18 +440,23 @@ impl Transport {
 
     /// Sends of the handshake as much as the address may get.
     fn send_held(&mut self) {
-        while let Some(path) = self.ice.selected()
+        while !self.is_corked
+            && let Some(path) = self.ice.selected()
             && let Some(data) = self.held.front()
             && self.ice.take_allowance(path, data.len())
             && let Some(data) = self.held.pop_front()
         {
-            self.flights = match self.flights {
-                Flights::Nowhere => Flights::To(path),
-                Flights::To(same) if same == path => self.flights,
-                _ => Flights::ToSeveral,
-            };
+            self.on_flight_sent(path);
             self.transmit(path, data);
         }
+    }
+
+    fn on_flight_sent(&mut self, path: Path) {
+        self.flights = match self.flights {
+            Flights::Nowhere => Flights::To(path),
+            Flights::To(same) if same == path => self.flights,
+            _ => Flights::ToSeveral,
+        };
     }
 
     fn on_keys(&mut self, keys: ExportedKeys) {

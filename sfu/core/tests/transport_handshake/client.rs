@@ -1,5 +1,6 @@
 //! A client: it checks its path every second, nominates it, and shakes hands by `dimpl`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,9 +8,9 @@ use dimpl::{Config, Dtls, Output, SrtpProfile};
 use tianqiao_sfu_core::negotiated::{Fingerprint, FingerprintAlgorithm, IceCredentials};
 use tianqiao_sfu_core::transport::demux::{PacketKind, classify};
 use tianqiao_sfu_core::transport::srtp::{ExportedKeys, Inbound, Outbound, Profile};
-use tianqiao_sfu_core::transport::stun::{BindingRequest, Class, IceRole, IntegrityKey, Message, binding_success};
-
-use crate::link::Setup;
+use tianqiao_sfu_core::transport::stun::{
+    BindingRequest, Class, Embedded, IceRole, IntegrityKey, Message, binding_success_with, crc32,
+};
 
 /// With keys.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -19,6 +20,26 @@ pub enum Version {
     Dtls12,
     Dtls13,
     Auto,
+}
+
+#[derive(Clone, Copy)]
+pub struct Habits {
+    /// Of its DTLS library, before it doubles.
+    pub rto: Duration,
+    /// It checks its path this often until it has keys.
+    pub first_checks: Duration,
+    /// Its DTLS rides on its checks, and on answers to ours.
+    pub sped: bool,
+}
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self {
+            rto: Duration::from_secs(1),
+            first_checks: CHECK_INTERVAL,
+            sped: false,
+        }
+    }
 }
 
 pub struct Client {
@@ -44,17 +65,38 @@ pub struct Client {
     first_checks: Duration,
     dtls_timeout: Option<Instant>,
     out: Vec<Vec<u8>>,
+    pub sped: Option<Sped>,
+}
+
+/// What rides on STUN, as libwebrtc does it: until it is acknowledged, one datagram at a time.
+#[derive(Default)]
+pub struct Sped {
+    pending: VecDeque<Vec<u8>>,
+    received: Vec<u32>,
+    /// Datagrams that came inside STUN.
+    pub carried: usize,
 }
 
 impl Client {
-    pub fn new(setup: &Setup, server: IceCredentials, now: Instant) -> Self {
-        let (version, is_active) = (setup.version, !setup.server_is_active);
+    #[allow(dead_code)] // not each test that includes this file calls it
+    pub fn new(version: Version, is_active: bool, mtu: usize, server: IceCredentials, now: Instant) -> Self {
+        Self::with(Habits::default(), version, is_active, mtu, server, now)
+    }
+
+    pub fn with(
+        habits: Habits,
+        version: Version,
+        is_active: bool,
+        mtu: usize,
+        server: IceCredentials,
+        now: Instant,
+    ) -> Self {
         let certificate = dimpl::certificate::generate_self_signed_certificate().expect("generates");
         let fingerprint = Fingerprint {
             algorithm: FingerprintAlgorithm::Sha256,
             digest: certificate.fingerprint(),
         };
-        let config = Config::builder().mtu(setup.mtu).flight_start_rto(setup.client_rto);
+        let config = Config::builder().mtu(mtu).flight_start_rto(habits.rto);
         let config = config.flight_retries(12).build();
         let config = Arc::new(config.expect("valid"));
         let mut dtls = match version {
@@ -79,9 +121,10 @@ impl Client {
             keys: None,
             closed: false,
             next_check: now,
-            first_checks: setup.first_checks,
+            first_checks: habits.first_checks,
             dtls_timeout: None,
             out: Vec::new(),
+            sped: habits.sped.then(Sped::default),
         }
     }
 
@@ -113,7 +156,48 @@ impl Client {
         self.server = self.restarted.take().expect("restarted before");
     }
 
+    fn embed<R>(&mut self, write: impl FnOnce(&Embedded<'_>) -> R) -> R {
+        let Some(sped) = &mut self.sped else {
+            return write(&Embedded::default());
+        };
+        if sped.pending.len() > 1 {
+            sped.pending.rotate_left(1);
+        }
+        write(&Embedded {
+            dtls: sped.pending.back().map(Vec::as_slice),
+            acks: Some(sped.received.iter().rev().take(4).copied().collect()),
+        })
+    }
+
+    fn on_embedded(&mut self, now: Instant, embedded: &Embedded<'_>) {
+        let Some(sped) = &mut self.sped else {
+            assert_eq!(*embedded, Embedded::default(), "unasked");
+            return;
+        };
+        let acks = embedded.acks.clone().unwrap_or_default();
+        sped.pending.retain(|datagram| !acks.contains(&crc32(datagram)));
+        if let Some(datagram) = embedded.dtls {
+            sped.carried += 1;
+            self.handle_dtls(now, datagram);
+        }
+    }
+
+    fn handle_dtls(&mut self, now: Instant, datagram: &[u8]) {
+        if let Some(sped) = &mut self.sped
+            && !sped.received.contains(&crc32(datagram))
+        {
+            sped.received.push(crc32(datagram));
+        }
+        self.dtls.handle_timeout(now).expect("in time");
+        self.dtls.handle_packet(datagram).expect("goes on");
+        self.drain();
+    }
+
     pub fn check_with_password(&self, pwd: &str) -> Vec<u8> {
+        self.write_check(pwd, &Embedded::default())
+    }
+
+    fn write_check(&self, pwd: &str, embedded: &Embedded<'_>) -> Vec<u8> {
         let request = BindingRequest {
             transaction: *b"transaction!",
             username: &format!("{}:{}", self.server.ufrag, Self::credentials().ufrag),
@@ -121,7 +205,7 @@ impl Client {
             role: IceRole::Controlling(7),
             use_candidate: true,
         };
-        request.write(&IntegrityKey::new(pwd))
+        request.write_with(embedded, &IntegrityKey::new(pwd))
     }
 
     pub fn server_password(&self) -> String {
@@ -146,13 +230,16 @@ impl Client {
             PacketKind::Stun => {
                 let message = Message::parse(packet).expect("well-formed");
                 self.asked += usize::from(message.class == Class::Request);
+                self.on_embedded(now, &message.embedded);
                 match message.class {
                     Class::Request if self.answers => {
                         let key = IntegrityKey::new(&Self::credentials().pwd);
                         assert!(message.is_authentic(&key));
                         assert_eq!(message.local_ufrag(), Some("client"));
                         let mapped = ([192, 0, 2, 1], 1).into();
-                        self.out.push(binding_success(message.transaction, mapped, &key));
+                        let answer =
+                            self.embed(|embedded| binding_success_with(message.transaction, mapped, embedded, &key));
+                        self.out.push(answer);
                     }
                     Class::Request => {}
                     class => {
@@ -162,9 +249,7 @@ impl Client {
                 }
             }
             PacketKind::Dtls if self.dtls_enabled => {
-                self.dtls.handle_timeout(now).expect("in time");
-                self.dtls.handle_packet(packet).expect("goes on");
-                self.drain();
+                self.handle_dtls(now, packet);
             }
             _ => {}
         }
@@ -192,7 +277,18 @@ impl Client {
                 None => self.first_checks,
             };
             self.next_check = now + interval;
-            let check = self.check_with_password(&self.server.pwd);
+            if self.sped.is_some() {
+                self.start_dtls(now);
+            }
+            let (pwd, acks) = (
+                self.server.pwd.clone(),
+                self.embed(|embedded| (embedded.dtls.map(<[u8]>::to_vec), embedded.acks.clone())),
+            );
+            let embedded = Embedded {
+                dtls: acks.0.as_deref(),
+                acks: acks.1,
+            };
+            let check = self.write_check(&pwd, &embedded);
             self.out.push(check);
         }
         if self.dtls_started && self.dtls_timeout.is_some_and(|at| now >= at) {
@@ -208,9 +304,18 @@ impl Client {
 
     fn drain(&mut self) {
         let mut buffer = vec![0; 4096];
+        let mut is_first = true;
         loop {
             match self.dtls.poll_output(&mut buffer) {
-                Output::Packet(packet) => self.out.push(packet.to_vec()),
+                Output::Packet(packet) => match &mut self.sped {
+                    Some(sped) => {
+                        if std::mem::take(&mut is_first) {
+                            sped.pending.clear();
+                        }
+                        sped.pending.push_back(packet.to_vec());
+                    }
+                    None => self.out.push(packet.to_vec()),
+                },
                 Output::KeyingMaterial(material, profile) => {
                     self.profile = Some(profile);
                     let known = match profile {

@@ -14,7 +14,7 @@ use tianqiao_sfu_core::transport::{
 };
 use tianqiao_sfu_core::units::{ConnectionId, ExtendedSeq, WorkerIndex};
 
-use crate::client::{Client, Version};
+use crate::client::{Client, Habits, Version};
 
 #[derive(Clone, Copy)]
 pub struct Setup {
@@ -28,10 +28,7 @@ pub struct Setup {
     pub delay: Duration,
     pub loss_percent: u32,
     pub seed: u64,
-    /// Of the client's DTLS library, before it doubles.
-    pub client_rto: Duration,
-    /// The client checks its path this often until it has keys.
-    pub first_checks: Duration,
+    pub habits: Habits,
 }
 
 impl Default for Setup {
@@ -45,8 +42,7 @@ impl Default for Setup {
             delay: Duration::from_millis(20),
             loss_percent: 0,
             seed: 1,
-            client_rto: Duration::from_secs(1),
-            first_checks: Duration::from_secs(1),
+            habits: Habits::default(),
         }
     }
 }
@@ -72,7 +68,14 @@ impl Pair {
     pub fn new(setup: Setup) -> Self {
         let now = Instant::now();
         let local = ufrag::generate(WorkerIndex(0), ConnectionId(1));
-        let client = Client::new(&setup, local.clone(), now);
+        let client = Client::with(
+            setup.habits,
+            setup.version,
+            !setup.server_is_active,
+            setup.mtu,
+            local.clone(),
+            now,
+        );
         let mut remote_fingerprint = client.fingerprint.clone();
         if setup.wrong_fingerprint {
             remote_fingerprint.digest[31] ^= 1;

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use super::*;
 use crate::path::TcpStreamId;
 use crate::transport::stun::BindingRequest;
+use crate::transport::stun::binding_success;
 
 const OLD: (&str, &str) = ("0000000001aaaaaa", "old-password-of-22-char");
 const NEW: (&str, &str) = ("0000000001bbbbbb", "new-password-of-22-char");

@@ -18,10 +18,15 @@ pub(super) fn check(message: &[u8], at: usize, value: &[u8]) -> Result<(), DropR
 
 /// Of all that is in front of the attribute, with the header's length already counting it.
 pub(super) fn compute(bytes: &[u8]) -> u32 {
+    crc32(bytes) ^ XOR
+}
+
+/// As in Ethernet.
+pub fn crc32(bytes: &[u8]) -> u32 {
     let crc = bytes
         .iter()
         .fold(u32::MAX, |crc, byte| crc >> 8 ^ TABLE[usize::from(crc as u8 ^ byte)]);
-    !crc ^ XOR
+    !crc
 }
 
 const TABLE: [u32; 256] = {

@@ -9,8 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use arrayvec::ArrayVec;
 
+pub use self::fingerprint::crc32;
 pub use self::integrity::IntegrityKey;
-pub use self::writer::{BindingRequest, binding_error, binding_success};
+pub use self::writer::{BindingRequest, binding_error, binding_success, binding_success_with};
 
 use crate::drop_reason::DropReason;
 
@@ -19,6 +20,11 @@ const MAGIC_COOKIE: u32 = 0x2112_a442;
 const BINDING: u16 = 1;
 /// Unknown attributes that an error response names; of more, the first.
 const MAX_UNKNOWN: usize = 8;
+
+/// Acknowledgements of one message; libwebrtc takes no more.
+pub const MAX_ACKS: usize = 4;
+/// Attributes of a message with DTLS inside, in front of MESSAGE-INTEGRITY and FINGERPRINT (as libwebrtc's).
+pub const MAX_BODY: usize = 1200 - 24 - 8;
 
 /// Attribute types.
 mod attribute {
@@ -32,6 +38,9 @@ mod attribute {
     pub const FINGERPRINT: u16 = 0x8028;
     pub const ICE_CONTROLLED: u16 = 0x8029;
     pub const ICE_CONTROLLING: u16 = 0x802a;
+    /// META-DTLS-IN-STUN and its acknowledgement (draft-hancke-webrtc-sped).
+    pub const DTLS_IN_STUN: u16 = 0xc070;
+    pub const DTLS_IN_STUN_ACK: u16 = 0xc071;
 
     /// Types from here on may be ignored by whoever does not know them.
     pub const OPTIONAL: u16 = 0x8000;
@@ -57,6 +66,15 @@ pub enum IceRole {
     Controlled(u64),
 }
 
+/// DTLS inside a message (draft-hancke-webrtc-sped).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Embedded<'a> {
+    /// One datagram.
+    pub dtls: Option<&'a [u8]>,
+    /// CRC-32 of datagrams that came; also without any it says that the sender knows of this.
+    pub acks: Option<ArrayVec<u32, MAX_ACKS>>,
+}
+
 /// A binding message, well-formed but not yet authenticated; see [`Message::is_authentic`].
 #[derive(Clone, Debug)]
 pub struct Message<'a> {
@@ -72,6 +90,7 @@ pub struct Message<'a> {
     pub mapped_address: Option<SocketAddr>,
     /// 300–699.
     pub error_code: Option<u16>,
+    pub embedded: Embedded<'a>,
     /// Attributes that we do not know, but that must be understood (RFC 8489, section 6.3.1).
     pub unknown: ArrayVec<u16, MAX_UNKNOWN>,
 }
@@ -93,6 +112,7 @@ impl<'a> Message<'a> {
             role: None,
             mapped_address: None,
             error_code: None,
+            embedded: Embedded::default(),
             unknown: ArrayVec::new(),
         };
         let mut fingerprint_seen = false;
@@ -144,6 +164,12 @@ impl<'a> Message<'a> {
                     return Err(DropReason::StunMalformed);
                 };
                 self.error_code = Some(u16::from(class & 7) * 100 + u16::from(*number));
+            }
+            attribute::DTLS_IN_STUN => self.embedded.dtls = Some(value),
+            // Of too many acknowledgements the first.
+            attribute::DTLS_IN_STUN_ACK => {
+                let crcs = value.as_chunks().0.iter().map(|crc| u32::from_be_bytes(*crc));
+                self.embedded.acks = Some(crcs.take(MAX_ACKS).collect());
             }
             kind if kind >= attribute::OPTIONAL || attribute::IGNORED.contains(&kind) => {}
             attribute::UNKNOWN_ATTRIBUTES => {}

@@ -3,13 +3,25 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
-    BINDING, Class, HEADER_LEN, IceRole, IntegrityKey, MAGIC_COOKIE, TransactionId, attribute, fingerprint, xor_mask,
+    BINDING, Class, Embedded, HEADER_LEN, IceRole, IntegrityKey, MAGIC_COOKIE, TransactionId, attribute, fingerprint,
+    xor_mask,
 };
 
 /// The answer to a good check: the address that it came from.
 pub fn binding_success(transaction: TransactionId, mapped: SocketAddr, key: &IntegrityKey) -> Vec<u8> {
+    binding_success_with(transaction, mapped, &Embedded::default(), key)
+}
+
+/// As [`binding_success`]; see [`super::MAX_BODY`] for how much may be inside.
+pub fn binding_success_with(
+    transaction: TransactionId,
+    mapped: SocketAddr,
+    embedded: &Embedded<'_>,
+    key: &IntegrityKey,
+) -> Vec<u8> {
     let mut writer = Writer::new(Class::Success, transaction);
     writer.xor_mapped_address(mapped);
+    writer.embedded(embedded);
     writer.finish(key)
 }
 
@@ -46,6 +58,11 @@ pub struct BindingRequest<'a> {
 impl BindingRequest<'_> {
     /// `key` is of the receiver's password.
     pub fn write(&self, key: &IntegrityKey) -> Vec<u8> {
+        self.write_with(&Embedded::default(), key)
+    }
+
+    /// As [`Self::write`]; see [`super::MAX_BODY`] for how much may be inside.
+    pub fn write_with(&self, embedded: &Embedded<'_>, key: &IntegrityKey) -> Vec<u8> {
         let mut writer = Writer::new(Class::Request, self.transaction);
         writer.attribute(attribute::USERNAME, self.username.as_bytes());
         writer.attribute(attribute::PRIORITY, &self.priority.to_be_bytes());
@@ -56,6 +73,7 @@ impl BindingRequest<'_> {
         if self.use_candidate {
             writer.attribute(attribute::USE_CANDIDATE, &[]);
         }
+        writer.embedded(embedded);
         writer.finish(key)
     }
 }
@@ -87,6 +105,16 @@ impl Writer {
         self.bytes.extend(value);
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
         self.set_len(self.bytes.len());
+    }
+
+    fn embedded(&mut self, embedded: &Embedded<'_>) {
+        if let Some(acks) = &embedded.acks {
+            let value: Vec<u8> = acks.iter().flat_map(|crc| crc.to_be_bytes()).collect();
+            self.attribute(attribute::DTLS_IN_STUN_ACK, &value);
+        }
+        if let Some(datagram) = embedded.dtls {
+            self.attribute(attribute::DTLS_IN_STUN, datagram);
+        }
     }
 
     /// RFC 8489, section 14.2.
