@@ -20,12 +20,12 @@ use crate::negotiated::IceCredentials;
 use crate::path::Path;
 use crate::units::ConnectionId;
 
-/// No valid check for so long ends the session: clients check every 2.5–5 s and give up after 30 s
-/// themselves (RFC 7675, section 5.1).
-pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(25);
-/// The same for a session that never got a valid check, and from an ICE restart on, which a client
-/// asks for when its path may long be dead.
-pub const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(15);
+/// No valid check for so long ends the session: an outage of 30 s, which ends media (RFC 7675, section 5.1) but no meeting,
+/// and what a client needs to come back, be it by an ICE restart.
+pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(40);
+/// The same for a session that never got a valid check, and from an ICE restart on: the answer may be under way over a slow
+/// link for many seconds.
+pub const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 /// A selected path that got no check with USE-CANDIDATE for so long gives way to a repeated
 /// nomination elsewhere. Above the 2.5 s at which libwebrtc checks the pair that it uses.
 const NOMINATION_LIFETIME: Duration = Duration::from_secs(4);

@@ -183,7 +183,10 @@ impl Pair {
                     self.dtls_sent += usize::from(classify(&data) == Ok(PacketKind::Dtls));
                     if to != path {
                         self.strayed.push((to, data));
-                    } else if !self.is_lost() && !(self.deaf && classify(&data) == Ok(PacketKind::Dtls)) {
+                        continue;
+                    }
+                    let unheard = self.deaf && classify(&data) == Ok(PacketKind::Dtls);
+                    if !self.is_lost() && !unheard {
                         self.to_client.push_back((arrival, data));
                     }
                 }
