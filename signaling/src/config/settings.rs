@@ -121,8 +121,8 @@ settings! {
     "Sessions" {
         "The first message of a WebSocket must come within this time."
         join_timeout: Duration = "10s";
-        "A session without a WebSocket goes on for this time, as long as its media lives: an outage of half a minute, and the time to come back."
-        resume_window: Duration = "40s";
+        "A session without a WebSocket goes on for this time, as long as its media lives. In an outage nobody sees that the WebSocket is lost before dead-after."
+        resume_window: Duration = "25s";
         "The server pings a WebSocket this often."
         ping_interval: Duration = "10s";
         "A WebSocket is taken for dead if for this time nothing comes in, not even a pong, and nothing that waits to be sent is taken."
