@@ -159,6 +159,12 @@ pub(super) const FAMILIES: &[Family] = &[
         &[of("", |core, _| core.red_frames_recovered)],
     ),
     counter(
+        "tianqiao_sfu_probe_packets_total",
+        "Padding sent to subscribers to find out what their links carry.",
+        "",
+        &[of("", |core, _| core.probe_packets_out)],
+    ),
+    counter(
         "tianqiao_sfu_receive_overflows_total",
         "Datagrams that the kernel dropped because the worker was late to fetch them.",
         "",

@@ -296,8 +296,8 @@ impl World {
                     home: WorkerIndex(0),
                 }),
                 height,
-            rank: Default::default(),
-        };
+                rank: Default::default(),
+            };
             self.worker.handle_command(self.now, WorkerCommand::SetSlot(set));
         }
     }
