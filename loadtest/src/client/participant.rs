@@ -1,5 +1,6 @@
 //! A participant: its WebSocket and its media.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -25,6 +26,8 @@ pub struct JoinConfig {
     pub targets: Vec<SlotTarget>,
     /// Height in pixels at which slots with a target are shown.
     pub height: u16,
+    /// Where media is sent instead of to the server: a relay to it.
+    pub relay: Option<SocketAddr>,
 }
 
 /// What a join took.
@@ -82,9 +85,13 @@ impl Participant {
             websocket_sent: bytes.sent.load(Ordering::Relaxed),
             websocket_received: bytes.received.load(Ordering::Relaxed),
         };
+        let answer = match config.relay {
+            Some(relay) => sdp::with_udp_candidate(&joined.sdp, relay),
+            None => joined.sdp.clone(),
+        };
         let media = config
             .clients
-            .connect_from(server.from_address(), peer, &joined.sdp, sink)?;
+            .connect_from(server.from_address(), peer, &answer, sink)?;
         let (signaling, messages) = Signaling::spawn(websocket);
         let server = server.clone();
         Ok(Self {

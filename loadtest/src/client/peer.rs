@@ -18,6 +18,9 @@ pub struct PeerConfig {
     /// Answers NACKs, asks for lost packets and sends reports, as a browser does. Without it a lost
     /// packet stays lost and the client costs less.
     pub repair: bool,
+    /// Tells the server when which packet came (transport-wide congestion control), as a browser does;
+    /// lean clients only.
+    pub arrival_feedback: bool,
     pub srtp: SrtpProfile,
     /// Simulcast layers of the camera, the smallest first; lean clients only.
     pub rids: Vec<String>,

@@ -51,6 +51,22 @@ pub fn first_udp_candidate(sdp: &str) -> Option<SocketAddr> {
     })
 }
 
+/// With every UDP candidate at `addr` instead of where it is.
+pub fn with_udp_candidate(sdp: &str, addr: SocketAddr) -> String {
+    let moved = |line: &str| {
+        let Some(candidate) = line.strip_prefix("a=candidate:") else {
+            return line.to_owned();
+        };
+        let mut fields: Vec<_> = candidate.split(' ').map(str::to_owned).collect();
+        if fields.len() < 6 || !fields[2].eq_ignore_ascii_case("udp") {
+            return line.to_owned();
+        }
+        (fields[4], fields[5]) = (addr.ip().to_string(), addr.port().to_string());
+        format!("a=candidate:{}", fields.join(" "))
+    };
+    sdp.lines().map(|line| moved(line) + "\r\n").collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,5 +94,8 @@ mod tests {
     fn the_udp_candidate_is_found() {
         assert_eq!(first_udp_candidate(SDP), Some("10.0.0.1:5004".parse().unwrap()));
         assert_eq!(first_udp_candidate("v=0"), None);
+        let relayed = with_udp_candidate(SDP, "127.0.0.1:9000".parse().unwrap());
+        assert_eq!(first_udp_candidate(&relayed), Some("127.0.0.1:9000".parse().unwrap()));
+        assert_eq!(relayed.replace("127.0.0.1 9000", "10.0.0.1 5004"), SDP);
     }
 }

@@ -137,6 +137,7 @@ async fn cycle(meeting: &Meeting, clients: &Clients, resident: &Participant, ind
         peer,
         targets: vec![camera],
         height: 720,
+        ..Default::default()
     };
     let token = meeting.token(&format!("Passer-by {index}")).await?;
     let (sink, mut received) = first_packet();

@@ -1,5 +1,6 @@
 //! A meeting on whichever server, and its members.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -24,6 +25,8 @@ pub struct MemberConfig {
     pub watch: Vec<Feed>,
     /// Height in pixels at which pictures are shown.
     pub height: u16,
+    /// Where media is sent instead of to the server; only for our own.
+    pub relay: Option<SocketAddr>,
 }
 
 impl MemberConfig {

@@ -34,6 +34,14 @@ impl Meeting {
         Ok(Self { server, access })
     }
 
+    /// Where people would go; `None` where only a token is known.
+    pub fn join_url(&self) -> Option<&str> {
+        match &self.access {
+            Access::Token(_) => None,
+            Access::Meeting(meeting) => Some(&meeting.join_url),
+        }
+    }
+
     /// A token for one more participant.
     pub async fn token(&self, name: &str) -> Result<String> {
         match &self.access {
@@ -55,6 +63,7 @@ impl Meeting {
             peer: config.peer.clone(),
             targets: cameras(&config.watch),
             height: config.height,
+            relay: config.relay,
         };
         let participant = Participant::join(&self.server, &token, &join, sink).await?;
         Ok(MeetingMember {

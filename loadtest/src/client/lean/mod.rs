@@ -23,6 +23,8 @@ use anyhow::{Result, bail};
 use tianqiao_sfu_core::transport::SRTP_MAX_OVERHEAD;
 use tianqiao_sfu_core::transport::demux::{PacketKind, classify};
 
+pub use self::negotiation::OPUS;
+
 use self::negotiation::Negotiation;
 use self::receiver::Receiver;
 use self::rtcp::Reports;

@@ -13,19 +13,21 @@ use super::receiver::Payload;
 use super::rtcp::CNAME;
 use super::sdp::{
     AUDIO_LEVEL_URI, Codecs, Description, Direction, Encoding, MID_URI, Media, REPAIRED_RID_URI, RID_URI, Remote,
-    RemoteSection, Setup,
+    RemoteSection, Setup, TRANSPORT_CC_URI,
 };
 use super::sender::{SendFormat, Sender};
 use super::transport::{RemoteTransport, certificate};
 use crate::client::peer::{PeerConfig, SendStream};
 
-const OPUS: u8 = 111;
+/// Payload type of all audio, as Chromium has it.
+pub const OPUS: u8 = 111;
 const VP8: u8 = 96;
 const VP8_RTX: u8 = 97;
 const PROTO: &str = "UDP/TLS/RTP/SAVPF";
 /// Ids of header extensions in offers, as Chromium has them.
 const AUDIO_LEVEL_ID: u8 = 1;
 const MID_ID: u8 = 4;
+const TRANSPORT_CC_ID: u8 = 3;
 const RID_ID: u8 = 10;
 const REPAIRED_RID_ID: u8 = 11;
 
@@ -35,6 +37,8 @@ pub(super) struct Negotiation {
     sections: Vec<Section>,
     /// What the client would send, for the next section that takes it.
     sources: Vec<(MediaKind, Vec<Encoding>)>,
+    /// Asks for transport-wide sequence numbers in what is received.
+    arrival_feedback: bool,
     session_id: u64,
     version: u64,
     restart: bool,
@@ -59,6 +63,7 @@ pub(super) struct Agreed {
     senders: Vec<SendFormat>,
     payloads: Vec<(u8, Payload)>,
     repairs: Vec<(u32, u32)>,
+    transport_cc: Option<u8>,
 }
 
 impl Negotiation {
@@ -78,6 +83,7 @@ impl Negotiation {
         let mut negotiation = Self {
             sections: Vec::new(),
             sources: Vec::new(),
+            arrival_feedback: config.arrival_feedback,
             session_id: rand::random(),
             version: 0,
             restart: false,
@@ -119,6 +125,7 @@ impl Negotiation {
                 rid: is_simulcast.then_some(RID_ID),
                 repaired_rid: is_simulcast.then_some(REPAIRED_RID_ID),
                 audio_level: (kind == MediaKind::Audio).then_some(AUDIO_LEVEL_ID),
+                transport_cc: (self.arrival_feedback && direction.receives()).then_some(TRANSPORT_CC_ID),
             }),
             encodings,
         });
@@ -215,6 +222,7 @@ impl Negotiation {
             senders: Vec::new(),
             payloads: Vec::new(),
             repairs: Vec::new(),
+            transport_cc: None,
         };
         for (own, other) in self.sections.iter().zip(&remote.sections) {
             let (Some(kind), Some(payload_type), false) = (other.kind(), other.codec(), other.is_rejected) else {
@@ -224,6 +232,9 @@ impl Negotiation {
             agreed.payloads.push((payload_type, Payload::Media(kind)));
             agreed.payloads.extend(rtx.map(|rtx| (rtx, Payload::Rtx(payload_type))));
             agreed.repairs.extend(&other.repairs);
+            if self.arrival_feedback && own.direction.receives() {
+                agreed.transport_cc = other.extension(TRANSPORT_CC_URI).or(agreed.transport_cc);
+            }
             if own.direction.sends() && other.direction.receives() {
                 if own.encodings.len() > 1 && other.extension(RID_URI).is_none() {
                     bail!("the answer takes no simulcast");
@@ -252,6 +263,7 @@ impl LeanPeer {
             self.receiver.set_payload(payload_type, payload);
         }
         self.receiver.add_repairs(&agreed.repairs);
+        self.receiver.set_transport_cc(agreed.transport_cc);
         for format in agreed.senders {
             let known = |sender: &&mut Sender| sender.stream().ssrc == format.stream.ssrc;
             match self.senders.iter_mut().find(known) {
@@ -320,6 +332,7 @@ fn answer_section(offered: &RemoteSection, sources: &mut Vec<(MediaKind, Vec<Enc
         rid: None,
         repaired_rid: None,
         audio_level: offered.extension(AUDIO_LEVEL_URI).filter(|_| kind == MediaKind::Audio),
+        transport_cc: None,
     });
     section
 }

@@ -4,9 +4,12 @@ use std::time::{Duration, Instant};
 
 use tianqiao_protocol::MediaKind;
 use tianqiao_sfu_core::drop_reason::DropReason;
+use tianqiao_sfu_core::negotiated::ExtensionIds;
+use tianqiao_sfu_core::packet::extensions::ExtensionValues;
 use tianqiao_sfu_core::packet::rtcp::{ReportBlock, SenderInfo};
 use tianqiao_sfu_core::packet::rtp::RtpHeader;
 use tianqiao_sfu_core::packet::rtx;
+use tianqiao_sfu_core::twcc::FeedbackGenerator;
 use tianqiao_sfu_core::units::Ssrc;
 
 use super::stream::{Arrival, ReceiveStream};
@@ -42,6 +45,9 @@ pub(super) struct Receiver {
     repair: bool,
     /// Not later than the first wish.
     next_wish: Option<Instant>,
+    /// Where a packet's transport-wide sequence number is; nowhere unless that was negotiated.
+    extensions: Option<ExtensionIds>,
+    arrivals: FeedbackGenerator,
 }
 
 impl Receiver {
@@ -54,7 +60,17 @@ impl Receiver {
             last: 0,
             repair,
             next_wish: None,
+            extensions: None,
+            arrivals: FeedbackGenerator::new(),
         }
+    }
+
+    /// `id` of the header extension.
+    pub fn set_transport_cc(&mut self, id: Option<u8>) {
+        self.extensions = id.map(|id| ExtensionIds {
+            transport_cc: Some(id),
+            ..Default::default()
+        });
     }
 
     pub fn set_payload(&mut self, payload_type: u8, payload: Payload) {
@@ -75,6 +91,11 @@ impl Receiver {
     /// Why the sink was not shown it.
     pub fn on_rtp(&mut self, at: Instant, packet: &[u8], sink: &mut dyn MediaSink) -> Result<(), DropReason> {
         let header = RtpHeader::parse(packet)?;
+        if let Some(ids) = &self.extensions
+            && let Some(seq) = ExtensionValues::parse(ids, &header, packet).transport_cc
+        {
+            self.arrivals.on_packet(at, seq);
+        }
         let mut payload = header.payload_range(packet)?;
         let (mut ssrc, mut seq, mut payload_type) = (header.ssrc.0, header.seq, header.payload_type);
         let mut is_repair = false;
@@ -157,7 +178,12 @@ impl Receiver {
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.next_wish
+        self.next_wish.into_iter().chain(self.arrivals.poll_timeout()).min()
+    }
+
+    /// Which packets came when, if it is time to say so; its length in `buffer`.
+    pub fn poll_arrivals(&mut self, now: Instant, buffer: &mut [u8], sender: Ssrc) -> Option<usize> {
+        self.arrivals.poll(now, buffer, sender, Ssrc(0))
     }
 
     /// What is due.
@@ -170,5 +196,56 @@ impl Receiver {
             let next = stream.poll_wishes(now, rtt, &mut ask);
             self.next_wish = self.next_wish.into_iter().chain(next).min();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tianqiao_sfu_core::packet::extensions::ExtensionWriter;
+    use tianqiao_sfu_core::packet::rtcp::{RtcpPacket, RtcpPackets};
+    use tianqiao_sfu_core::packet::rtp::{FIXED_HEADER_LEN, set_extension_bit};
+
+    use super::*;
+    use crate::client::NoSink;
+
+    const TRANSPORT_CC: u8 = 3;
+    const AUDIO: u8 = 111;
+
+    fn packet(seq: u16) -> Vec<u8> {
+        let mut packet = vec![0; FIXED_HEADER_LEN + 32];
+        packet[..4].copy_from_slice(&[0x80, AUDIO, (seq >> 8) as u8, seq as u8]);
+        let mut extensions = ExtensionWriter::new(&mut packet[FIXED_HEADER_LEN..]);
+        extensions.push(TRANSPORT_CC, &seq.to_be_bytes());
+        let len = extensions.finish();
+        set_extension_bit(&mut packet);
+        packet.truncate(FIXED_HEADER_LEN + len);
+        packet.push(0xaa);
+        packet
+    }
+
+    /// The transport-wide numbers that are told of when 7, 8 and 10 have come.
+    fn told(receiver: &mut Receiver) -> Vec<u16> {
+        let start = Instant::now();
+        receiver.set_payload(AUDIO, Payload::Media(MediaKind::Audio));
+        for seq in [7, 8, 10] {
+            receiver.on_rtp(start, &packet(seq), &mut NoSink).unwrap();
+        }
+        let mut buffer = [0; 1200];
+        let Some(due) = receiver.poll_timeout() else {
+            return vec![];
+        };
+        let len = receiver.poll_arrivals(due, &mut buffer, Ssrc(1)).unwrap();
+        let Some(Ok(RtcpPacket::TransportFeedback(feedback))) = RtcpPackets::new(&buffer[..len]).next() else {
+            panic!("not a transport feedback");
+        };
+        feedback.received().map(|arrival| arrival.seq).collect()
+    }
+
+    #[test]
+    fn arrivals_are_told_where_that_was_negotiated() {
+        let mut receiver = Receiver::new(false);
+        receiver.set_transport_cc(Some(TRANSPORT_CC));
+        assert_eq!(told(&mut receiver), [7, 8, 10]);
+        assert!(told(&mut Receiver::new(false)).is_empty());
     }
 }

@@ -114,6 +114,18 @@ impl LeanPeer {
                     Wish::Packets { ssrc, seqs } => self.send_nack(ssrc, &seqs),
                 }
             }
+            self.send_arrivals(now);
+        }
+    }
+
+    fn send_arrivals(&mut self, now: Instant) {
+        let mut feedback = [0; ROOM];
+        let own = self.reports.ssrc;
+        while let Some(len) = self.receiver.poll_arrivals(now, &mut feedback, own) {
+            self.send_rtcp(|buffer| {
+                buffer.get_mut(..len)?.copy_from_slice(&feedback[..len]);
+                Some(len)
+            });
         }
     }
 

@@ -87,6 +87,7 @@ async fn join(url: &str, meeting: &str, clients: &Clients) -> Result<Participant
         },
         targets: vec![SlotTarget::ActiveSpeaker],
         height: 720,
+        ..Default::default()
     };
     let (sender, mut first) = watch::channel(false);
     let sink = Box::new(FirstPacket(sender));

@@ -83,6 +83,7 @@ async fn watch_layers(
             },
             watch: publishers.iter().map(|publisher| publisher.feed.clone()).collect(),
             height: layer.format.height,
+            ..Default::default()
         };
         let tracks = (0..publishers.len()).map(|publisher| (publisher * LAYERS + index) as u16);
         let subscription = Subscription {

@@ -55,6 +55,7 @@ pub async fn run(target: &Target, options: &MemoryOptions) -> Result<SubscriberM
         },
         watch: publishers.iter().map(|publisher| publisher.feed.clone()).collect(),
         height: format.height,
+        ..Default::default()
     };
     let subscription = Subscription {
         expected: (0..(VIDEO_SLOTS + AUDIO_SLOTS) as u16).collect(),

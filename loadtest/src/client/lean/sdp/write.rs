@@ -5,7 +5,7 @@ use std::fmt::Write;
 use tianqiao_protocol::MediaKind;
 use tianqiao_sfu_core::negotiated::{Fingerprint, FingerprintAlgorithm, IceCredentials};
 
-use super::{AUDIO_LEVEL_URI, Direction, MID_URI, REPAIRED_RID_URI, RID_URI};
+use super::{AUDIO_LEVEL_URI, Direction, MID_URI, REPAIRED_RID_URI, RID_URI, TRANSPORT_CC_URI};
 
 /// All that a client says.
 pub(in super::super) struct Description<'a> {
@@ -43,6 +43,7 @@ pub(in super::super) struct Codecs {
     pub rid: Option<u8>,
     pub repaired_rid: Option<u8>,
     pub audio_level: Option<u8>,
+    pub transport_cc: Option<u8>,
 }
 
 /// A stream that is sent.
@@ -166,6 +167,9 @@ impl Codecs {
                 }
             }
         }
+        if self.transport_cc.is_some() {
+            let _ = write!(out, "a=rtcp-fb:{payload_type} transport-cc\r\n");
+        }
         if let Some(rtx) = self.rtx {
             let _ = write!(out, "a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={payload_type}\r\n");
         }
@@ -174,6 +178,7 @@ impl Codecs {
             (self.mid, MID_URI),
             (self.rid, RID_URI),
             (self.repaired_rid, REPAIRED_RID_URI),
+            (self.transport_cc, TRANSPORT_CC_URI),
         ] {
             if let Some(id) = id {
                 let _ = write!(out, "a=extmap:{id} {uri}\r\n");
