@@ -29,6 +29,9 @@ tests)
 browser)
     [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null 2>&1 || install chromium fonts-noto-cjk
     ;;
+speech)
+    command -v espeak-ng >/dev/null 2>&1 || install espeak-ng
+    ;;
 peers)
     command -v ip >/dev/null 2>&1 || install iproute2
     if ! command -v janus >/dev/null 2>&1; then
@@ -38,7 +41,7 @@ peers)
     fi
     ;;
 *)
-    echo "usage: $0 build-tools|tests|browser|peers" >&2
+    echo "usage: $0 build-tools|tests|browser|speech|peers" >&2
     exit 2
     ;;
 esac

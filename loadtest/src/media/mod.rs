@@ -2,6 +2,7 @@
 
 mod audio;
 mod counted;
+mod replay;
 mod simulcast;
 mod stamp;
 mod video;
@@ -16,6 +17,7 @@ use crate::client::peer::{OutgoingRtp, SendStream};
 
 pub use audio::AudioSource;
 pub use counted::CountedSource;
+pub use replay::{Recording, ReplaySource};
 pub use simulcast::{SIMULCAST_720P, SimulcastLayer};
 pub use stamp::{STAMP_LEN, Stamp, nanos_since_epoch};
 pub use video::{VideoFormat, VideoSource, is_keyframe_start};

@@ -26,6 +26,8 @@ export interface BrowserOptions {
   tcpOnly?: boolean;
   locale?: string;
   viewport?: { width: number; height: number };
+  /** Further ones of Chromium's. */
+  flags?: readonly string[];
 }
 
 export interface Browser {
@@ -34,12 +36,13 @@ export interface Browser {
 }
 
 /** A Chromium process of its own, as for a person at a machine of their own. */
-export async function launch({ camera, tcpOnly, locale = 'en-US', viewport }: BrowserOptions = {}): Promise<Browser> {
+export async function launch(options: BrowserOptions = {}): Promise<Browser> {
+  const { camera, tcpOnly, locale = 'en-US', viewport, flags = [] } = options;
   const profile = mkdtempSync(join(tmpdir(), 'tianqiao-browser-'));
   if (tcpOnly) refuseUdp(profile);
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: CHROMIUM,
-    args: camera ? [...FLAGS, `--use-file-for-fake-video-capture=${camera}`] : FLAGS,
+    args: [...FLAGS, ...flags, ...(camera ? [`--use-file-for-fake-video-capture=${camera}`] : [])],
     permissions: ['camera', 'microphone'],
     locale,
     viewport: viewport ?? { width: 1280, height: 800 },

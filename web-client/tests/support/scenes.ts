@@ -32,6 +32,7 @@ export interface Film {
 export async function film(page: Page, scene: Scene, file: string, film: Film = {}): Promise<void> {
   const { width = 1280, height = 720, framesPerSecond = 10, frames = 12 } = film;
   const out = openSync(file, 'w');
+  await page.evaluate(`globalThis.drawScene = ${drawScene}`);
   writeSync(out, `YUV4MPEG2 W${width} H${height} F${framesPerSecond}:1 Ip A1:1 C420jpeg\n`);
   for (let index = 0; index < frames; index += 1) {
     const frame = await page.evaluate(drawFrame, { scene, width, height, phase: index / frames });
@@ -41,9 +42,16 @@ export async function film(page: Page, scene: Scene, file: string, film: Film = 
   closeSync(out);
 }
 
-/** Runs in the page. One frame as I420 in base64; `phase` runs from 0 to 1 and around. */
-async function drawFrame(plan: { scene: Scene; width: number; height: number; phase: number }): Promise<string> {
-  const { scene, width, height, phase } = plan;
+interface Plan {
+  scene: Scene;
+  width: number;
+  height: number;
+  /** Runs from 0 to 1 and around. */
+  phase: number;
+}
+
+/** Runs in a page, and uses nothing but what is there. One picture of the film. */
+export function drawScene({ scene, width, height, phase }: Plan): OffscreenCanvas {
   const canvas = new OffscreenCanvas(width, height);
   const g = canvas.getContext('2d')!;
   g.scale(width / 1280, height / 720);
@@ -154,8 +162,13 @@ async function drawFrame(plan: { scene: Scene; width: number; height: number; ph
   const open = Math.max(0, turn(3)) * 13;
   oval(x, y + 88, 36, 8 + open, '#7d3b37');
   box(x - 25, y + 83 - open / 2, 50, 5, '#f7efe6', 2);
+  return canvas;
+}
 
-  const { data } = g.getImageData(0, 0, width, height);
+/** Runs in the page, where `drawScene` is. One frame as I420 in base64. */
+async function drawFrame(plan: Plan): Promise<string> {
+  const { width, height } = plan;
+  const { data } = drawScene(plan).getContext('2d')!.getImageData(0, 0, width, height);
   const half = width / 2;
   const planes = new Uint8Array((width * height * 3) / 2);
   const [u, v] = [width * height, (width * height * 5) / 4];
