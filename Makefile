@@ -9,7 +9,7 @@ CROWD_ARGS ?=
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 WEB_SOURCES := $(shell find web-client/src web-client/scripts web-client/public -type f 2>/dev/null) $(wildcard web-client/*.html web-client/*.ts web-client/*.json)
 
-.PHONY: run build test lint fmt test-rust test-attack test-web test-browser web fuzz attack crowd bench bench-forward bench-peers bench-path bench-sdp setup-tools setup-tests setup-browser setup-peers clean
+.PHONY: run build test lint fmt test-rust test-attack test-web test-browser web fuzz attack crowd bench bench-forward bench-peers bench-path bench-sdp bench-weak-network test-weak-network setup-tools setup-tests setup-browser setup-peers setup-speech clean
 
 ## Start a meeting server; it prints the URL to open.
 run: web setup-tools
@@ -19,8 +19,8 @@ run: web setup-tools
 build: web setup-tools
 	$(CARGO) build --release -p tianqiao -p tianqiao-loadtest --bins
 
-## All tests: Rust, the web client's logic, and real browsers.
-test: test-rust test-web test-browser
+## All tests: Rust, the web client's logic, real browsers, and those behind weak links in short.
+test: test-rust test-web test-browser test-weak-network
 
 test-rust: web setup-tools setup-tests
 	$(CARGO) test --workspace --no-fail-fast
@@ -38,6 +38,12 @@ test-browser: web setup-tools setup-browser
 	# With the features of test-rust, whose build of the server this is.
 	$(CARGO) test --workspace --no-run
 	cd web-client && TIANQIAO_BIN=$(CURDIR)/target/debug/tianqiao npm run test:browser
+
+## Real browsers behind three weak links in short, with bounds that only what is broken misses. Needs root.
+test-weak-network: web setup-tools setup-tests setup-browser setup-speech
+	# With the features of test-rust, whose build of server and tool this is.
+	$(CARGO) test --workspace --no-run
+	$(AS_ROOT) target/debug/tianqiao-loadtest weak-network --short
 
 lint: web setup-tools
 	$(CARGO) fmt --all --check
@@ -88,6 +94,11 @@ bench-sdp:
 bench-peers: build setup-peers
 	$(AS_ROOT) target/release/tianqiao-loadtest bench peers $(BENCH_ARGS)
 
+## What people behind weak links hear and see, in real browsers: half an hour. BENCH_ARGS="--only drop,village-bad"
+## does some of it, --list says what there is. Needs root.
+bench-weak-network: build setup-tests setup-browser setup-speech
+	$(AS_ROOT) target/release/tianqiao-loadtest weak-network $(BENCH_ARGS)
+
 setup-tools:
 	@sh deploy/setup-debian.sh build-tools
 
@@ -97,6 +108,10 @@ setup-tests:
 
 setup-peers:
 	@sh deploy/setup-debian.sh peers
+
+## Somebody who speaks in weak-network, and a Python that scores what is heard of it.
+setup-speech:
+	@sh deploy/setup-debian.sh speech
 
 setup-browser:
 	@sh deploy/setup-debian.sh browser

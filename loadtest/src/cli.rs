@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::{ArgGroup, Args, Parser, Subcommand};
 use serde::Serialize;
+use tianqiao_testnet::netns::NetworkError;
 
 use crate::bench::Bench;
 use crate::client::{ClientKind, Clients};
@@ -17,7 +18,8 @@ use crate::scenario::forward::{ForwardOptions, Shape};
 use crate::scenario::join::JoinOptions;
 use crate::scenario::link::LinkOptions;
 use crate::scenario::memory::MemoryOptions;
-use crate::scenario::{attack, churn, forward, join, link, memory};
+use crate::scenario::weak_network::{Case, SpeakerKind, WeakNetworkOptions};
+use crate::scenario::{attack, churn, forward, join, link, memory, weak_network};
 use crate::server_limits::{Crowd, fitting};
 use crate::server_process::ServerOptions;
 use crate::target::whip::WhipOptions;
@@ -79,6 +81,8 @@ enum Scenario {
     },
     /// Runs a command, such as a browser, in a network namespace behind a weak link. Needs root.
     Link(LinkCommand),
+    /// What a person behind a weak link hears and sees, measured in real browsers. Needs root, Node and Chromium.
+    WeakNetwork(WeakNetworkCommand),
     /// Participants come and go: the server's memory before and after.
     Churn {
         #[arg(long, default_value_t = 1000)]
@@ -174,6 +178,61 @@ pub struct LinkCommand {
     /// What to run at the client's end. It finds both addresses in TIANQIAO_LINK_SERVER and TIANQIAO_LINK_CLIENT.
     #[arg(last = true, required_unless_present = "list")]
     command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct WeakNetworkCommand {
+    /// Only these cases, separated by commas.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Case>,
+    /// Says which cases there are and does nothing else.
+    #[arg(long)]
+    list: bool,
+    /// Seeds of the links, separated by commas: each case is run with each.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    seeds: Vec<u64>,
+    /// Length of the measured span of a case in which nothing happens; default: 120.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Fails where a bound is missed.
+    #[arg(long)]
+    check: bool,
+    /// Who talks: a recording, or a browser with the page, which takes most of a core.
+    #[arg(long, value_enum, default_value_t)]
+    speaker: SpeakerKind,
+    /// Added to the URL that is opened behind the link.
+    #[arg(long, default_value = "")]
+    url_extra: String,
+    /// Three links in short runs, with bounds that only what is broken misses.
+    #[arg(long)]
+    short: bool,
+    /// Who talk at once.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    voices: u8,
+    /// Keeps the runs that the file has, to put variants side by side.
+    #[arg(long)]
+    append: bool,
+    /// Scores the speech that is heard, by PESQ and STOI from PyPI.
+    #[arg(long)]
+    score: bool,
+    /// A word for the table on what is special in this run.
+    #[arg(long, default_value = "")]
+    variant: String,
+    /// The server; default: `tianqiao` beside this tool.
+    #[arg(long)]
+    server_bin: Option<PathBuf>,
+    /// A further argument for the server; repeatable.
+    #[arg(long = "server-arg", allow_hyphen_values = true)]
+    server_args: Vec<String>,
+    /// The web client's folder, for its browser tests' tools.
+    #[arg(long, default_value = "web-client")]
+    web_client: PathBuf,
+    /// The JSON file.
+    #[arg(long, default_value = "target/bench/weak-network.json")]
+    output: PathBuf,
+    /// For what is made once: films and speech.
+    #[arg(long, default_value = "target/bench/weak-network")]
+    folder: PathBuf,
 }
 
 /// A server of the tool's own, and where it is.
@@ -275,6 +334,7 @@ impl Cli {
             Scenario::Attack(attack) => attack.run().await,
             Scenario::Crowd(crowd) => crowd.run().await,
             Scenario::Link(link) => link.run().await,
+            Scenario::WeakNetwork(command) => command.run().await,
             Scenario::Forward {
                 publishers,
                 subscribers,
@@ -372,7 +432,7 @@ impl Scenario {
             | Self::Join { common, .. }
             | Self::Churn { common, .. }
             | Self::Memory { common, .. } => Some(common),
-            Self::Bench(_) | Self::Attack(_) | Self::Crowd(_) | Self::Link(_) => None,
+            Self::Bench(_) | Self::Attack(_) | Self::Crowd(_) | Self::Link(_) | Self::WeakNetwork(_) => None,
         }
     }
 }
@@ -446,6 +506,54 @@ impl LinkCommand {
             false => bail!("the command did not end well"),
         }
     }
+}
+
+impl WeakNetworkCommand {
+    async fn run(self) -> Result<()> {
+        if self.list {
+            for (name, about) in weak_network::list() {
+                println!("{name:16} {about}");
+            }
+            return Ok(());
+        }
+        let options = WeakNetworkOptions {
+            only: self.only,
+            seeds: self.seeds,
+            seconds: self.seconds,
+            url_extra: self.url_extra,
+            speaker: self.speaker,
+            server: ServerOptions {
+                binary: self.server_bin,
+                arguments: self.server_args,
+                ..Default::default()
+            },
+            web_client: self.web_client,
+            folder: self.folder,
+            output: self.output,
+            short: self.short,
+            voices: self.voices.into(),
+            append: self.append,
+            score: self.score,
+            variant: self.variant,
+        };
+        let runs = match weak_network::run(&options).await {
+            Err(error) if self.short && is_not_allowed(&error) => {
+                eprintln!("SKIPPED: {error:#}");
+                return Ok(());
+            }
+            runs => runs?,
+        };
+        match runs.iter().all(weak_network::Run::is_good) || !(self.check || self.short) {
+            true => Ok(()),
+            false => bail!("bounds were missed"),
+        }
+    }
+}
+
+/// This machine has no networks of one's own.
+fn is_not_allowed(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<NetworkError>();
+    matches!(cause, Some(NetworkError::NotAllowed(_)))
 }
 
 impl Victim {

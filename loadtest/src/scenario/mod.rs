@@ -6,3 +6,4 @@ pub mod forward;
 pub mod join;
 pub mod link;
 pub mod memory;
+pub mod weak_network;
