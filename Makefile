@@ -19,13 +19,13 @@ run: web setup-tools
 build: web setup-tools
 	$(CARGO) build --release -p tianqiao -p tianqiao-loadtest --bins
 
-## All tests: Rust, the web client's logic, real browsers, and those behind weak links in short.
-test: test-rust test-web test-browser test-weak-network
+## All tests: Rust, the web client's logic, real browsers, and attacks in short.
+test: test-rust test-web test-browser test-attack
 
 test-rust: web setup-tools setup-tests
 	$(CARGO) test --workspace --no-fail-fast
 
-## Attacks in their short form, two seconds each, with debug builds.
+## Attacks in their short form, two seconds each, with debug builds: about a minute.
 test-attack: web setup-tools
 	# With the features of test-rust, whose build of server and tool this is.
 	$(CARGO) test --workspace --no-run

@@ -35,7 +35,8 @@ impl Bounds {
             loss: 0.05,
             memory: 1.1,
             memory_slack: 64 << 20,
-            settle: Duration::from_secs(5),
+            // The allocator gives memory back ten seconds after.
+            settle: Duration::from_secs(15),
         }
     }
 
