@@ -84,6 +84,12 @@ impl Gate {
         self.wants_since = None;
     }
 
+    /// What is sent has piled up, however long it was sent before.
+    pub fn on_congestion(&mut self, now: Instant) {
+        self.upgraded_at = Some(now);
+        self.on_overload(now);
+    }
+
     /// Less is sent because the link does not carry what was sent.
     pub fn on_overload(&mut self, now: Instant) {
         self.fits_since = None;

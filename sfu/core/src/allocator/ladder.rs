@@ -71,6 +71,15 @@ impl Ladder {
         })
     }
 
+    /// The best rung of the next smaller picture; of the smallest picture the slowest.
+    pub fn smaller(&self, at: usize) -> usize {
+        let spatial = self.0[at].layer.spatial;
+        self.0[..at]
+            .iter()
+            .rposition(|rung| rung.layer.spatial != spatial)
+            .unwrap_or(0)
+    }
+
     /// Where a picture that people look at begins to be of use: a camera's smallest layer in full motion; a
     /// screen at half the height at which it is shown, where text can still be read.
     pub fn comfort(&self, demand: &VideoDemand) -> Option<usize> {

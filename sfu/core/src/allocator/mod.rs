@@ -89,6 +89,11 @@ impl Allocator {
         allocation.desired = plus(total, link.reserved).min(cap);
     }
 
+    /// More of the slot waits before the link than may: it was interrupted, and goes on with a smaller layer.
+    pub fn on_congestion(&mut self, now: Instant, slot: usize) {
+        self.videos.on_congestion(now, slot);
+    }
+
     /// A new offer has put the slots into another order: `place` tells where each is now, of `slots`.
     pub fn move_slots(&mut self, slots: usize, place: impl Fn(usize) -> Option<usize>) {
         self.videos.move_slots(slots, place);

@@ -29,6 +29,8 @@ struct SlotState {
     is_new: bool,
     /// It stands still for want of bandwidth, and the client knows.
     is_paused: bool,
+    /// Since the last run, what it sends has piled up.
+    is_congested: bool,
     gate: Gate,
 }
 
@@ -74,6 +76,16 @@ impl Videos {
         self.contenders.clear();
     }
 
+    /// What the slot sends has piled up before the link, whatever its measured rate says: a smaller layer is next.
+    pub fn on_congestion(&mut self, now: Instant, slot: usize) {
+        if let Some(state) = self.slots.get_mut(slot)
+            && !state.is_congested
+        {
+            state.is_congested = true;
+            state.gate.on_congestion(now);
+        }
+    }
+
     /// The slot shows no video.
     pub fn clear(&mut self, slot: usize) {
         let is_paused = self.slots[slot].is_paused;
@@ -114,12 +126,16 @@ impl Videos {
             // A picture that was never there cannot flap; whoever joins waits for it.
             state.gate.waive();
         }
+        let mut current = state.current.and_then(|layer| ladder.position(layer));
+        if std::mem::take(&mut state.is_congested) {
+            current = current.map(|at| ladder.smaller(at));
+        }
         self.contenders.push(Contender {
             slot,
             rank,
             order: demand.order,
             comfort: ladder.comfort(demand),
-            current: state.current.and_then(|layer| ladder.position(layer)),
+            current,
             by_now: state.is_new || state.gate.is_out_of_patience(now),
             ceiling: None,
             granted: None,

@@ -88,6 +88,12 @@ impl Adaptation {
         }
     }
 
+    /// More of a slot waits than may.
+    pub fn on_congestion(&mut self, now: Instant, slot: usize) {
+        self.allocator.on_congestion(now, slot);
+        self.next_allocation = None;
+    }
+
     pub fn is_due(&self, now: Instant) -> bool {
         let Some(next) = self.next_allocation else { return true };
         now >= next && (self.is_stale || now >= next + (MAX_INTERVAL - INTERVAL))

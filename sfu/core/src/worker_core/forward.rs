@@ -160,6 +160,12 @@ impl WorkerCore {
             if let Some(reason) = over {
                 if slot.interrupt() {
                     self.counters.drops.count(reason);
+                    if let Some(adaptation) = &mut connection.sending.adaptation
+                        && reason == DropReason::OverPacerQueue
+                    {
+                        adaptation.on_congestion(now, subscriber.slot);
+                        self.has_news = true;
+                    }
                 }
                 return;
             }
