@@ -15,6 +15,8 @@ pub const MAX_TEMPORAL: usize = 3;
 pub struct Link {
     /// What it is thought to carry.
     pub estimate: Bitrate,
+    /// What it would carry if it lost nothing: redundancy is the answer to losses, not less of it.
+    pub lossless: Bitrate,
     /// Share of the packets that are lost on it, 0 to 1.
     pub loss: f32,
     /// Mean number of packets lost in a row; 1 or less where they are lost one by one.

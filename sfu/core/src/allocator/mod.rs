@@ -38,6 +38,10 @@ const RESERVE: f64 = 0.05;
 /// Losses beyond this are not repaired by sending again: more would be spent on it than on pictures.
 const MOST_REPAIRED_LOSS: f32 = 0.5;
 
+/// An estimate that losses alone hold below this does not take a voice its redundancy: a bundled voice and its
+/// repetition take 76 kbit/s, with margin and reserve this; the worst links that speech is to survive carry 100.
+const VOICE_FLOOR: Bitrate = Bitrate::kbps(95);
+
 /// The allocator of one subscriber's connection. It remembers what each slot sends, so that quality does not flap.
 #[derive(Debug, Default)]
 pub struct Allocator {
@@ -70,7 +74,11 @@ impl Allocator {
         };
         let total = minus(link.estimate.min(cap), link.reserved);
         let planned = times(total, 1.0 - RESERVE);
-        self.voices.choose(now, link, planned, self.videos.any());
+        let floor = times(
+            minus(link.lossless.min(VOICE_FLOOR).min(cap), link.reserved),
+            1.0 - RESERVE,
+        );
+        self.voices.choose(now, link, planned.max(floor), self.videos.any());
         let sent_once = sent_once(link);
         let budget = Budget {
             keep: times(minus(total, self.voices.takes), sent_once),

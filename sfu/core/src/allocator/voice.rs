@@ -59,7 +59,7 @@ const fn thrifty(voices: usize, residual: f64) -> Level {
 
 /// From the best to what is sent whatever the link. A second voice that has gaps is worth more than one voice
 /// alone without: who asks something must be heard.
-const LEVELS: [Level; 9] = [
+const LEVELS: [Level; 10] = [
     Level {
         style: Style::Full,
         voices: usize::MAX,
@@ -72,6 +72,8 @@ const LEVELS: [Level; 9] = [
     thrifty(1, 0.01),
     thrifty(1, 0.03),
     thrifty(1, 0.05),
+    // Any repetition is better than none.
+    thrifty(1, 0.15),
     thrifty(1, 1.0),
 ];
 
@@ -135,7 +137,18 @@ impl Voices {
         };
         let least = fits(1.0);
         let best = fits(MARGIN);
+        let heard = self.order.len();
+        let sound = |level: usize| (LEVELS[level].style, LEVELS[level].voices.min(heard));
         let level = match self.level {
+            // Only the redundancy differs, which is not heard; what is lost until it comes is.
+            Some(level) if least > level && sound(least) == sound(level) => {
+                self.gate.on_overload(now);
+                least
+            }
+            Some(level) if least < level && sound(least) == sound(level) && !self.gate.is_backing_off(now) => {
+                self.gate.on_upgrade(now);
+                least
+            }
             Some(level) if least > level => {
                 self.gate.on_overload(now);
                 least

@@ -27,6 +27,13 @@ const MUCH_MORE: f64 = 1.3;
 /// link before the first picture: a camera at 360 lines and its neighbours.
 const FIRST_WISH: Bitrate = Bitrate::kbps(1_500);
 const FIRST_TIME: Duration = Duration::from_secs(3);
+/// A longer queue says that the link carries no more, whatever is lost; a shorter one is of jitter and bursts.
+const MAX_VOICE_QUEUE: Duration = Duration::from_millis(150);
+/// A voice without redundancy is in need from here on …
+const MUCH_LOSS: f64 = 0.02;
+/// … and so little that the estimate by delay, which is bound to what arrives (`bwe::aimd`), stays below the link by so
+/// much: a link without a queue carries more.
+const UNTESTED: f64 = 1.5;
 /// Without audio for so long a voice pauses, as with discontinuous transmission (which sends every 400 ms).
 const VOICE_SILENCE: Duration = Duration::from_millis(300);
 /// What browsers send, until it is measured.
@@ -122,8 +129,15 @@ impl Adaptation {
         self.demands.extend(demands);
         let loss = self.bwe.loss();
         self.allocated_for = self.bwe.estimate();
+        let stats = self.bwe.stats();
+        let queues = stats.is_overused || stats.queue > MAX_VOICE_QUEUE;
         let link = Link {
             estimate: self.allocated_for,
+            lossless: match queues {
+                true => self.allocated_for,
+                false if loss.share >= MUCH_LOSS => stats.delay_based.times(UNTESTED),
+                false => stats.delay_based,
+            },
             loss: loss.share as f32,
             loss_burst: loss.mean_burst as f32,
             round_trip: self.bwe.round_trip().unwrap_or_default(),

@@ -39,6 +39,7 @@ impl SimulatedLink {
         }
         Link {
             estimate: self.estimate,
+            lossless: self.estimate,
             ..link(0)
         }
     }
