@@ -3,14 +3,28 @@
 use std::time::Instant;
 
 use super::{PacketSink, WorkerCore};
-use crate::bwe::PacketKind;
+use crate::bwe::{BweStats, PacketKind};
 use crate::connection::Probe;
 use crate::packet::rtcp::transport_feedback::TransportFeedback;
 use crate::rate::Ticks;
 use crate::track::Subscriber;
+use crate::units::ConnectionId;
 use crate::worker_api::WorkerEvent;
 
 impl WorkerCore {
+    /// What is known of the link of a client; `None` where it is not estimated.
+    pub fn link_stats(&self, connection: ConnectionId) -> Option<BweStats> {
+        let connection = self.connections.get(*self.ids.get(&connection)?)?;
+        Some(connection.sending.adaptation.as_ref()?.bwe.stats())
+    }
+
+    /// Packets that wait for their time to be sent to a client.
+    #[doc(hidden)]
+    pub fn waiting(&self, connection: ConnectionId) -> usize {
+        let connection = self.ids.get(&connection).and_then(|&index| self.connections.get(index));
+        connection.map_or(0, |connection| connection.sending.pacer.len())
+    }
+
     /// What a client says of the packets that were sent to it.
     pub(super) fn on_transport_feedback(&mut self, now: Instant, index: usize, feedback: &TransportFeedback<'_>) {
         let Some(connection) = self.connections.get_mut(index) else {

@@ -1,0 +1,12 @@
+//! A whole worker in virtual time, with subscribers behind weak links who answer with transport-wide feedback.
+
+#[path = "../transport_handshake/client.rs"]
+#[allow(dead_code)]
+mod client;
+mod publisher;
+mod receiver;
+mod world;
+
+mod changes;
+mod joins;
+mod villages;

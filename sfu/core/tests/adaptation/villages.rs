@@ -1,0 +1,80 @@
+//! Links of villages: speech gets through, pictures stand still.
+
+use tianqiao_testnet::profile::Profile;
+
+use crate::publisher::Speech;
+use crate::world::{LOW_VOICE, MS, World, audio_slot, camera, good, microphone, secs, video_slot};
+
+fn listen(name: &str, has_low: bool) -> (World, usize) {
+    let mut world = World::new();
+    let speaker = match has_low {
+        false => world.publisher(71, &good()),
+        true => {
+            let media = vec![
+                camera("cam", &crate::publisher::RIDS),
+                microphone("mic", 2_000),
+                microphone(LOW_VOICE, 3_000),
+            ];
+            let tracks = [("cam", 71), ("mic", 72), (LOW_VOICE, 72)];
+            let speaker = world.join(&good(), media, &tracks);
+            let now = world.time();
+            let peer = &mut world.peers[speaker];
+            peer.cameras
+                .push(crate::publisher::Camera::new("cam", 1_000, 3, now, |_| 1.0));
+            peer.voices.push(Speech::new(2_000, false, now));
+            peer.voices.push(Speech::new(3_000, true, now));
+            speaker
+        }
+    };
+    assert_eq!(speaker, 0);
+    let link = Profile::shipped(name).expect("shipped");
+    let viewer = world.join(&link, vec![video_slot("v", 50), audio_slot("a", 60)], &[]);
+    world.show(viewer, "v", 71, 720);
+    world.show(viewer, "a", 72, 0);
+    (world, viewer)
+}
+
+fn speech_gets_through(name: &str, has_low: bool, lost: f64) {
+    let (mut world, viewer) = listen(name, has_low);
+    world.run(secs(15.0));
+    let from = world.time();
+    world.peers[viewer].queue = MS * 0;
+    world.run(secs(40.0));
+    let heard = world
+        .listener(viewer, 60)
+        .heard(from, world.time() - secs(1.0), MS * 300);
+    let queue = world.peers[viewer].queue;
+    println!(
+        "{name} low {has_low}: {heard:?} queue {queue:?} {} kbit/s {:?}",
+        world.kbit(viewer),
+        world.pauses(viewer)
+    );
+    assert!(heard.lost < lost, "{heard:?}");
+    assert!(heard.most < MS * 300 && heard.late < 0.01, "{heard:?}");
+    assert!(queue < MS * 300, "{queue:?}");
+    assert!(
+        world.pauses(viewer).last().is_some_and(|(_, is_paused)| *is_paused),
+        "{:?}",
+        world.pauses(viewer)
+    );
+}
+
+#[test]
+fn at_the_edge_of_a_cell() {
+    speech_gets_through("village-2g-edge", true, 0.015);
+}
+
+#[test]
+fn at_the_edge_of_a_cell_without_a_low_voice() {
+    speech_gets_through("village-2g-edge", false, 0.02);
+}
+
+#[test]
+fn on_a_bad_day() {
+    speech_gets_through("village-bad", true, 0.03);
+}
+
+#[test]
+fn on_a_bad_day_without_a_low_voice() {
+    speech_gets_through("village-bad", false, 0.05);
+}
