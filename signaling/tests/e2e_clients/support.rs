@@ -82,6 +82,7 @@ impl Meeting {
             peer,
             targets,
             height: 720,
+            relay: None,
         };
         let participant = Participant::join(&self.server, &token, &config, sink)
             .await

@@ -134,6 +134,7 @@ impl Meeting {
             peer: publisher(),
             targets: vec![],
             height: 720,
+            relay: None,
         };
         let token = self.token(name).await;
         let joined = Participant::join(&self.server, &token, &config, Box::new(NoSink));
