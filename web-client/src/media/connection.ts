@@ -124,6 +124,14 @@ export class MediaConnection {
     return this.videoSlots.find((slot) => slot.transceiver.mid === mid);
   }
 
+  /** How long receivers hold what came before it is played; `null`: as the browser thinks. */
+  setBuffer(ms: number | null): void {
+    for (const { transceiver } of [...this.audioSlots, ...this.videoSlots]) {
+      const { receiver } = transceiver;
+      if ('jitterBufferTarget' in receiver && receiver.jitterBufferTarget !== ms) receiver.jitterBufferTarget = ms;
+    }
+  }
+
   close(): void {
     this.pc.close();
   }

@@ -1,8 +1,10 @@
 import { batch, effect, signal } from '@preact/signals';
 import { MediaConnection } from '../media/connection.ts';
 import { IceWatch } from '../media/ice_watch.ts';
+import { ListeningBuffer } from '../media/jitter.ts';
 import type { LocalMedia } from '../media/local.ts';
 import { Playback } from '../media/playback.ts';
+import type { LinkStats } from '../media/quality.ts';
 import { joinToken } from '../net/api.ts';
 import { backoff } from '../net/backoff.ts';
 import { Failure, failureCode, type FailureCode, failureOf } from '../net/failure.ts';
@@ -73,6 +75,7 @@ export class Session {
   readonly #resuming = new Reply<void>();
   #negotiation: Negotiation | undefined;
   #ice: IceWatch | undefined;
+  readonly #buffer = new ListeningBuffer();
   #recovering = false;
   #hurry: (() => void) | undefined;
   #disposers: (() => void)[] = [];
@@ -90,6 +93,12 @@ export class Session {
       effect(() => {
         this.#muted();
         if (this.room.value) this.#syncMutes();
+      }),
+      effect(() => {
+        const room = this.room.value;
+        const speaks = room?.speakers.speaking.includes(room.self) ?? false;
+        this.#buffer.setMicrophone(performance.now(), this.#muted().microphone, speaks);
+        this.connection.peek().setBuffer(this.#buffer.target);
       }),
       effect(() => this.playback.value?.setSpeaker(local.speaker.value)),
     );
@@ -435,6 +444,12 @@ export class Session {
   }
 
   // ---- what is shown
+
+  /** The link as it was in the last seconds. */
+  onLink(link: LinkStats): void {
+    this.#buffer.onLink(performance.now(), link);
+    this.connection.peek().setBuffer(this.#buffer.target);
+  }
 
   /** The slot that shows this picture now, if one does. */
   slotOf(participant: string, source: 'camera' | 'screen') {

@@ -21,6 +21,7 @@ export function useLink(session: Session) {
       try {
         const seen = await watch.look(connection.pc);
         link.value = seen.link;
+        session.onLink(seen.link);
         if (String([...seen.frozen]) !== String([...frozen.peek()])) frozen.value = seen.frozen;
       } catch {
         // closed meanwhile
