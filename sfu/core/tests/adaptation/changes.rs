@@ -20,7 +20,7 @@ fn a_picture_gets_smaller_with_its_link_and_larger_again() {
     println!("before: {} kbit/s", world.kbit(viewer));
     assert_eq!(world.viewer(viewer, 50).height_at(drop), 360);
     world.set_link(viewer, &limited(300));
-    world.peers[viewer].queue = MS * 0;
+    world.peers[viewer].queue = std::time::Duration::ZERO;
     world.run(secs(4.0));
     let first = world
         .viewer(viewer, 50)
@@ -34,7 +34,7 @@ fn a_picture_gets_smaller_with_its_link_and_larger_again() {
     );
     assert!(first.is_some_and(|first| first < secs(2.0)), "{first:?}");
     assert!(world.peers[viewer].queue < secs(0.8), "{:?}", world.peers[viewer].queue);
-    world.peers[viewer].queue = MS * 0;
+    world.peers[viewer].queue = std::time::Duration::ZERO;
     world.run(secs(16.0));
     let steady = world.peers[viewer].queue;
     let freeze = world

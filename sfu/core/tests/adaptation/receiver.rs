@@ -165,9 +165,8 @@ pub struct Heard {
     /// Shares of the frames.
     pub lost: f64,
     pub late: f64,
-    /// Beyond the shortest way of any frame, of 95 % and of all.
+    /// Beyond the shortest way of any frame, of 95 %.
     pub most: Duration,
-    pub longest: Duration,
 }
 
 impl Listener {
@@ -218,7 +217,6 @@ impl Listener {
             lost: 1.0 - delays.len() as f64 / all,
             late: late as f64 / all,
             most: time(delays.len() * 95 / 100),
-            longest: time(delays.len().saturating_sub(1)),
         }
     }
 }

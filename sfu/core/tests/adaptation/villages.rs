@@ -38,7 +38,7 @@ fn speech_gets_through(name: &str, has_low: bool, lost: f64) {
     let (mut world, viewer) = listen(name, has_low);
     world.run(secs(15.0));
     let from = world.time();
-    world.peers[viewer].queue = MS * 0;
+    world.peers[viewer].queue = std::time::Duration::ZERO;
     world.run(secs(40.0));
     let heard = world
         .listener(viewer, 60)
