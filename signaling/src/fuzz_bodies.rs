@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tianqiao_protocol::control::CloseReason;
 use tianqiao_protocol::ws::{ClientMessage, EndReason};
-use tianqiao_protocol::{ParticipantId, SlotState, TrackInfo, TrackSource};
+use tianqiao_protocol::{ParticipantId, SlotPause, SlotState, TrackInfo, TrackSource, UnsupportedSlot};
 
 use crate::limits::Rate;
 use crate::meeting::{ChatLimits, Kind, Meeting, MeetingLimits, Newcomer, Output};
@@ -143,6 +143,20 @@ impl Run {
                 self.meeting.on_speakers(Some(dominant.clone()), vec![dominant, other]);
             }
             14 => self.message(bytes),
+            15 => {
+                let id = self.id(bytes);
+                let what = take(bytes).unwrap_or(0);
+                let (mid, paused) = ((what % 8).to_string(), what >= 128);
+                self.meeting.on_slots_paused(
+                    &id,
+                    &[SlotPause {
+                        mid: mid.clone(),
+                        paused,
+                    }],
+                );
+                let track = u32::from(what);
+                self.meeting.on_codec_unsupported(&id, UnsupportedSlot { mid, track });
+            }
             _ if take(bytes) == Some(255) => self.meeting.end(self.now, EndReason::MeetingEnded),
             _ => {
                 let id = self.id(bytes);

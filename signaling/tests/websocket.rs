@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use common::{WsClient, client, start, start_with};
 use serde_json::{Value, json};
-use tianqiao_protocol::SlotState;
 use tianqiao_protocol::control::{CloseReason, SfuEvent, SfuRequest};
+use tianqiao_protocol::{SlotPause, SlotState, UnsupportedSlot};
 
 fn id(joined: &Value) -> String {
     joined["participant"].as_str().expect("an id").to_owned()
@@ -69,6 +69,27 @@ async fn two_meet_and_hear_of_each_other() {
         ann.recv_type("slots").await["slots"],
         json!([{ "mid": "2", "track": 3 }])
     );
+
+    server.node.publish(SfuEvent::SlotsPaused {
+        session: id(&joined),
+        slots: vec![SlotPause {
+            mid: "2".into(),
+            paused: true,
+        }],
+    });
+    assert_eq!(
+        ann.recv_type("slots_paused").await["slots"],
+        json!([{ "mid": "2", "paused": true }])
+    );
+    server.node.publish(SfuEvent::CodecUnsupported {
+        session: id(&joined),
+        slot: UnsupportedSlot {
+            mid: "2".into(),
+            track: 3,
+        },
+    });
+    let unsupported = ann.recv_type("codec_unsupported").await;
+    assert_eq!((&unsupported["mid"], &unsupported["track"]), (&json!("2"), &json!(3)));
 
     bob.send(json!({ "type": "leave" })).await;
     assert_eq!(bob.recv_type("ended").await["reason"], "left");

@@ -222,12 +222,10 @@ impl Control {
             if let RoomsEvent::Closed { session, reason } = &event {
                 tracing::info!(%session, ?reason, "session closed");
             }
-            if let Some(event) = convert::event(event) {
-                around.bus.publish(NodeEvent {
-                    node: around.node.clone(),
-                    event,
-                });
-            }
+            around.bus.publish(NodeEvent {
+                node: around.node.clone(),
+                event: convert::event(event),
+            });
         }
         around.sessions.set(self.rooms.session_count() as i64);
         around.rooms.set(self.rooms.room_count() as i64);

@@ -97,9 +97,16 @@ pub fn slot_states(slots: &[rooms::SlotState]) -> Vec<protocol::SlotState> {
     slots.iter().map(state).collect()
 }
 
-/// `None`: the control protocol has no word for it.
-pub fn event(event: RoomsEvent) -> Option<SfuEvent> {
-    Some(match event {
+fn slot_pauses(pauses: &[worker_api::SlotPause]) -> Vec<protocol::SlotPause> {
+    let pause = |pause: &worker_api::SlotPause| protocol::SlotPause {
+        mid: pause.mid.to_string(),
+        paused: pause.is_paused,
+    };
+    pauses.iter().map(pause).collect()
+}
+
+pub fn event(event: RoomsEvent) -> SfuEvent {
+    match event {
         RoomsEvent::Connected { session } => SfuEvent::Connected {
             session: session.to_string(),
         },
@@ -120,8 +127,18 @@ pub fn event(event: RoomsEvent) -> Option<SfuEvent> {
             dominant: dominant.map(|session| session.to_string()),
             speaking: speaking.iter().map(|session| session.to_string()).collect(),
         },
-        RoomsEvent::CodecUnsupported { .. } | RoomsEvent::SlotsPaused { .. } => return None,
-    })
+        RoomsEvent::SlotsPaused { session, pauses } => SfuEvent::SlotsPaused {
+            session: session.to_string(),
+            slots: slot_pauses(&pauses),
+        },
+        RoomsEvent::CodecUnsupported { session, mid, track } => SfuEvent::CodecUnsupported {
+            session: session.to_string(),
+            slot: protocol::UnsupportedSlot {
+                mid: mid.to_string(),
+                track: track.0,
+            },
+        },
+    }
 }
 
 fn close_reason(reason: rooms::EndReason) -> control::CloseReason {

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::error::ErrorCode;
-use crate::media::{ParticipantId, SlotState, SlotTarget, SlotView, TrackDeclaration, TrackId, TrackInfo};
+use crate::media::{
+    ParticipantId, SlotPause, SlotState, SlotTarget, SlotView, TrackDeclaration, TrackId, TrackInfo, UnsupportedSlot,
+};
 
 pub type SessionId = ParticipantId;
 /// The meeting's id.
@@ -110,6 +112,10 @@ pub enum SfuEvent {
     Closed { session: SessionId, reason: CloseReason },
     /// Video slots that show another track than before.
     Slots { session: SessionId, slots: Vec<SlotState> },
+    /// Video slots that stand still for want of bandwidth, or do so no longer.
+    SlotsPaused { session: SessionId, slots: Vec<SlotPause> },
+    /// Follows the [`Self::Slots`] that names the track.
+    CodecUnsupported { session: SessionId, slot: UnsupportedSlot },
     Speakers {
         room: RoomId,
         dominant: Option<SessionId>,

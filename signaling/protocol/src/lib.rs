@@ -15,5 +15,6 @@ pub mod ws;
 
 pub use error::{ErrorBody, ErrorCode};
 pub use media::{
-    MediaKind, ParticipantId, SlotState, SlotTarget, SlotView, TrackDeclaration, TrackId, TrackInfo, TrackSource,
+    MediaKind, ParticipantId, SlotPause, SlotState, SlotTarget, SlotView, TrackDeclaration, TrackId, TrackInfo,
+    TrackSource, UnsupportedSlot,
 };

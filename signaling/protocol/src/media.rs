@@ -91,3 +91,17 @@ pub struct SlotState {
     /// `None`: the slot is empty.
     pub track: Option<TrackId>,
 }
+
+/// Whether a slot stands still because the receiver's link does not carry it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct SlotPause {
+    pub mid: String,
+    pub paused: bool,
+}
+
+/// A slot that stays empty because the receiver did not offer the codec of its track.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct UnsupportedSlot {
+    pub mid: String,
+    pub track: TrackId,
+}

@@ -31,6 +31,8 @@ pub fn module() -> String {
         media::SlotTarget,
         media::SlotView,
         media::SlotState,
+        media::SlotPause,
+        media::UnsupportedSlot,
         rest::CreateMeeting,
         rest::CreatedMeeting,
         rest::MeetingInfo,

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
 use crate::error::ErrorCode;
-use crate::media::{ParticipantId, SlotState, SlotView, TrackDeclaration, TrackId, TrackInfo};
+use crate::media::{
+    ParticipantId, SlotPause, SlotState, SlotView, TrackDeclaration, TrackId, TrackInfo, UnsupportedSlot,
+};
 
 /// `Sec-WebSocket-Protocol` of this version.
 pub const SUBPROTOCOL: &str = "tianqiao.v1";
@@ -97,6 +99,12 @@ pub enum ServerMessage {
     Slots {
         slots: Vec<SlotState>,
     },
+    /// Video slots that stand still because the receiver's link does not carry them, or do so no longer.
+    SlotsPaused {
+        slots: Vec<SlotPause>,
+    },
+    /// What a slot shows cannot be seen: the receiver did not offer its codec. Holds until the slot shows another track.
+    CodecUnsupported(UnsupportedSlot),
     Speakers(Speakers),
     Chat(ChatLine),
     /// Lines of chat, oldest first; none where there are no earlier ones.
@@ -146,6 +154,12 @@ pub struct RoomState {
     pub participants: Vec<Participant>,
     /// The receiver's video slots that show something.
     pub slots: Vec<SlotState>,
+    /// Those of its slots that stand still for want of bandwidth, by mid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<String>,
+    /// Those of its slots whose codec it did not offer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsupported: Vec<UnsupportedSlot>,
     pub speakers: Speakers,
     /// The latest lines, oldest first; [`ClientMessage::History`] brings earlier ones.
     pub chat: Vec<ChatLine>,

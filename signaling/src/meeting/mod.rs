@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 use tianqiao_protocol::control::CloseReason;
 use tianqiao_protocol::ws::{ChatLine, EndReason, RoomState, ServerMessage, Speakers};
-use tianqiao_protocol::{ErrorCode, ParticipantId, SlotState, TrackId, TrackInfo};
+use tianqiao_protocol::{ErrorCode, ParticipantId, SlotPause, SlotState, TrackId, TrackInfo, UnsupportedSlot};
 
 use crate::limits::{Rate, TokenBucket};
 use crate::refusal::Refusal;
@@ -350,6 +350,24 @@ impl Meeting {
         }
     }
 
+    /// Slots that stand still for want of bandwidth, or do so no longer.
+    pub fn on_slots_paused(&mut self, id: &str, pauses: &[SlotPause]) {
+        if let Some(member) = self.participants.get_mut(id) {
+            let slots = member.set_paused(pauses);
+            if !slots.is_empty() {
+                self.send(id, ServerMessage::SlotsPaused { slots });
+            }
+        }
+    }
+
+    pub fn on_codec_unsupported(&mut self, id: &str, slot: UnsupportedSlot) {
+        if let Some(member) = self.participants.get_mut(id)
+            && member.set_unsupported(&slot)
+        {
+            self.send(id, ServerMessage::CodecUnsupported(slot));
+        }
+    }
+
     pub fn on_speakers(&mut self, dominant: Option<ParticipantId>, speaking: Vec<ParticipantId>) {
         let speakers = Speakers { dominant, speaking };
         if self.speakers != speakers {
@@ -441,14 +459,18 @@ impl Meeting {
     fn state_for(&mut self, id: &str) -> RoomState {
         let listed = self.participants.values().filter(|member| member.is_listed());
         let participants = listed.map(Participant::to_wire).collect();
-        let mut slots = Vec::new();
+        let (mut slots, mut paused, mut unsupported) = Default::default();
         if let Some(member) = self.participants.get_mut(id) {
             member.knows_roster_until = self.roster.latest();
             slots = member.slots();
+            paused = member.paused();
+            unsupported = member.unsupported();
         }
         RoomState {
             participants,
             slots,
+            paused,
+            unsupported,
             speakers: self.speakers.clone(),
             chat: self.chat.page(None),
         }
@@ -483,15 +505,19 @@ impl Meeting {
     }
 
     fn send_slots(&mut self, id: &str, slots: Vec<SlotState>) {
+        if !slots.is_empty() {
+            self.send(id, ServerMessage::Slots { slots });
+        }
+    }
+
+    fn send(&mut self, id: &str, message: ServerMessage) {
         let attached = self
             .participants
             .get(id)
             .is_some_and(|member| member.phase == Phase::Attached);
-        if attached && !slots.is_empty() {
-            self.outputs.push_back(Output::Send {
-                to: vec![id.to_owned()],
-                message: ServerMessage::Slots { slots },
-            });
+        if attached {
+            let to = vec![id.to_owned()];
+            self.outputs.push_back(Output::Send { to, message });
         }
     }
 

@@ -1,11 +1,11 @@
 //! One participant of a meeting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::limits::{Rate, TokenBucket};
 use crate::network::Network;
-use tianqiao_protocol::{ParticipantId, SlotState, TrackId, TrackInfo, ws};
+use tianqiao_protocol::{ParticipantId, SlotPause, SlotState, TrackId, TrackInfo, UnsupportedSlot, ws};
 
 /// How a participant takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,6 +73,10 @@ pub(super) struct Participant {
     name: String,
     /// What each video slot shows, by mid. While reserved: the changes that came before the answer.
     slots: BTreeMap<String, Option<TrackId>>,
+    /// Slots that stand still for want of bandwidth.
+    paused: BTreeSet<String>,
+    /// Tracks that the client cannot decode, by the slot that shows them.
+    unsupported: BTreeMap<String, TrackId>,
 }
 
 impl Participant {
@@ -92,6 +96,8 @@ impl Participant {
             ice_generation: 0,
             name: newcomer.name,
             slots: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            unsupported: BTreeMap::new(),
         }
     }
 
@@ -130,6 +136,44 @@ impl Participant {
             .collect()
     }
 
+    pub fn paused(&self) -> Vec<String> {
+        self.paused.iter().cloned().collect()
+    }
+
+    pub fn unsupported(&self) -> Vec<UnsupportedSlot> {
+        let shown = self
+            .unsupported
+            .iter()
+            .filter(|(mid, track)| self.slots.get(*mid) == Some(&Some(**track)));
+        shown
+            .map(|(mid, &track)| UnsupportedSlot {
+                mid: mid.clone(),
+                track,
+            })
+            .collect()
+    }
+
+    /// Applies changes and returns those that change something.
+    pub fn set_paused(&mut self, pauses: &[SlotPause]) -> Vec<SlotPause> {
+        let mut changed = Vec::new();
+        for pause in pauses {
+            let is_news = if pause.paused {
+                self.paused.insert(pause.mid.clone())
+            } else {
+                self.paused.remove(&pause.mid)
+            };
+            if is_news {
+                changed.push(pause.clone());
+            }
+        }
+        changed
+    }
+
+    /// Returns whether it is news.
+    pub fn set_unsupported(&mut self, slot: &UnsupportedSlot) -> bool {
+        self.unsupported.insert(slot.mid.clone(), slot.track) != Some(slot.track)
+    }
+
     /// The slots of the first answer. Events that overtook the answer are newer than it.
     pub fn set_first_slots(&mut self, slots: Vec<SlotState>) {
         for slot in slots {
@@ -149,6 +193,7 @@ impl Participant {
                 self.slots.remove(&slot.mid)
             };
             if before.flatten() != slot.track {
+                self.unsupported.remove(&slot.mid);
                 changed.push(slot.clone());
             }
         }

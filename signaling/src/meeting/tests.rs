@@ -262,6 +262,59 @@ fn slots_that_overtake_the_answer_win() {
 }
 
 #[test]
+fn what_hinders_a_slot_is_told_once_and_after_a_resume() {
+    let mut bench = Bench::new();
+    bench.reserve(0, "a", Kind::Web).expect("there is room");
+    let pause = |mid: &str, paused| SlotPause {
+        mid: mid.into(),
+        paused,
+    };
+    let unsupported = |track| UnsupportedSlot { mid: "2".into(), track };
+    bench.meeting.on_slots_paused("a", &[pause("1", true)]);
+    let now = bench.at(1);
+    let slots = vec![slot("1", Some(4)), slot("2", Some(5))];
+    let state = bench.meeting.admit(now, "a", vec![], slots).expect("admitted");
+    assert_eq!((state.paused, state.unsupported), (vec!["1".to_owned()], vec![]));
+    bench.outputs();
+
+    bench
+        .meeting
+        .on_slots_paused("a", &[pause("1", true), pause("3", true)]);
+    bench.meeting.on_codec_unsupported("a", unsupported(5));
+    bench.meeting.on_codec_unsupported("a", unsupported(5));
+    let news: Vec<Output> = bench.outputs();
+    let to = || vec!["a".to_owned()];
+    let slots = vec![pause("3", true)];
+    assert_eq!(
+        news,
+        [
+            Output::Send {
+                to: to(),
+                message: ServerMessage::SlotsPaused { slots }
+            },
+            Output::Send {
+                to: to(),
+                message: ServerMessage::CodecUnsupported(unsupported(5))
+            },
+        ]
+    );
+
+    bench.meeting.detach(now, "a");
+    bench.meeting.on_slots_paused("a", &[pause("1", false)]);
+    assert_eq!(bench.outputs(), []);
+    let state = bench.meeting.resume("a", "secret-a").expect("resumed");
+    assert_eq!(
+        (state.paused, state.unsupported),
+        (vec!["3".to_owned()], vec![unsupported(5)])
+    );
+
+    // Another track may be of another codec.
+    bench.meeting.on_slots("a", &[slot("2", Some(6))]);
+    let state = bench.meeting.resume("a", "secret-a").expect("resumed");
+    assert_eq!(state.unsupported, []);
+}
+
+#[test]
 fn chat_has_a_history_and_a_limit() {
     let mut bench = Bench::new();
     bench.join(0, "a");

@@ -207,6 +207,8 @@ impl LiveMeeting {
                 meeting.on_media_closed(now(), &session, reason);
             }
             SfuEvent::Slots { session, slots } => meeting.on_slots(&session, &slots),
+            SfuEvent::SlotsPaused { session, slots } => meeting.on_slots_paused(&session, &slots),
+            SfuEvent::CodecUnsupported { session, slot } => meeting.on_codec_unsupported(&session, slot),
             SfuEvent::Speakers { dominant, speaking, .. } => meeting.on_speakers(dominant, speaking),
         });
     }

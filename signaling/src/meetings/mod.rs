@@ -247,7 +247,9 @@ impl Meetings {
             let live = match &event {
                 SfuEvent::Connected { session }
                 | SfuEvent::Closed { session, .. }
-                | SfuEvent::Slots { session, .. } => self.find_session(session),
+                | SfuEvent::Slots { session, .. }
+                | SfuEvent::SlotsPaused { session, .. }
+                | SfuEvent::CodecUnsupported { session, .. } => self.find_session(session),
                 SfuEvent::Speakers { room, .. } => self.by_id.get(room).map(|live| live.clone()),
             };
             if let Some(live) = live {

@@ -68,6 +68,8 @@ fn server_label(message: &ServerMessage) -> &'static str {
         ServerMessage::Roster { .. } => "roster",
         ServerMessage::Tracks { .. } => "tracks",
         ServerMessage::Slots { .. } => "slots",
+        ServerMessage::SlotsPaused { .. } => "slots_paused",
+        ServerMessage::CodecUnsupported(_) => "codec_unsupported",
         ServerMessage::Speakers(_) => "speakers",
         ServerMessage::Chat(_) => "chat",
         ServerMessage::History { .. } => "history",

@@ -70,6 +70,8 @@ export const en = {
   'meeting.muted': 'Muted',
   'meeting.speaking': 'Speaking',
   'meeting.weak': 'Picture interrupted',
+  'meeting.paused': 'Picture paused: weak network',
+  'meeting.unsupported': 'Your browser cannot show this video',
   'meeting.alone': 'You are the only one here',
   'meeting.alone.hint': 'Send the link to those you want to meet.',
   'meeting.sharing': 'You are sharing your screen.',

@@ -71,6 +71,8 @@ export const zh: Words = {
   'meeting.muted': '已静音',
   'meeting.speaking': '正在发言',
   'meeting.weak': '画面中断',
+  'meeting.paused': '网络较差，画面已暂停',
+  'meeting.unsupported': '您的浏览器无法显示此画面',
   'meeting.alone': '会议中只有您一人',
   'meeting.alone.hint': '把链接发给要邀请的人。',
   'meeting.sharing': '您正在共享屏幕。',

@@ -78,6 +78,16 @@ export type SlotState = { mid: string,
 track: number | null, };
 
 /**
+ * Whether a slot stands still because the receiver's link does not carry it.
+ */
+export type SlotPause = { mid: string, paused: boolean, };
+
+/**
+ * A slot that stays empty because the receiver did not offer the codec of its track.
+ */
+export type UnsupportedSlot = { mid: string, track: number, };
+
+/**
  * `POST /api/v1/meetings` → 201 [`CreatedMeeting`].
  */
 export type CreateMeeting = { title?: string, passcode?: string, };
@@ -152,7 +162,7 @@ tracks: Array<TrackDeclaration>,
  */
 slots: Array<SlotView>, };
 
-export type ServerMessage = { "type": "joined" } & Joined | { "type": "resumed" } & Resumed | { "type": "answer" } & Answer | { "type": "roster", joined?: Array<Participant>, left?: Array<string>, } | { "type": "tracks", participant: string, tracks: Array<TrackInfo>, } | { "type": "slots", slots: Array<SlotState>, } | { "type": "speakers" } & Speakers | { "type": "chat" } & ChatLine | { "type": "history", chat: Array<ChatLine>, } | { "type": "chat_lost" } | { "type": "pong", t: number, } | { "type": "error" } & WsError | { "type": "ended", reason: EndReason, };
+export type ServerMessage = { "type": "joined" } & Joined | { "type": "resumed" } & Resumed | { "type": "answer" } & Answer | { "type": "roster", joined?: Array<Participant>, left?: Array<string>, } | { "type": "tracks", participant: string, tracks: Array<TrackInfo>, } | { "type": "slots", slots: Array<SlotState>, } | { "type": "slots_paused", slots: Array<SlotPause>, } | { "type": "codec_unsupported" } & UnsupportedSlot | { "type": "speakers" } & Speakers | { "type": "chat" } & ChatLine | { "type": "history", chat: Array<ChatLine>, } | { "type": "chat_lost" } | { "type": "pong", t: number, } | { "type": "error" } & WsError | { "type": "ended", reason: EndReason, };
 
 export type Joined = { participant: string,
 /**
@@ -175,7 +185,15 @@ participants: Array<Participant>,
 /**
  * The receiver's video slots that show something.
  */
-slots: Array<SlotState>, speakers: Speakers,
+slots: Array<SlotState>,
+/**
+ * Those of its slots that stand still for want of bandwidth, by mid.
+ */
+paused?: Array<string>,
+/**
+ * Those of its slots whose codec it did not offer.
+ */
+unsupported?: Array<UnsupportedSlot>, speakers: Speakers,
 /**
  * The latest lines, oldest first; [`ClientMessage::History`] brings earlier ones.
  */

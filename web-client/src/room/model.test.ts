@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Joined, Participant, ServerMessage } from '../protocol/index.ts';
-import { apply, enter, ownTrack, type Room, sends } from './model.ts';
+import { apply, enter, hindranceOf, ownTrack, type Room, sends } from './model.ts';
 
 const person = (id: string, muted = false): Participant => ({
   id,
@@ -53,6 +53,21 @@ test('slots change one by one and empty', () => {
   const room = after({ type: 'slots', slots: [{ mid: '7', track: 99 }] });
   assert.deepEqual([...room.slots], [['6', 98], ['7', 99]]); // prettier-ignore
   assert.equal(apply(room, { type: 'slots', slots: [{ mid: '6', track: null }] }).slots.has('6'), false);
+});
+
+test('what hinders a slot holds until it is taken back, or until the track is another one', () => {
+  const paused = after({ type: 'slots_paused', slots: [{ mid: '6', paused: true }] });
+  assert.equal(hindranceOf(paused, '6', 98), 'paused');
+  assert.equal(hindranceOf(paused, '7', 98), undefined);
+  const resumed = apply(paused, { type: 'slots_paused', slots: [{ mid: '6', paused: false }] });
+  assert.equal(hindranceOf(resumed, '6', 98), undefined);
+  const unsupported = apply(paused, { type: 'codec_unsupported', mid: '6', track: 98 });
+  assert.equal(hindranceOf(unsupported, '6', 98), 'unsupported');
+  assert.equal(hindranceOf(unsupported, '6', 99), 'paused');
+  const { state } = joined;
+  const anew = apply(paused, { type: 'resumed', state: { ...state, unsupported: [{ mid: '6', track: 98 }] } });
+  assert.equal(hindranceOf(anew, '6', 98), 'unsupported');
+  assert.equal(hindranceOf(anew, '6', 99), undefined, 'the server says no more that it stands still');
 });
 
 test('a resume brings the state and repeats no chat line', () => {

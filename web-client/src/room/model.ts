@@ -5,6 +5,7 @@ import type {
   Participant,
   RoomState,
   ServerMessage,
+  SlotPause,
   Speakers,
   TrackInfo,
   TrackSource,
@@ -18,6 +19,10 @@ export interface Room {
   readonly participants: readonly Participant[];
   /** What each video slot shows: section id to track id. */
   readonly slots: ReadonlyMap<string, number>;
+  /** Slots that stand still because this side's link does not carry them. */
+  readonly paused: ReadonlySet<string>;
+  /** Slots whose track this browser cannot show: section id to track id. */
+  readonly unsupported: ReadonlyMap<string, number>;
   readonly speakers: Speakers;
   readonly chat: readonly ChatLine[];
 }
@@ -31,6 +36,8 @@ export function enter(joined: Joined): Room {
     meeting: joined.meeting,
     participants: [],
     slots: new Map(),
+    paused: new Set(),
+    unsupported: new Map(),
     speakers: { speaking: [] },
     chat: [],
   };
@@ -43,6 +50,8 @@ export function renew(room: Room, state: RoomState): Room {
     ...room,
     participants: state.participants,
     slots: withSlots(new Map(), state.slots),
+    paused: new Set(state.paused),
+    unsupported: withSlots(new Map(), state.unsupported ?? []),
     speakers: state.speakers,
     chat: withLines(room.chat, state.chat),
   };
@@ -60,6 +69,10 @@ export function apply(room: Room, message: ServerMessage): Room {
       return withTracks(room, room.self, message.tracks);
     case 'slots':
       return { ...room, slots: withSlots(room.slots, message.slots) };
+    case 'slots_paused':
+      return { ...room, paused: withPauses(room.paused, message.slots) };
+    case 'codec_unsupported':
+      return { ...room, unsupported: withSlots(room.unsupported, [message]) };
     case 'speakers': {
       const { dominant, speaking } = message;
       return { ...room, speakers: dominant === undefined ? { speaking } : { dominant, speaking } };
@@ -96,6 +109,15 @@ function withSlots(before: ReadonlyMap<string, number>, changes: RoomState['slot
   return slots;
 }
 
+function withPauses(before: ReadonlySet<string>, changes: readonly SlotPause[]): Set<string> {
+  const paused = new Set(before);
+  for (const { mid, paused: is } of changes) {
+    if (is) paused.add(mid);
+    else paused.delete(mid);
+  }
+  return paused;
+}
+
 /** Lines come in order, but for those that were asked for. */
 function withLines(chat: readonly ChatLine[], lines: readonly ChatLine[]): readonly ChatLine[] {
   const known = new Set(chat.map(({ seq }) => seq));
@@ -120,6 +142,14 @@ export function trackOf(participant: Participant | undefined, source: TrackSourc
 /** Whether something of this source is to be seen or heard. */
 export function sends(participant: Participant | undefined, source: TrackSource): boolean {
   return trackOf(participant, source)?.muted === false;
+}
+
+/** Why the picture of a slot is not to be seen although it is sent. */
+export type Hindrance = 'paused' | 'unsupported';
+
+export function hindranceOf(room: Room, mid: string, track: number): Hindrance | undefined {
+  if (room.unsupported.get(mid) === track) return 'unsupported';
+  return room.paused.has(mid) ? 'paused' : undefined;
 }
 
 export function ownTrack(room: Room, source: TrackSource): TrackInfo | undefined {

@@ -16,6 +16,8 @@ function room(...others: Participant[]): Room {
     meeting: { id: 'm', code: '1' },
     participants: [person('me', 'camera'), ...others],
     slots: new Map(),
+    paused: new Set(),
+    unsupported: new Map(),
     speakers: { speaking: [] },
     chat: [],
   };

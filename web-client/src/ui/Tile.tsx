@@ -1,7 +1,7 @@
 import type { ReadonlySignal } from '@preact/signals';
 import { isolated, t } from '../i18n/index.ts';
 import type { LocalMedia } from '../media/local.ts';
-import { sends } from '../room/model.ts';
+import { hindranceOf, sends } from '../room/model.ts';
 import type { Tile as TilePlan } from '../room/scene.ts';
 import type { Session } from '../room/session.ts';
 import { Avatar } from './Avatar.tsx';
@@ -29,7 +29,8 @@ export function Tile({ tile, session, local, levels, frozen, onPin }: Props) {
   const sending = tile.self ? camera !== null : sends(participant, tile.source);
   const muted = !screen && !sends(participant, 'microphone');
   const speaking = !screen && !muted && room.speakers.speaking.includes(tile.participant);
-  const weak = slot !== undefined && !screen && frozen.value.has(slot.mid);
+  const hindrance = slot && hindranceOf(room, slot.mid, slot.trackId);
+  const weak = slot !== undefined && !hindrance && !screen && frozen.value.has(slot.mid);
   const label = screen ? t('meeting.screen', { name }) : tile.self ? t('meeting.you.suffix', { name }) : name;
 
   const classes = ['tile'];
@@ -48,11 +49,15 @@ export function Tile({ tile, session, local, levels, frozen, onPin }: Props) {
       data-self={tile.self || undefined}
       data-mid={slot?.mid}
       data-track={slot?.trackId}
+      data-hindrance={hindrance}
       onDblClick={tile.self ? undefined : onPin}
     >
-      {!screen && <Avatar name={participant.name} level={sending ? undefined : levels} id={tile.participant} />}
+      {!screen && <Avatar name={participant.name} level={sending && !hindrance ? undefined : levels} id={tile.participant} />}
       {camera && <Video track={camera} mirrored={mirrored.value} />}
-      {slot && <SlotVideo key={slot.mid} stream={slot.stream} receiver={slot.receiver} trackId={slot.trackId} />}
+      {slot && !hindrance && (
+        <SlotVideo key={slot.mid} stream={slot.stream} receiver={slot.receiver} trackId={slot.trackId} />
+      )}
+      {hindrance && <p class="hindrance">{t(`meeting.${hindrance}`)}</p>}
       <figcaption>
         {muted && (
           <span class="muted" role="img" aria-label={t('meeting.muted')} title={t('meeting.muted')}>
