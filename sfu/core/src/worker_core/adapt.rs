@@ -1,6 +1,6 @@
 //! What a subscriber's link carries, and what follows from it: the layer of each slot, the pace, probes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{PacketSink, WorkerCore};
 use crate::bwe::{BweStats, PacketKind};
@@ -18,11 +18,14 @@ impl WorkerCore {
         Some(connection.sending.adaptation.as_ref()?.bwe.stats())
     }
 
-    /// Packets that wait for their time to be sent to a client.
+    /// Packets that wait for their time to be sent to a client, and for how long the last of them will.
     #[doc(hidden)]
-    pub fn waiting(&self, connection: ConnectionId) -> usize {
+    pub fn waiting(&self, connection: ConnectionId) -> (usize, Duration) {
         let connection = self.ids.get(&connection).and_then(|&index| self.connections.get(index));
-        connection.map_or(0, |connection| connection.sending.pacer.len())
+        connection.map_or((0, Duration::ZERO), |connection| {
+            let pacer = &connection.sending.pacer;
+            (pacer.len(), pacer.delay())
+        })
     }
 
     /// What a client says of the packets that were sent to it.

@@ -1,5 +1,7 @@
 //! A link that gets worse and better.
 
+use std::time::Duration;
+
 use crate::world::{MS, World, audio_slot, good, limited, secs, video_slot};
 
 /// A viewer of one camera at 720 lines, and of its speech.
@@ -20,7 +22,7 @@ fn a_picture_gets_smaller_with_its_link_and_larger_again() {
     println!("before: {} kbit/s", world.kbit(viewer));
     assert_eq!(world.viewer(viewer, 50).height_at(drop), 360);
     world.set_link(viewer, &limited(300));
-    world.peers[viewer].queue = std::time::Duration::ZERO;
+    world.peers[viewer].queue = Duration::ZERO;
     world.run(secs(4.0));
     let first = world
         .viewer(viewer, 50)
@@ -34,9 +36,11 @@ fn a_picture_gets_smaller_with_its_link_and_larger_again() {
     );
     assert!(first.is_some_and(|first| first < secs(2.0)), "{first:?}");
     assert!(world.peers[viewer].queue < secs(0.8), "{:?}", world.peers[viewer].queue);
-    world.peers[viewer].queue = std::time::Duration::ZERO;
+    (world.peers[viewer].queue, world.peers[viewer].paced) = (Duration::ZERO, Duration::ZERO);
     world.run(secs(16.0));
-    let steady = world.peers[viewer].queue;
+    let (steady, paced) = (world.peers[viewer].queue, world.peers[viewer].paced);
+    println!("pacer {paced:?}");
+    assert!(paced < MS * 250, "{paced:?}");
     let freeze = world
         .viewer(viewer, 50)
         .longest_freeze(drop + secs(4.0), drop + secs(20.0));
@@ -104,4 +108,40 @@ fn losses_on_a_publishers_way_are_not_taken_for_the_viewers() {
     println!("{} kbit/s, {}", world.kbit(viewer), view.height_at(world.time()));
     assert!(world.kbit(viewer) > 2_200, "{}", world.kbit(viewer));
     assert!(view.since(before).all(|picture| picture.height == 720));
+}
+
+/// Four cameras, of which the link carries small pictures only.
+#[test]
+fn a_grid_shares_a_link_and_its_speech_is_whole() {
+    let mut world = World::new();
+    let mut slots = vec![audio_slot("a", 60)];
+    slots.extend([("v0", 50), ("v1", 52), ("v2", 54), ("v3", 56)].map(|(mid, ssrc)| video_slot(mid, ssrc)));
+    for publisher in 0..4 {
+        world.publisher(71 + 10 * publisher, &good());
+    }
+    let viewer = world.join(&limited(1_000), slots, &[]);
+    world.show(viewer, "a", 72, 0);
+    for (at, mid) in ["v0", "v1", "v2", "v3"].into_iter().enumerate() {
+        world.show(viewer, mid, 71 + 10 * at as u32, 720);
+    }
+    world.run(secs(15.0));
+    let from = world.time();
+    (world.peers[viewer].queue, world.peers[viewer].paced) = (Duration::ZERO, Duration::ZERO);
+    world.run(secs(30.0));
+    let to = world.time();
+    let heard = world.listener(viewer, 60).heard(from, to - secs(1.0), MS * 300);
+    let freezes = [50, 52, 54, 56].map(|ssrc| world.viewer(viewer, ssrc).longest_freeze(from, to));
+    let changes = [50, 52, 54, 56].map(|ssrc| world.viewer(viewer, ssrc).changes(from));
+    let peer = &world.peers[viewer];
+    println!(
+        "grid: {heard:?} {freezes:?} {changes:?} queue {:?} pacer {:?} {} kbit/s",
+        peer.queue,
+        peer.paced,
+        world.kbit(viewer)
+    );
+    assert!(peer.queue < MS * 300, "{:?}", peer.queue);
+    assert!(heard.lost < 0.01 && heard.late < 0.01, "{heard:?}");
+    assert!(freezes.iter().all(|freeze| *freeze < secs(1.0)), "{freezes:?}");
+    // Tiles still take turns at what is left for one of them.
+    assert!(changes.iter().sum::<usize>() <= 12, "{changes:?}");
 }

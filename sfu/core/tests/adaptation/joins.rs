@@ -116,7 +116,7 @@ fn what_waits_survives_a_new_answer_and_an_end() {
         world.peers[0].cameras[0].on_pli(1_000);
         for _ in 0..3_000 {
             world.run(MS);
-            if world.worker.waiting(world.peers[viewer].connection) > 0 {
+            if world.waiting(viewer).0 > 0 {
                 return true;
             }
         }
@@ -131,13 +131,13 @@ fn what_waits_survives_a_new_answer_and_an_end() {
     assert!(waits(&mut world), "nothing waits");
     world.renegotiate(viewer, vec![audio_slot("a", 60)]);
     world.run(secs(1.0));
-    assert_eq!(world.worker.waiting(world.peers[viewer].connection), 0);
+    assert_eq!(world.waiting(viewer).0, 0);
     world.renegotiate(viewer, slots());
     world.run(secs(1.0));
     assert!(waits(&mut world), "nothing waits");
     world.close(viewer);
     world.run(secs(2.0));
-    assert_eq!(world.worker.waiting(world.peers[viewer].connection), 0);
+    assert_eq!(world.waiting(viewer).0, 0);
     world.close(0);
     world.run(secs(1.0));
     assert!(world.worker.is_empty());

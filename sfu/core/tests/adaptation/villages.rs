@@ -1,5 +1,7 @@
 //! Links of villages: speech gets through, pictures stand still.
 
+use std::time::Duration;
+
 use tianqiao_testnet::profile::Profile;
 
 use crate::publisher::Speech;
@@ -37,8 +39,10 @@ fn listen(name: &str, has_low: bool) -> (World, usize) {
 fn speech_gets_through(name: &str, has_low: bool, lost: f64) {
     let (mut world, viewer) = listen(name, has_low);
     world.run(secs(15.0));
+    let begins = world.listener(viewer, 60).heard(secs(4.0), secs(14.0), MS * 300);
+    println!("{name} low {has_low} at first {begins:?}");
     let from = world.time();
-    world.peers[viewer].queue = std::time::Duration::ZERO;
+    world.peers[viewer].queue = Duration::ZERO;
     world.run(secs(40.0));
     let heard = world
         .listener(viewer, 60)

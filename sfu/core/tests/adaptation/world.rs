@@ -75,6 +75,8 @@ pub struct Peer {
     pub paddings: usize,
     /// The longest queue of the way down since it was set to zero.
     pub queue: Duration,
+    /// The same of the pacer.
+    pub paced: Duration,
 }
 
 pub struct World {
@@ -172,6 +174,7 @@ impl World {
             voices: Vec::new(),
             paddings: 0,
             queue: Duration::ZERO,
+            paced: Duration::ZERO,
         });
         peer
     }
@@ -269,6 +272,11 @@ impl World {
             .map_or(0, |stats| stats.estimate.0 / 1_000)
     }
 
+    /// In the pacer: packets, and the time that they take.
+    pub fn waiting(&self, peer: usize) -> (usize, Duration) {
+        self.worker.waiting(self.peers[peer].connection)
+    }
+
     /// When a slot was told to stand still, or to go on.
     pub fn pauses(&self, peer: usize) -> Vec<(Duration, bool)> {
         let own = self.peers[peer].connection;
@@ -313,6 +321,7 @@ impl World {
         }
         self.sink.bytes.clear();
         for peer in &mut self.peers {
+            peer.paced = peer.paced.max(self.worker.waiting(peer.connection).1);
             peer.queue = peer.queue.max(peer.link.way(Way::Down).link().waiting(time));
         }
         while let Some(event) = self.worker.poll_event() {

@@ -192,3 +192,30 @@ fn nothing_is_allocated_once_the_buffers_have_their_size() {
     });
     assert_eq!(info.count_total, 0);
 }
+
+#[test]
+fn what_piles_up_goes_on_smaller_and_a_voice_that_loses_is_repeated() {
+    let mut subscriber = Subscriber::new(&[Demand::Video(camera(720))]);
+    subscriber.run_for(5.0, &link(3_000));
+    assert_eq!(subscriber.layer(0), Some((2, 2)));
+    // No pause of what the estimate carries.
+    for next in [(1, 2), (0, 2), (0, 0), (0, 0)] {
+        subscriber.allocator.on_congestion(subscriber.now, 0);
+        subscriber.run(&link(3_000));
+        assert_eq!(subscriber.layer(0), Some(next));
+    }
+    subscriber.run_for(70.0, &link(3_000));
+    assert_eq!(subscriber.layer(0), Some((2, 2)));
+    let lossy = Link {
+        lossless: kbps(80),
+        loss: 0.2,
+        ..link(25)
+    };
+    let mut subscriber = Subscriber::new(&[Demand::Audio(voice_with_low(0)), Demand::Video(camera(720))]);
+    subscriber.run(&lossy);
+    let Choice::Audio(voice) = subscriber.choice(0) else {
+        panic!("{:?}", subscriber.choice(0))
+    };
+    assert_eq!(voice.redundancy, 2);
+    assert_eq!(subscriber.layer(1), None);
+}
