@@ -75,7 +75,7 @@ impl Run {
     }
 
     fn call(&mut self, call: u8, bytes: &mut &[u8]) {
-        match call % 16 {
+        match call % 17 {
             0 | 1 => self.reserve(bytes),
             2 | 3 => {
                 let id = self.id(bytes);
@@ -143,7 +143,7 @@ impl Run {
                 self.meeting.on_speakers(Some(dominant.clone()), vec![dominant, other]);
             }
             14 => self.message(bytes),
-            15 => {
+            16 => {
                 let id = self.id(bytes);
                 let what = take(bytes).unwrap_or(0);
                 let (mid, paused) = ((what % 8).to_string(), what >= 128);
