@@ -58,7 +58,7 @@ async fn those_in_a_meeting_go_on_when_files_run_out() {
 async fn accepting_goes_on_after_files_ran_out() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // Files that the server knows nothing of: what is left is less than it plans with.
-    let hold: String = (10..170).map(|number| format!("exec {number}</dev/null\n")).collect();
+    let hold: String = (10..185).map(|number| format!("exec {number}</dev/null\n")).collect();
     let scene = format!("ulimit -n 256\n{hold}");
     let bash = std::process::Command::new("bash").arg("-c").arg("true").status();
     if !bash.is_ok_and(|status| status.success()) {

@@ -97,8 +97,14 @@ impl Bench {
         }
     }
 
+    /// The next command for a connection; who is loudest is told besides.
     async fn command(&mut self) -> (WorkerIndex, WorkerCommand) {
-        self.commands.recv().await.expect("a command")
+        loop {
+            let command = self.commands.recv().await.expect("a command");
+            if !matches!(command, (_, WorkerCommand::RankVoices { .. })) {
+                return command;
+            }
+        }
     }
 
     async fn event(&mut self) -> SfuEvent {
