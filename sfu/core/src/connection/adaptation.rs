@@ -101,19 +101,24 @@ impl Adaptation {
         self.next_allocation = None;
     }
 
+    /// When layers are to be chosen again; `None`: at once.
+    fn allocation_due(&self) -> Option<Instant> {
+        let next = self.next_allocation?;
+        Some(if self.is_stale {
+            next
+        } else {
+            next + (MAX_INTERVAL - INTERVAL)
+        })
+    }
+
     pub fn is_due(&self, now: Instant) -> bool {
-        let Some(next) = self.next_allocation else { return true };
-        now >= next && (self.is_stale || now >= next + (MAX_INTERVAL - INTERVAL))
+        self.allocation_due().is_none_or(|due| due <= now)
     }
 
     /// When to look at it again.
-    pub fn next_look(&self, now: Instant) -> Option<Instant> {
-        let allocation = match self.next_allocation {
-            None => now,
-            Some(next) if self.is_stale => next,
-            Some(next) => next + (MAX_INTERVAL - INTERVAL),
-        };
-        Some(self.bwe.poll_timeout().map_or(allocation, |due| due.min(allocation)))
+    pub fn next_look(&self, now: Instant) -> Instant {
+        let allocation = self.allocation_due().unwrap_or(now);
+        self.bwe.poll_timeout().map_or(allocation, |due| due.min(allocation))
     }
 
     pub fn choices(&self) -> impl Iterator<Item = &SlotAllocation> {

@@ -82,13 +82,8 @@ impl WorkerCore {
         if connection.sending.probe.is_some() && !self.probing.contains(&index) {
             self.probing.push(index);
         }
-        if let Some(due) = connection
-            .sending
-            .adaptation
-            .as_ref()
-            .and_then(|adaptation| adaptation.next_look(now))
-        {
-            self.next_feedback = self.next_feedback.min(due);
+        if let Some(adaptation) = &connection.sending.adaptation {
+            self.next_feedback = self.next_feedback.min(adaptation.next_look(now));
         }
     }
 

@@ -225,7 +225,7 @@ impl WorkerCore {
     }
 
     /// So many bytes of media went out for the first time.
-    fn on_media_sent(&mut self, ticks: Ticks, connection: usize, bytes: usize) {
+    pub(super) fn on_media_sent(&mut self, ticks: Ticks, connection: usize, bytes: usize) {
         if bytes > 0
             && let Some(connection) = self.connections.get_mut(connection)
         {

@@ -123,10 +123,8 @@ impl WorkerCore {
             .sending
             .on_sent(now, ticks, path, len, PacketType::Audio, is_numbered);
         self.counters.rtp_packets_out += 1;
-        self.counters.rtp_bytes_out += len as u64;
-        connection.retransmissions.on_sent(len);
-        connection.egress.charge(&self.ceilings.session, ticks, len);
-        self.egress.charge(&self.ceilings.worker, ticks, len);
+        let index = subscriber.connection;
+        self.on_media_sent(ticks, index, len);
         None
     }
 

@@ -1,9 +1,14 @@
 //! What a browser sends: a camera in three simulcast layers, and speech.
 
+#[path = "../rtp_support/mod.rs"]
+mod rtp_support;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tianqiao_sfu_core::units::ExtendedSeq;
+
+use rtp_support::{extend, header};
 
 pub const VP8: u8 = 96;
 pub const OPUS: u8 = 111;
@@ -112,7 +117,7 @@ impl Camera {
         for at in 0..packets {
             layer.seq += 1;
             let last = at + 1 == packets;
-            let mut packet = header(VP8, last, layer.seq, timestamp, ssrc);
+            let mut packet = header(VP8, last, layer.seq as u16, timestamp, ssrc);
             extend(&mut packet, &[(1, self.mid.as_bytes()), (2, RIDS[index].as_bytes())]);
             let header_len = packet.len();
             let [high, low] = layer.picture.to_be_bytes();
@@ -165,7 +170,7 @@ impl Speech {
         while now >= self.began + Duration::from_millis(20) * (self.next as u32 + 1) * ticks {
             let seq = 1_000 + self.next;
             let timestamp = self.next as u32 * 960 * ticks;
-            let mut packet = header(OPUS, false, seq, timestamp, self.ssrc);
+            let mut packet = header(OPUS, false, seq as u16, timestamp, self.ssrc);
             extend(&mut packet, &[(3, &[0x80 | 20])]);
             let header_len = packet.len();
             packet.push(toc);
@@ -175,26 +180,4 @@ impl Speech {
         }
         out
     }
-}
-
-fn header(payload_type: u8, marker: bool, seq: u64, timestamp: u32, ssrc: u32) -> Vec<u8> {
-    let mut packet = vec![0x80, payload_type | u8::from(marker) << 7];
-    packet.extend((seq as u16).to_be_bytes());
-    packet.extend(timestamp.to_be_bytes());
-    packet.extend(ssrc.to_be_bytes());
-    packet
-}
-
-fn extend(packet: &mut Vec<u8>, elements: &[(u8, &[u8])]) {
-    packet[0] |= 0x10;
-    let start = packet.len();
-    packet.extend([0xbe, 0xde, 0, 0]);
-    for (id, data) in elements {
-        packet.push(id << 4 | (data.len() as u8 - 1));
-        packet.extend(*data);
-    }
-    while !packet.len().is_multiple_of(4) {
-        packet.push(0);
-    }
-    packet[start + 3] = ((packet.len() - start) / 4 - 1) as u8;
 }

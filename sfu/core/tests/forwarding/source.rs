@@ -1,6 +1,11 @@
 //! Publishers' packets.
 
+#[path = "../rtp_support/mod.rs"]
+mod rtp_support;
+
 use tianqiao_sfu_core::units::ExtendedSeq;
+
+use rtp_support::{extend, header};
 
 use crate::world::{OPUS, RED, VP8};
 
@@ -40,7 +45,7 @@ impl Video {
 
     fn packet(&mut self, keyframe: bool, first: bool, last: bool) -> Outgoing {
         self.seq.0 += 1;
-        let mut packet = header(VP8, last, self.seq, self.timestamp, self.ssrc);
+        let mut packet = header(VP8, last, self.seq.truncate(), self.timestamp, self.ssrc);
         if let Some((mid, rid)) = self.names {
             extend(&mut packet, &[(1, mid.as_bytes()), (2, rid.as_bytes())]);
         }
@@ -76,7 +81,7 @@ pub fn audio(ssrc: u32, seq: u64, level: u8) -> Outgoing {
 
 /// The same with `len` bytes of payload.
 pub fn sound(ssrc: u32, seq: u64, level: u8, len: usize) -> Outgoing {
-    let mut packet = header(OPUS, false, ExtendedSeq(seq), seq as u32 * 960, ssrc);
+    let mut packet = header(OPUS, false, seq as u16, seq as u32 * 960, ssrc);
     extend(&mut packet, &[(3, &[0x80 | level])]);
     let header_len = packet.len();
     packet.resize(header_len + len, seq as u8);
@@ -93,7 +98,7 @@ pub fn frame(number: u64) -> Vec<u8> {
 
 /// A packet of such a frame, in RED with the frames before that are named (RFC 2198).
 pub fn red(ssrc: u32, seq: u64, earlier: &[u64]) -> Outgoing {
-    let mut packet = header(RED, false, ExtendedSeq(seq), seq as u32 * 960, ssrc);
+    let mut packet = header(RED, false, seq as u16, seq as u32 * 960, ssrc);
     extend(&mut packet, &[(3, &[0x80 | 20])]);
     let header_len = packet.len();
     for &before in earlier {
@@ -121,26 +126,4 @@ pub fn low_speech(ssrc: u32, seq: u64) -> Outgoing {
     packet.push(0x18);
     packet.extend(frame(seq));
     (packet, header_len, extended)
-}
-
-fn header(payload_type: u8, marker: bool, seq: ExtendedSeq, timestamp: u32, ssrc: u32) -> Vec<u8> {
-    let mut packet = vec![0x80, payload_type | u8::from(marker) << 7];
-    packet.extend(seq.truncate().to_be_bytes());
-    packet.extend(timestamp.to_be_bytes());
-    packet.extend(ssrc.to_be_bytes());
-    packet
-}
-
-fn extend(packet: &mut Vec<u8>, elements: &[(u8, &[u8])]) {
-    packet[0] |= 0x10;
-    let start = packet.len();
-    packet.extend([0xbe, 0xde, 0, 0]);
-    for (id, data) in elements {
-        packet.push(id << 4 | (data.len() as u8 - 1));
-        packet.extend(*data);
-    }
-    while !packet.len().is_multiple_of(4) {
-        packet.push(0);
-    }
-    packet[start + 3] = ((packet.len() - start) / 4 - 1) as u8;
 }

@@ -117,46 +117,31 @@ fn the_queue_is_as_long_as_the_rate_of_the_moment_says() {
     }
 }
 
-#[test]
-fn a_packet_in_transmission_feels_the_change_of_rate() {
+/// 1 Mbit/s, of which a tenth is left from 100 ms on.
+fn slow_from_100_ms() -> Direction {
     let slow = Step {
         at: ms(100),
         rate: Some(BitRate(100_000)),
         ..Step::default()
     };
-    let mut link = Link::new(
-        &Direction {
-            trace: vec![slow],
-            ..megabit()
-        },
-        1,
-    );
+    Direction {
+        trace: vec![slow],
+        ..megabit()
+    }
+}
+
+#[test]
+fn a_packet_in_transmission_feels_the_change_of_rate() {
+    let mut link = Link::new(&slow_from_100_ms(), 1);
     // 4 ms of its 10 at the first rate, the rest in ten times the time.
     assert_eq!(link.send(ms(96), PACKET), Fate::Arrives(ms(160)));
 }
 
 #[test]
 fn capacity_follows_the_trace() {
-    let slow = Step {
-        at: ms(100),
-        rate: Some(BitRate(100_000)),
-        ..Step::default()
-    };
-    let mut link = Link::new(
-        &Direction {
-            trace: vec![slow],
-            ..megabit()
-        },
-        1,
-    );
+    let mut link = Link::new(&slow_from_100_ms(), 1);
     assert_eq!(link.capacity(ms(0), ms(200)), Some(12_500 + 1_250));
-    link.set_direction(
-        ms(1_000),
-        &Direction {
-            trace: vec![slow],
-            ..megabit()
-        },
-    );
+    link.set_direction(ms(1_000), &slow_from_100_ms());
     assert_eq!(link.capacity(ms(1_000), ms(1_200)), Some(12_500 + 1_250));
     assert_eq!(Link::new(&Direction::default(), 1).capacity(ms(0), ms(1)), None);
 }
