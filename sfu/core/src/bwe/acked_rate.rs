@@ -19,6 +19,10 @@ const MAX_REORDERING: Micros = Micros::secs(1);
 /// it became slower. Two frames at 10 a second.
 const RECENT_WINDOW: Micros = Micros::millis(250);
 const RECENT_PACKETS: usize = 5;
+/// Longer than the fastest of the window took: it waited behind another.
+const WAITED: Micros = Micros::millis(2);
+/// Shorter than this tells of a burst.
+const MIN_BUSY: Micros = Micros::millis(30);
 
 /// Twelve bytes, as a connection may keep five hundred.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +61,8 @@ pub struct Throughput {
     pub steady: Option<Bitrate>,
     /// Over the last quarter of a second.
     pub recent: Option<Bitrate>,
+    /// While the last packets waited for each other.
+    pub busy: Option<Bitrate>,
 }
 
 impl Throughput {
@@ -66,6 +72,7 @@ impl Throughput {
         Self {
             steady: self.steady.map(sent),
             recent: self.recent.map(sent),
+            busy: self.busy.map(sent),
         }
     }
 }
@@ -75,6 +82,7 @@ impl AckedRate {
         Throughput {
             steady: self.steady(),
             recent: self.recent(),
+            busy: self.busy(),
         }
     }
 
@@ -170,6 +178,23 @@ impl AckedRate {
         }
         // The last one's bytes were sent after the span.
         (packets >= REQUIRED_PACKETS).then(|| (last - first).max(Micros::millis(1)).rate_of(bytes - last_bytes))
+    }
+
+    /// Packets that all waited in a queue left it one after the other, as fast as the link carries them.
+    fn busy(&self) -> Option<Bitrate> {
+        let reference = self.window.front()?;
+        let delay = |packet: &Packet| packet.arrived.since(reference.arrived) - packet.sent.since(reference.sent);
+        let least = self.window.iter().map(delay).min()?;
+        let waited = |packet: &&Packet| delay(packet) - least > WAITED;
+        let last = self.window.back()?;
+        let (mut bytes, mut packets, mut first) = (0, 0, last);
+        for packet in self.window.iter().rev().take_while(waited) {
+            first = packet;
+            bytes += u64::from(packet.bytes);
+            packets += 1;
+        }
+        let span = last.arrived.since(first.arrived);
+        (packets >= RECENT_PACKETS && span > MIN_BUSY).then(|| span.rate_of(bytes - u64::from(first.bytes)))
     }
 
     fn recent(&self) -> Option<Bitrate> {

@@ -16,6 +16,8 @@ const TIMEOUT: Micros = Micros::secs(2);
 const PROBE_QUEUE: Micros = Micros::millis(300);
 /// Beside a flow that fills the queue we give way to our own losses, and so often at most.
 const YIELD_INTERVAL: Micros = Micros::millis(500);
+/// Who sends less than this share of his rate does not fill the link for long.
+const SENDS_LITTLE: f64 = 0.8;
 /// Half of the window of [`Throughput::recent`].
 const BUSY_QUEUE: Micros = Micros::millis(125);
 
@@ -129,12 +131,17 @@ impl DelayBased {
     }
 
     fn back_off(&mut self, now: Micros, signals: &Signals) {
-        let Throughput { steady, recent } = signals.throughput;
+        let Throughput { steady, recent, busy } = signals.throughput;
         // Behind a queue that long the link was busy all the time, and carries what arrived last. Else that is only
         // what was sent, and a second of it tells more, except where the rate has just risen.
+        let sent = recent.max(steady);
         let carried = match signals.queue > BUSY_QUEUE {
             true => recent.or(steady),
-            false => recent.max(steady),
+            // A burst of one who sends less than he may, a key frame say: what came through while it waited counts.
+            false if steady < Some(self.aimd.rate().times(SENDS_LITTLE)) => {
+                sent.max(busy.map(|busy| busy.min(self.aimd.rate())))
+            }
+            false => sent,
         };
         match carried {
             Some(rate) if self.aimd.may_decrease(now, rate) => self.aimd.update(Usage::Over, carried, now),

@@ -66,6 +66,7 @@ pub struct Estimator {
     probes_sent: u64,
     probes_measured: u64,
     estimate: Bitrate,
+    undrained: Bitrate,
     silence: Silence,
     /// The estimate at the beginning of the present outage.
     before_outage: Option<Bitrate>,
@@ -98,6 +99,7 @@ impl Estimator {
             probes_sent: 0,
             probes_measured: 0,
             estimate: config.start,
+            undrained: config.start,
             silence: Silence::default(),
             before_outage: None,
             last_back_off: Micros::ZERO,
@@ -182,6 +184,9 @@ impl Estimator {
             is_application_limited: self.alr.since().is_some(),
             queue,
         };
+        if let Some(probed) = probed {
+            self.loss_based.on_probed(probed.min(context.delay_based));
+        }
         self.loss_based
             .on_feedback(&context, &self.feedback.acked, &self.feedback.lost);
         let resumed = self.before_outage.take();
@@ -195,24 +200,26 @@ impl Estimator {
 
     fn update_estimate(&mut self, now: Micros) {
         // Some peers agree to send feedback and do not.
-        let estimate = match self.config.has_transport_feedback && self.silence.last_feedback().is_some() {
+        let (estimate, undrained) = match self.config.has_transport_feedback && self.silence.last_feedback().is_some() {
             true => self.transport_estimate(now),
-            false => self.report_loss.rate(),
+            false => (self.report_loss.rate(), self.report_loss.rate()),
         };
-        let estimate = estimate.min(self.remb.unwrap_or(self.config.max));
-        self.estimate = estimate.max(self.config.min).min(self.config.max);
+        let most = self.remb.unwrap_or(self.config.max).min(self.config.max);
+        self.estimate = estimate.min(most).max(self.config.min);
+        self.undrained = undrained.min(most).max(self.config.min);
         self.alr.set_estimate(self.estimate);
         self.probes.set_estimate(now, self.estimate, self.limit(now));
     }
 
-    fn transport_estimate(&mut self, now: Micros) -> Bitrate {
+    /// What to send while a queue is drained, and what the link carries besides.
+    fn transport_estimate(&mut self, now: Micros) -> (Bitrate, Bitrate) {
         let carried = self.carried();
         if self.delay_based.competes() {
-            return carried;
+            return (carried, carried);
         }
         let silence = if self.is_silent(now) { IN_SILENCE } else { 1.0 };
         let drain = self.drain.factor(now, self.round_trip.queue());
-        carried.times(silence * drain)
+        (carried.times(silence * drain), carried.times(silence))
     }
 
     /// What the link carries as long as it goes on and its queue is empty.
@@ -295,6 +302,10 @@ impl Estimator {
 
     pub fn estimate(&self) -> Bitrate {
         self.estimate
+    }
+
+    pub fn undrained(&self) -> Bitrate {
+        self.undrained
     }
 
     pub fn poll_probe(&mut self, now: Instant) -> Option<ProbeCluster> {

@@ -35,6 +35,10 @@ const LOG_PREFERENCE: f64 = 0.02;
 const RAMP_UP: f64 = 1.5;
 const RAMP_UP_IN_HOLD: f64 = 1.2;
 const HOLD_THRESHOLD: f64 = 1.3;
+/// A probe may take it to this: a policer lets a short burst through that it would not bear for long.
+const MOST_BY_PROBE: f64 = 2.0;
+/// A short cluster of which some is lost measures no better than this.
+const PROBE_TRUST: f64 = 0.9;
 /// And by this in a window of 300 ms.
 const MAX_INCREASE: f64 = 1.3;
 const INCREASE_WINDOW: Micros = Micros::millis(300);
@@ -175,6 +179,23 @@ impl LossBased {
             }
         });
         self.conclude(bounded, delay_based, least);
+    }
+
+    /// A probe measured that the link carries `rate`. While loss limits, the estimate rises no further than a step above
+    /// what arrives; where the next layer takes more than that step, only a probe can show that there is room for it.
+    pub fn on_probed(&mut self, rate: Bitrate) {
+        let rate = rate.0 as f64 * PROBE_TRUST;
+        let rate = rate.min(self.max).min(self.result * MOST_BY_PROBE);
+        if self.state == LossState::Unlimited || rate <= self.result {
+            return;
+        }
+        if let Some(best) = &mut self.best {
+            best.bandwidth = best.bandwidth.max(rate);
+        }
+        self.result = rate;
+        self.state = LossState::Increasing;
+        self.hold = NO_HOLD;
+        self.window_limit = self.window_limit.max(rate);
     }
 
     /// Takes packets into observations; whether one became complete.

@@ -159,6 +159,13 @@ impl SendSideBwe {
             .map_or(self.config.start, |estimator| estimator.estimate())
     }
 
+    /// The estimate as it will be when a queue that is being drained is empty: at most a second or two later.
+    pub fn undrained(&self) -> Bitrate {
+        self.estimator
+            .as_ref()
+            .map_or(self.config.start, |estimator| estimator.undrained())
+    }
+
     /// How fast a pacer sends what waits.
     pub fn pacing_rate(&self) -> Bitrate {
         self.estimate().times(estimator::PACING_FACTOR)

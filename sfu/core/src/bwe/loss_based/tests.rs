@@ -239,3 +239,25 @@ fn loss_that_stays_at_a_lower_rate_is_the_links_own() {
     run.send(1_400, 8_000, 5);
     assert!(run.kbps() > 1_500, "{}", run.kbps());
 }
+
+/// Ours (str0m's issue 1018 is of the kind): whose next layer takes more than the step by which the estimate may rise
+/// above what arrives stays where he is, until a probe shows that there is room.
+#[test]
+fn a_probe_lifts_an_estimate_that_little_traffic_holds() {
+    let mut run = Run::new(Bitrate::kbps(600));
+    run.context.throughput = Some(Bitrate::kbps(500));
+    run.send(500, 1_000, 0);
+    run.context.delay_based = Bitrate::kbps(244);
+    run.context.throughput = Some(Bitrate::kbps(244));
+    run.send(300, 1_000, 4);
+    run.context.delay_based = Bitrate::kbps(600);
+    run.context.throughput = Some(Bitrate::kbps(150));
+    run.send(150, 10_000, 0);
+    let held = run.kbps();
+    assert!(held < 300, "{held}");
+    run.loss_based.on_probed(Bitrate::kbps(200));
+    assert_eq!(run.kbps(), held);
+    run.loss_based.on_probed(Bitrate::kbps(600));
+    run.send(150, 1_000, 0);
+    assert!(run.kbps() > 400, "{}", run.kbps());
+}
