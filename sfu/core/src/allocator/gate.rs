@@ -25,8 +25,10 @@ const SETTLES_AFTER: Duration = Duration::from_secs(30);
 /// the peaks: an estimate that cannot grow because little is sent would otherwise never be tested.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Gate {
+    /// After the first failure, and at most.
+    back_offs: (Duration, Duration),
     fits_since: Option<Instant>,
     wants_since: Option<Instant>,
     upgraded_at: Option<Instant>,
@@ -36,7 +38,25 @@ pub(super) struct Gate {
     waived: bool,
 }
 
+impl Default for Gate {
+    fn default() -> Self {
+        Self::new(FIRST_BACK_OFF, MOST_BACK_OFF)
+    }
+}
+
 impl Gate {
+    pub const fn new(first_back_off: Duration, most_back_off: Duration) -> Self {
+        Self {
+            back_offs: (first_back_off, most_back_off),
+            fits_since: None,
+            wants_since: None,
+            upgraded_at: None,
+            back_off: Duration::ZERO,
+            not_before: None,
+            waived: false,
+        }
+    }
+
     /// What is asked for has changed: what fits may be sent at once, unless it failed lately.
     pub fn waive(&mut self) {
         self.waived = true;
@@ -96,7 +116,8 @@ impl Gate {
         self.wants_since = None;
         let Some(at) = self.upgraded_at.take() else { return };
         if now.saturating_duration_since(at) < FAILS_WITHIN {
-            self.back_off = (self.back_off * 2).clamp(FIRST_BACK_OFF, MOST_BACK_OFF);
+            let (first, most) = self.back_offs;
+            self.back_off = (self.back_off * 2).clamp(first, most);
             self.not_before = Some(now + self.back_off);
         }
     }

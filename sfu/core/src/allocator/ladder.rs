@@ -71,9 +71,18 @@ impl Ladder {
         })
     }
 
-    /// The best rung of the next smaller picture; of the smallest picture the slowest.
-    pub fn smaller(&self, at: usize) -> usize {
+    /// Where a video goes on that piled up. A screen that moved goes on sharp and slow, for which it needs no key frame;
+    /// else the best rung of the next smaller picture, and of the smallest picture the slowest.
+    pub fn below(&self, at: usize, source: VideoSource) -> usize {
         let spatial = self.0[at].layer.spatial;
+        let slowest = self
+            .0
+            .iter()
+            .position(|rung| rung.layer.spatial == spatial)
+            .unwrap_or(at);
+        if source == VideoSource::Screen && slowest < at {
+            return slowest;
+        }
         self.0[..at]
             .iter()
             .rposition(|rung| rung.layer.spatial != spatial)

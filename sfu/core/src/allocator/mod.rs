@@ -80,8 +80,10 @@ impl Allocator {
         );
         self.voices.choose(now, link, planned.max(floor), self.videos.any());
         let sent_once = sent_once(link);
+        let left = |rate: Bitrate| times(minus(minus(rate.min(cap), link.reserved), self.voices.takes), sent_once);
         let budget = Budget {
-            keep: times(minus(total, self.voices.takes), sent_once),
+            keep: left(link.estimate),
+            hold: left(link.undrained),
             grow: times(minus(planned, self.voices.takes), sent_once),
         };
         self.videos.choose(now, budget);

@@ -32,6 +32,8 @@ pub(super) struct Contender {
     /// No rung above this one, and none at all where it is `None`.
     pub ceiling: Option<usize>,
     pub granted: Option<usize>,
+    /// It goes last, as it came first.
+    pub is_last: bool,
 }
 
 impl Contender {
@@ -49,6 +51,8 @@ impl Contender {
 pub(super) struct Budget {
     /// What is sent may take this much until something is taken away.
     pub keep: Bitrate,
+    /// And this much a last, slow picture.
+    pub hold: Bitrate,
     /// More is sent only within this.
     pub grow: Bitrate,
 }
@@ -75,7 +79,12 @@ impl Purse {
             None => (self.now, self.peak),
         };
         let fits = if contender.current >= Some(to) {
-            plus(now, rung.now) <= self.budget.keep
+            let held = if to == 0 && contender.is_last {
+                self.budget.hold
+            } else {
+                Bitrate(0)
+            };
+            plus(now, rung.now) <= held.max(self.budget.keep)
         } else if contender.by_now && Some(to) <= contender.comfort {
             plus(now, times(rung.now, MARGIN)) <= self.budget.grow
         } else {
@@ -157,6 +166,7 @@ mod tests {
             current: None,
             by_now: false,
             granted: None,
+            is_last: false,
         }
     }
 
@@ -173,6 +183,7 @@ mod tests {
             .collect();
         let budget = Budget {
             keep: kbps(kbit),
+            hold: kbps(kbit),
             grow: kbps(kbit),
         };
         share(&mut contenders, budget);
@@ -231,6 +242,7 @@ mod tests {
                 .collect();
             let budget = Budget {
                 keep: kbps(kbit),
+                hold: kbps(kbit),
                 grow: kbps(kbit),
             };
             share(&mut contenders, budget);

@@ -77,6 +77,7 @@ pub(super) fn voice_with_low(order: u8) -> AudioDemand {
 pub(super) fn link(kbit: u64) -> Link {
     Link {
         estimate: kbps(kbit),
+        undrained: kbps(kbit),
         lossless: kbps(kbit),
         loss: 0.0,
         loss_burst: 1.0,

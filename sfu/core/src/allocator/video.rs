@@ -128,7 +128,7 @@ impl Videos {
         }
         let mut current = state.current.and_then(|layer| ladder.position(layer));
         if std::mem::take(&mut state.is_congested) {
-            current = current.map(|at| ladder.smaller(at));
+            current = current.map(|at| ladder.below(at, demand.source));
         }
         self.contenders.push(Contender {
             slot,
@@ -139,6 +139,7 @@ impl Videos {
             by_now: state.is_new || state.gate.is_out_of_patience(now),
             ceiling: None,
             granted: None,
+            is_last: false,
             ladder,
         });
     }
@@ -159,6 +160,9 @@ impl Videos {
     pub fn choose(&mut self, now: Instant, mut budget: Budget) {
         let contenders = &mut self.contenders;
         contenders.sort_unstable_by_key(|contender| (contender.rank, contender.order, contender.slot));
+        if let Some(first) = contenders.first_mut() {
+            first.is_last = true;
+        }
         let sent = contenders
             .iter()
             .filter_map(|contender| Some(contender.ladder.rungs()[contender.current?].now))

@@ -34,6 +34,9 @@ const WEAK_VOICES: usize = 2;
 /// Each change of the level is heard, and may have the speaker's page start or stop a stream.
 const HOLD: Duration = Duration::from_secs(5);
 
+/// Redundancy that made a queue is tried again soon: what is lost meanwhile is heard, the change is not.
+const REDUNDANCY_GATE: Gate = Gate::new(Duration::from_secs(1), Duration::from_secs(4));
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Style {
     Full,
@@ -87,11 +90,12 @@ pub(super) struct VoicePlan {
     pub wish: VoiceLayer,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Voices {
     loss: HeldLoss,
     level: Option<usize>,
     gate: Gate,
+    redundancy: Gate,
     is_weak: bool,
     /// Who is heard first comes first.
     order: Vec<(usize, AudioDemand)>,
@@ -103,6 +107,24 @@ pub(super) struct Voices {
     pub desired_budget: Bitrate,
     /// How many may be heard at once.
     pub heard: usize,
+}
+
+impl Default for Voices {
+    fn default() -> Self {
+        Self {
+            loss: HeldLoss::default(),
+            level: None,
+            gate: Gate::default(),
+            redundancy: REDUNDANCY_GATE,
+            is_weak: false,
+            order: Vec::new(),
+            plans: Vec::new(),
+            takes: Bitrate(0),
+            desired: Bitrate(0),
+            desired_budget: Bitrate(0),
+            heard: 0,
+        }
+    }
 }
 
 impl Voices {
@@ -142,12 +164,12 @@ impl Voices {
         let level = match self.level {
             // Only the redundancy differs, which is not heard; what is lost until it comes is.
             Some(level) if least > level && sound(least) == sound(level) => {
-                self.gate.on_overload(now);
+                self.redundancy.on_overload(now);
                 least
             }
-            Some(level) if least < level && sound(least) == sound(level) && !self.gate.is_backing_off(now) => {
-                self.gate.on_upgrade(now);
-                least
+            Some(level) if best < level && sound(best) == sound(level) && !self.redundancy.is_backing_off(now) => {
+                self.redundancy.on_upgrade(now);
+                best
             }
             Some(level) if least > level => {
                 self.gate.on_overload(now);

@@ -138,6 +138,7 @@ impl Adaptation {
         let queues = stats.is_overused || stats.queue > MAX_VOICE_QUEUE;
         let link = Link {
             estimate: self.allocated_for,
+            undrained: self.bwe.undrained(),
             lossless: match queues {
                 true => self.allocated_for,
                 false if loss.share >= MUCH_LOSS => stats.delay_based.times(UNTESTED),

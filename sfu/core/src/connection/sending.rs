@@ -13,9 +13,10 @@ use crate::units::{Ssrc, TrackId};
 
 /// What may wait for its time …
 const MAX_QUEUE: Duration = Duration::from_millis(250);
-/// … and with a key frame, which at the rate of its layer takes about a second, so long after it.
-const MAX_KEYFRAME_QUEUE: Duration = Duration::from_secs(1);
-const KEYFRAME_TIME: Duration = Duration::from_secs(2);
+/// … and with a key frame or a new slide, which at the rate of their layer take about a second, so long after it. The
+/// queue is the pacer's own, which speech does not wait in.
+const MAX_BURST_QUEUE: Duration = Duration::from_secs(1);
+const BURST_TIME: Duration = Duration::from_secs(2);
 /// A probe is sent in steps of that, as the worker looks at it.
 const PROBE_AHEAD: Duration = Duration::from_millis(5);
 /// RTP, extensions, SRTP tag, UDP and IP around a payload, about.
@@ -49,8 +50,8 @@ pub(crate) struct Sending {
     /// Where slots have transport-wide numbers.
     pub adaptation: Option<Box<Adaptation>>,
     pub pacer: Pacer<Waiting>,
-    /// When a part of a key frame had to wait last.
-    keyframe: Option<Instant>,
+    /// When a part of a key frame or of a screen had to wait last.
+    burst: Option<Instant>,
     /// The cluster that goes out now.
     pub probe: Option<Probe>,
     /// The worker has it on its list of those with packets that wait.
@@ -62,7 +63,7 @@ impl Sending {
         Self {
             adaptation: None,
             pacer: Pacer::unlimited(),
-            keyframe: None,
+            burst: None,
             probe: None,
             is_listed: false,
         }
@@ -73,17 +74,17 @@ impl Sending {
         if self.pacer.is_empty() {
             return false;
         }
-        let has_keyframe = self
-            .keyframe
-            .is_some_and(|at| now.saturating_duration_since(at) < KEYFRAME_TIME);
-        let limit = if has_keyframe { MAX_KEYFRAME_QUEUE } else { MAX_QUEUE };
+        let has_burst = self
+            .burst
+            .is_some_and(|at| now.saturating_duration_since(at) < BURST_TIME);
+        let limit = if has_burst { MAX_BURST_QUEUE } else { MAX_QUEUE };
         self.pacer.delay() > limit
     }
 
     /// Puts a packet at the end of those that wait; false where there is no room.
-    pub fn hold(&mut self, now: Instant, waiting: Waiting) -> bool {
-        if waiting.packet.frame.keyframe {
-            self.keyframe = Some(now);
+    pub fn hold(&mut self, now: Instant, waiting: Waiting, is_screen: bool) -> bool {
+        if waiting.packet.frame.keyframe || is_screen {
+            self.burst = Some(now);
         }
         let bytes = waiting.packet.payload().len() + HEADERS;
         self.pacer.push(waiting, bytes)

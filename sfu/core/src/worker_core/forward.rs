@@ -186,7 +186,7 @@ impl WorkerCore {
             let Some(decision) = decision else { continue };
             if is_video && !sending.pacer.is_open(ticks) {
                 let waiting = Waiting::new(packet, decision, subscriber.slot, slot.ssrc, track.id);
-                if !sending.hold(now, waiting) {
+                if !sending.hold(now, waiting, slot.rank.is_screen) {
                     self.counters.drops.count(DropReason::OverPacerQueue);
                 }
                 continue;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tianqiao_sfu_core::worker_api::SlotRank;
+
 use crate::world::{MS, World, audio_slot, good, limited, secs, video_slot};
 
 /// A viewer of one camera at 720 lines, and of its speech.
@@ -144,4 +146,47 @@ fn a_grid_shares_a_link_and_its_speech_is_whole() {
     assert!(freezes.iter().all(|freeze| *freeze < secs(1.0)), "{freezes:?}");
     // Tiles still take turns at what is left for one of them.
     assert!(changes.iter().sum::<usize>() <= 12, "{changes:?}");
+}
+
+/// Five cameras over a link that falls to less than a third for 20 s.
+#[test]
+fn a_grid_comes_through_a_drop() {
+    let mut world = World::new();
+    let slots = [("v0", 50), ("v1", 52), ("v2", 54), ("v3", 56), ("v4", 58)];
+    let mut media = vec![audio_slot("a", 60)];
+    media.extend(slots.map(|(mid, ssrc)| video_slot(mid, ssrc)));
+    for publisher in 0..5 {
+        world.publisher(71 + 10 * publisher, &good());
+    }
+    let viewer = world.join(&limited(1_000), media, &[]);
+    world.show(viewer, "a", 72, 0);
+    for (at, (mid, _)) in slots.into_iter().enumerate() {
+        let rank = SlotRank {
+            is_speaker: at == 0,
+            order: at as u16,
+            ..SlotRank::default()
+        };
+        world.show_ranked(viewer, mid, 71 + 10 * at as u32, 240, rank);
+    }
+    world.run(secs(25.0));
+    let drop = world.time();
+    world.set_link(viewer, &limited(300));
+    world.run(secs(20.0));
+    let back = world.time();
+    let in_drop = world.kbit(viewer);
+    world.set_link(viewer, &limited(1_000));
+    world.run(secs(25.0));
+    let freeze = world.viewer(viewer, 50).longest_freeze(drop + secs(1.0), back);
+    let rate = |ssrc: u32, from: Duration, to: Duration| {
+        let pictures = world.viewer(viewer, ssrc).since(from).filter(|picture| picture.at < to);
+        pictures.count() as f64 / (to - from).as_secs_f64()
+    };
+    let speaker = rate(50, drop + secs(5.0), back);
+    let after = slots.map(|(_, ssrc)| rate(ssrc, back + secs(10.0), back + secs(25.0)));
+    println!("speaker frozen {freeze:?}, {speaker:.1} frames/s at {in_drop} kbit/s; after it {after:.1?}");
+    // Somebody is seen throughout, in full motion as soon as all has settled.
+    assert!(freeze < secs(1.0), "{freeze:?}");
+    assert!(speaker > 25.0, "{speaker}");
+    // Then all move again.
+    assert!(after.iter().all(|&rate| rate > 13.0), "{after:?}");
 }

@@ -121,7 +121,12 @@ impl Camera {
             extend(&mut packet, &[(1, self.mid.as_bytes()), (2, RIDS[index].as_bytes())]);
             let header_len = packet.len();
             let [high, low] = layer.picture.to_be_bytes();
-            let temporal = if upper { 0x40 } else { 0x20 };
+            // TID and Y: as with libwebrtc's pattern of four frames, every other upper one leans on the base layer only.
+            let temporal = match upper {
+                true if self.frame % 4 == 1 => 0x60,
+                true => 0x40,
+                false => 0x20,
+            };
             packet.extend([
                 0x80 | u8::from(at == 0) << 4,
                 0xe0,

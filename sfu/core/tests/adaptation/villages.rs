@@ -7,8 +7,8 @@ use tianqiao_testnet::profile::Profile;
 use crate::publisher::Speech;
 use crate::world::{LOW_VOICE, MS, World, audio_slot, camera, good, microphone, secs, video_slot};
 
-fn listen(name: &str, has_low: bool) -> (World, usize) {
-    let mut world = World::new();
+fn listen(name: &str, has_low: bool, seed: u64) -> (World, usize) {
+    let mut world = World::with_seed(seed);
     let speaker = match has_low {
         false => world.publisher(71, &good()),
         true => {
@@ -36,8 +36,17 @@ fn listen(name: &str, has_low: bool) -> (World, usize) {
     (world, viewer)
 }
 
+/// `lost` bounds the mean of several links' losses: one has some luck.
 fn speech_gets_through(name: &str, has_low: bool, lost: f64) {
-    let (mut world, viewer) = listen(name, has_low);
+    const SEEDS: u64 = 5;
+    let mean = (0..SEEDS).map(|seed| lost_on(name, has_low, seed)).sum::<f64>() / SEEDS as f64;
+    println!("{name} low {has_low}: {mean:.4}");
+    assert!(mean < lost, "{mean}");
+}
+
+/// The share of what is said that is not heard.
+fn lost_on(name: &str, has_low: bool, seed: u64) -> f64 {
+    let (mut world, viewer) = listen(name, has_low, seed);
     world.run(secs(15.0));
     let begins = world.listener(viewer, 60).heard(secs(4.0), secs(14.0), MS * 300);
     println!("{name} low {has_low} at first {begins:?}");
@@ -53,7 +62,6 @@ fn speech_gets_through(name: &str, has_low: bool, lost: f64) {
         world.kbit(viewer),
         world.pauses(viewer)
     );
-    assert!(heard.lost < lost, "{heard:?}");
     assert!(heard.most < MS * 300 && heard.late < 0.01, "{heard:?}");
     assert!(queue < MS * 300, "{queue:?}");
     assert!(
@@ -61,6 +69,7 @@ fn speech_gets_through(name: &str, has_low: bool, lost: f64) {
         "{:?}",
         world.pauses(viewer)
     );
+    heard.lost
 }
 
 #[test]

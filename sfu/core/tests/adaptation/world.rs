@@ -82,6 +82,7 @@ pub struct Peer {
 pub struct World {
     pub now: Instant,
     epoch: Instant,
+    seed: u64,
     pub worker: WorkerCore,
     pub peers: Vec<Peer>,
     pub events: Vec<(Duration, WorkerEvent)>,
@@ -120,6 +121,11 @@ impl PacketSink for Sink {
 
 impl World {
     pub fn new() -> Self {
+        Self::with_seed(0)
+    }
+
+    /// The same with other losses.
+    pub fn with_seed(seed: u64) -> Self {
         let now = Instant::now();
         let ntp = NtpClock::new(now, Duration::from_secs(1_700_000_000));
         let certificate = Certificate::generate().expect("generates");
@@ -127,6 +133,7 @@ impl World {
         Self {
             now,
             epoch: now,
+            seed,
             worker: WorkerCore::new(config, now),
             peers: Vec::new(),
             events: Vec::new(),
@@ -161,7 +168,7 @@ impl World {
         };
         self.worker
             .handle_command(self.now, WorkerCommand::Open(Box::new(open)));
-        let mut link = Duplex::new(profile, peer as u64 + 1);
+        let mut link = Duplex::new(profile, self.seed * 100 + peer as u64 + 1);
         link.set_profile(self.time(), profile);
         self.peers.push(Peer {
             client,

@@ -39,6 +39,7 @@ impl SimulatedLink {
         }
         Link {
             estimate: self.estimate,
+            undrained: self.estimate,
             lossless: self.estimate,
             ..link(0)
         }
