@@ -30,6 +30,7 @@ impl Rooms {
         let mut slots = std::mem::take(&mut self.sessions[viewer.0].video_slots);
         let mut changed = Vec::new();
         let mut uses: FxHashMap<TrackId, usize> = FxHashMap::default();
+        let speaker = self.spotlight_of(viewer);
         for slot in &mut slots {
             // The spotlight may be on a track that has just ended.
             let track = self.resolve(viewer, &slot.target).filter(|&track| {
@@ -43,7 +44,8 @@ impl Rooms {
             let height = if track.is_some() { slot.height } else { 0 };
             let rank = track.map_or(SlotRank::default(), |track| SlotRank {
                 order: slot.order,
-                is_speaker: slot.target == SlotTarget::ActiveSpeaker,
+                // Also in a grid, where each slot names its participant.
+                is_speaker: slot.target == SlotTarget::ActiveSpeaker || speaker == Some(track),
                 is_screen: self.is_screen(track),
             });
             if (track, height, rank) == (slot.shown, slot.shown_height, slot.rank) {
@@ -113,12 +115,18 @@ impl Rooms {
             .position(|slot| slot.shown.is_some_and(shows_speaker))
     }
 
+    /// The camera that active-speaker slots show to this viewer.
+    fn spotlight_of(&self, viewer: SessionKey) -> Option<TrackId> {
+        let room = &self.rooms[self.sessions[viewer.0].room.0];
+        seen_by(&room.spotlight, viewer).map(|source| source.track)
+    }
+
     /// The track that a video slot with this target shows to this viewer.
     fn resolve(&self, viewer: SessionKey, target: &SlotTarget) -> Option<TrackId> {
         let room_key = self.sessions[viewer.0].room;
         match target {
             SlotTarget::Nobody => None,
-            SlotTarget::ActiveSpeaker => seen_by(&self.rooms[room_key.0].spotlight, viewer).map(|source| source.track),
+            SlotTarget::ActiveSpeaker => self.spotlight_of(viewer),
             SlotTarget::Source { participant, source } if source.kind() == MediaKind::Video => {
                 let session = &self.sessions[self.session_keys.get(participant)?.0];
                 let track = session.track_of(*source)?;
@@ -153,7 +161,8 @@ impl Rooms {
         }
     }
 
-    /// Chooses anew whom active-speaker slots show, and shows it where that is a change.
+    /// Chooses anew whom active-speaker slots show, and shows it where that is a change. Other slots that show one of
+    /// them change their rank.
     pub(super) fn update_spotlight(&mut self, room_key: RoomKey) {
         let room = &self.rooms[room_key.0];
         let sessions = &self.sessions;
@@ -163,8 +172,15 @@ impl Rooms {
             return;
         }
         let room = &mut self.rooms[room_key.0];
-        room.spotlight = spotlight;
-        let viewers: Vec<SessionKey> = room.spotlight_watchers.iter().copied().collect();
+        let before = std::mem::replace(&mut room.spotlight, spotlight);
+        let mut viewers = room.spotlight_watchers.clone();
+        for source in before.iter().chain(&spotlight).flatten() {
+            if let Some(session) = self.sessions.get(source.session.0)
+                && let Some(watchers) = room.watchers.get(&session.id)
+            {
+                viewers.extend(watchers);
+            }
+        }
         for viewer in viewers {
             self.refresh_video(viewer, true);
         }

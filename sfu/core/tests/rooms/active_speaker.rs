@@ -73,3 +73,20 @@ fn an_open_camera_goes_before_a_closed_one_until_someone_speaks() {
     node.speak(&["alice"], 1_000);
     assert_eq!(node.shown("viewer"), ["v0:alice"]);
 }
+
+#[test]
+fn in_a_grid_the_slot_of_whoever_speaks_goes_first() {
+    let mut node = Node::new(2);
+    for name in ["alice", "bob", "carol"] {
+        node.join(speaker(name));
+    }
+    let names = [("v0", "alice"), ("v1", "bob"), ("v2", "carol")];
+    let slots = names.map(|(slot, name)| view(slot, of(name, Camera), 180));
+    node.join(joiner("viewer").slots(0, 3).viewing(&slots));
+    for (who, slot) in [("bob", "v1"), ("carol", "v2"), ("bob", "v1")] {
+        node.speak(&[who], 3_000);
+        assert_eq!(node.spoken("viewer"), [slot]);
+    }
+    node.leave("bob");
+    assert_eq!(node.spoken("viewer"), ["v2"]);
+}

@@ -336,6 +336,14 @@ impl Node {
     }
 
     /// The commands for one session's slots since they were last taken.
+    /// The slots that show the active speaker, however they came to.
+    pub fn spoken(&self, name: &str) -> Vec<String> {
+        let seat = self.seat(name);
+        let slots = &self.connections[&(seat.worker, seat.connection)].slots;
+        let spoken = slots.iter().filter(|(_, (_, _, rank))| rank.is_speaker);
+        spoken.map(|(slot, _)| slot.clone()).collect()
+    }
+
     pub fn taken_set_slots(&mut self) -> usize {
         let commands = std::mem::take(&mut self.commands);
         let set_slot = |(_, command): &&(_, WorkerCommand)| matches!(command, WorkerCommand::SetSlot(_));
