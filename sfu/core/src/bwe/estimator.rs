@@ -38,6 +38,8 @@ const BACK_OFF: f64 = 0.8;
 const BACK_OFF_INTERVAL: Micros = Micros::secs(1);
 /// What the detectors saw is not true of a link on which nothing was sent for so long.
 const STALE: Micros = Micros::secs(2);
+/// A queue this long is about to overflow or does.
+const OWN_QUEUE: Micros = Micros::millis(200);
 /// More than a queue that overflows once in a while loses (RFC 3714: 10 %, where even speech should give way).
 const GREAT_LOSS: f64 = 0.1;
 /// A probe that measures less than the estimate lowers it to this share of what arrives at most
@@ -127,8 +129,12 @@ impl Estimator {
         if acked.is_empty() && lost.is_empty() {
             return &[];
         }
-        self.loss_pattern.on_feedback(now, acked, lost);
-        self.round_trip.on_feedback(now, acked, self.delay_based.competes());
+        let competes = self.delay_based.competes();
+        self.round_trip.on_feedback(now, acked, competes);
+        // What a queue of our own making drops is over when it is drained; redundancy would only prolong it.
+        if competes || self.round_trip.queue() < OWN_QUEUE {
+            self.loss_pattern.on_feedback(now, acked, lost);
+        }
         self.alr.update(now, self.history.bytes_sent());
         let probed = self.measure();
         if let Some(round_trip) = self.round_trip.smoothed() {
