@@ -27,7 +27,8 @@ pub(super) struct Contender {
     pub comfort: Option<usize>,
     /// The rung that is sent now; `None`: nothing.
     pub current: Option<usize>,
-    /// Up to where its picture begins to be of use it is held against what is sent now, not against peaks.
+    /// Up to where its picture begins to be of use it is held against what is sent now, not against peaks: somebody is
+    /// to be seen moving.
     pub by_now: bool,
     /// No rung above this one, and none at all where it is `None`.
     pub ceiling: Option<usize>,

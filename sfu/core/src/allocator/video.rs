@@ -162,6 +162,7 @@ impl Videos {
         contenders.sort_unstable_by_key(|contender| (contender.rank, contender.order, contender.slot));
         if let Some(first) = contenders.first_mut() {
             first.is_last = true;
+            first.by_now = true;
         }
         let sent = contenders
             .iter()

@@ -370,6 +370,10 @@ impl Estimator {
         measured.or(self.report_round_trip)
     }
 
+    pub fn queue(&self) -> Duration {
+        self.round_trip.queue().duration()
+    }
+
     pub fn stats(&self) -> BweStats {
         BweStats {
             estimate: self.estimate,

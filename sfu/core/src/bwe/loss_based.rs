@@ -39,6 +39,7 @@ const HOLD_THRESHOLD: f64 = 1.3;
 const MOST_BY_PROBE: f64 = 2.0;
 /// A short cluster of which some is lost measures no better than this.
 const PROBE_TRUST: f64 = 0.9;
+const MIN_LOSS: f64 = 0.01;
 /// And by this in a window of 300 ms.
 const MAX_INCREASE: f64 = 1.3;
 const INCREASE_WINDOW: Micros = Micros::millis(300);
@@ -184,7 +185,8 @@ impl LossBased {
     /// A probe measured that the link carries `rate`. While loss limits, the estimate rises no further than a step above
     /// what arrives; where the next layer takes more than that step, only a probe can show that there is room for it.
     pub fn on_probed(&mut self, rate: Bitrate) {
-        let rate = rate.0 as f64 * PROBE_TRUST;
+        let trust = if self.average_loss > MIN_LOSS { PROBE_TRUST } else { 1.0 };
+        let rate = rate.0 as f64 * trust;
         let rate = rate.min(self.max).min(self.result * MOST_BY_PROBE);
         if self.state == LossState::Unlimited || rate <= self.result {
             return;

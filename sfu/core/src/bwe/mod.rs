@@ -200,6 +200,13 @@ impl SendSideBwe {
         self.estimator.as_ref()?.round_trip()
     }
 
+    /// How long packets wait in queues.
+    pub fn queue(&self) -> Duration {
+        self.estimator
+            .as_ref()
+            .map_or(Duration::ZERO, |estimator| estimator.queue())
+    }
+
     pub fn stats(&self) -> BweStats {
         self.estimator
             .as_ref()

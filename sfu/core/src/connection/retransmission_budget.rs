@@ -3,9 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use crate::units::Bitrate;
+
 const WINDOW: Duration = Duration::from_secs(1);
 /// On top of the share of what was sent in the last second, 1 Mbit/s: for streams that have just begun, or are so slow that a burst is most of them.
 const BASE_BYTES: u64 = 125_000;
+/// The same of a link that is estimated, as long as that is less: of its rate.
+const SHARE_OF_LINK: f64 = 0.5;
 /// What a packet costs besides its payload.
 const OVERHEAD: usize = 60;
 /// Packets asked for in a second: all of 20 Mbit/s, twice.
@@ -43,10 +47,14 @@ impl RetransmissionBudget {
         self.asked <= MAX_ASKED
     }
 
-    /// May a packet with that payload be sent again? Then it counts as sent.
-    pub(crate) fn take(&mut self, now: Instant, percent: u32, payload: usize) -> bool {
+    /// May a packet with that payload be sent again? Then it counts as sent. `link` is what the subscriber's link carries,
+    /// where that is known: a burst of NACKs must not fill it.
+    pub(crate) fn take(&mut self, now: Instant, percent: u32, payload: usize, link: Option<Bitrate>) -> bool {
         self.roll(now);
-        let budget = BASE_BYTES + self.sent_before.max(self.sent) * u64::from(percent) / 100;
+        let base = link.map_or(BASE_BYTES, |link| {
+            BASE_BYTES.min(link.times(SHARE_OF_LINK).bytes_in(WINDOW))
+        });
+        let budget = base + self.sent_before.max(self.sent) * u64::from(percent) / 100;
         let after = self.sent_again + (payload + OVERHEAD) as u64;
         if after > budget {
             return false;
@@ -76,15 +84,21 @@ mod tests {
     #[test]
     fn half_of_what_was_sent_and_a_base_is_sent_again() {
         let start = Instant::now();
-        // (bytes sent per second, bytes sent again in a second)
-        for (rate, expected) in [(0, 125_000), (312_500, 281_250), (2_500_000, 1_375_000)] {
+        // (bytes sent per second, what the link carries, bytes sent again in a second)
+        for (rate, link, expected) in [
+            (0, None, 125_000),
+            (312_500, None, 281_250),
+            (2_500_000, None, 1_375_000),
+            (37_500, Some(Bitrate::kbps(300)), 37_500),
+            (312_500, Some(Bitrate::kbps(4_000)), 281_250),
+        ] {
             let mut budget = RetransmissionBudget::new(start);
             for second in 0..10 {
                 let mut again = 0;
                 for ms in 0..1_000 {
                     let now = start + Duration::from_millis(second * 1_000 + ms);
                     budget.on_sent(rate / 1_000);
-                    while budget.take(now, 50, 940) {
+                    while budget.take(now, 50, 940, link) {
                         again += 1_000;
                     }
                 }

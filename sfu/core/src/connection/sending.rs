@@ -9,7 +9,7 @@ use crate::pacer::Pacer;
 use crate::path::Path;
 use crate::pool::PacketRef;
 use crate::rate::Ticks;
-use crate::units::{Ssrc, TrackId};
+use crate::units::{Bitrate, Ssrc, TrackId};
 
 /// What may wait for its time …
 const MAX_QUEUE: Duration = Duration::from_millis(250);
@@ -107,6 +107,17 @@ impl Sending {
     pub fn clear(&mut self) {
         self.pacer.clear();
         self.is_listed = false;
+    }
+
+    /// What the link carries, where it is estimated.
+    pub fn estimate(&self) -> Option<Bitrate> {
+        Some(self.adaptation.as_ref()?.bwe.estimate())
+    }
+
+    /// What a packet that is sent now takes to be answered for, behind a queue as long as the last one was.
+    pub fn response_time(&self) -> Option<Duration> {
+        let bwe = &self.adaptation.as_ref()?.bwe;
+        Some(bwe.round_trip()? + bwe.queue())
     }
 
     /// The number of the next packet that has one.

@@ -304,12 +304,19 @@ impl WorkerCore {
         if connection.egress.is_over(&self.ceilings.session, ticks) {
             return false;
         }
-        let round_trip = connection.round_trip;
+        let round_trip = connection
+            .sending
+            .response_time()
+            .map_or(connection.round_trip, |time| time.max(connection.round_trip));
         let Some(downtrack) = connection.slots.get_mut(slot) else {
             return false;
         };
         if downtrack.audio_format().resend {
             return self.resend_audio(now, index, slot, seq);
+        }
+        // A picture that stands still goes on with a key frame, whatever came of the frames before.
+        if downtrack.kind == MediaKind::Video && !downtrack.is_forwarding() {
+            return false;
         }
         let Some(sent) = downtrack.retransmit(now, seq, round_trip) else {
             return false;
@@ -329,7 +336,11 @@ impl WorkerCore {
             return false;
         }
         let percent = self.ceilings.retransmission_percent;
-        if !connection.retransmissions.take(now, percent, packet.payload().len()) {
+        let link = connection.sending.estimate();
+        if !connection
+            .retransmissions
+            .take(now, percent, packet.payload().len(), link)
+        {
             return false;
         }
         let out = self.batch.free();

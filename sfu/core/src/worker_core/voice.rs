@@ -150,7 +150,8 @@ impl WorkerCore {
             return false;
         };
         let (len, percent) = (datagram.len(), self.ceilings.retransmission_percent);
-        if !connection.retransmissions.take(now, percent, len) {
+        let link = connection.sending.estimate();
+        if !connection.retransmissions.take(now, percent, len, link) {
             return false;
         }
         if !self.batch.push(path, datagram) {
