@@ -124,9 +124,12 @@ export class MediaConnection {
     return this.videoSlots.find((slot) => slot.transceiver.mid === mid);
   }
 
-  /** How long receivers hold what came before it is played; `null`: as the browser thinks. */
+  /**
+   * How long speech is held before it is played; `null`: as the browser thinks. Pictures follow by themselves, a little
+   * each second as lip-sync has it: told the same they would stand still for that long.
+   */
   setBuffer(ms: number | null): void {
-    for (const { transceiver } of [...this.audioSlots, ...this.videoSlots]) {
+    for (const { transceiver } of this.audioSlots) {
       const { receiver } = transceiver;
       if ('jitterBufferTarget' in receiver && receiver.jitterBufferTarget !== ms) receiver.jitterBufferTarget = ms;
     }

@@ -78,6 +78,15 @@ impl Gate {
 
     /// Notes whether more is `wanted` and whether it `fits`; true: it may be sent now.
     pub fn look(&mut self, now: Instant, hold: Duration, wanted: bool, fits: bool) -> bool {
+        self.look_beyond(now, hold, wanted, fits, self.is_backing_off(now))
+    }
+
+    /// The same of what is less than what failed, which needs no patience.
+    pub fn look_below_failure(&mut self, now: Instant, hold: Duration, wanted: bool, fits: bool) -> bool {
+        self.look_beyond(now, hold, wanted, fits, false)
+    }
+
+    fn look_beyond(&mut self, now: Instant, hold: Duration, wanted: bool, fits: bool, backs_off: bool) -> bool {
         let waived = std::mem::take(&mut self.waived);
         if self
             .upgraded_at
@@ -86,11 +95,11 @@ impl Gate {
             self.upgraded_at = None;
             self.back_off = Duration::ZERO;
         }
-        match wanted && !self.is_backing_off(now) {
+        match wanted && !backs_off {
             true => _ = self.wants_since.get_or_insert(now),
             false => self.wants_since = None,
         }
-        if !fits || self.is_backing_off(now) {
+        if !fits || backs_off {
             self.fits_since = None;
             return false;
         }
@@ -110,16 +119,20 @@ impl Gate {
         self.on_overload(now);
     }
 
-    /// Less is sent because the link does not carry what was sent.
-    pub fn on_overload(&mut self, now: Instant) {
+    /// Less is sent because the link does not carry what was sent; true: an upgrade has failed.
+    pub fn on_overload(&mut self, now: Instant) -> bool {
         self.fits_since = None;
         self.wants_since = None;
-        let Some(at) = self.upgraded_at.take() else { return };
-        if now.saturating_duration_since(at) < FAILS_WITHIN {
+        let failed = self
+            .upgraded_at
+            .take()
+            .is_some_and(|at| now.saturating_duration_since(at) < FAILS_WITHIN);
+        if failed {
             let (first, most) = self.back_offs;
             self.back_off = (self.back_off * 2).clamp(first, most);
             self.not_before = Some(now + self.back_off);
         }
+        failed
     }
 }
 

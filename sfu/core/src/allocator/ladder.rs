@@ -71,6 +71,11 @@ impl Ladder {
         })
     }
 
+    /// The rung before that of `layer`; `None`: there is none, or it is not known which.
+    pub fn under(&self, layer: Option<Layer>) -> Option<usize> {
+        self.position(layer?)?.checked_sub(1)
+    }
+
     /// Where a video goes on that piled up. A screen that moved goes on sharp and slow, for which it needs no key frame;
     /// else the best rung of the next smaller picture, and of the smallest picture the slowest.
     pub fn below(&self, at: usize, source: VideoSource) -> usize {

@@ -31,6 +31,8 @@ struct SlotState {
     is_paused: bool,
     /// Since the last run, what it sends has piled up.
     is_congested: bool,
+    /// What was sent when an upgrade failed last.
+    failed: Option<Layer>,
     gate: Gate,
 }
 
@@ -82,6 +84,7 @@ impl Videos {
             && !state.is_congested
         {
             state.is_congested = true;
+            state.failed = state.current;
             state.gate.on_congestion(now);
         }
     }
@@ -170,19 +173,23 @@ impl Videos {
             .fold(Bitrate(0), plus);
         budget.keep = self.burst.allow(now, sent, budget.keep);
         let overloaded = sent > budget.keep;
-        // First as if nobody had to wait, to see what fits; whoever failed lately wants no more for now.
+        // First as if nobody had to wait, to see what fits; whoever failed lately wants no more for now than a
+        // picture of use, if it is less than that.
         for contender in &mut *contenders {
-            contender.ceiling = match self.slots[contender.slot].gate.is_backing_off(now) {
-                true => contender.current,
+            let state = &self.slots[contender.slot];
+            contender.ceiling = match state.gate.is_backing_off(now) {
+                true => contender
+                    .current
+                    .max(contender.ladder.under(state.failed).min(contender.comfort)),
                 false => contender.ladder.top(),
             };
         }
         share(contenders, budget);
         for contender in &mut *contenders {
             let gate = &mut self.slots[contender.slot].gate;
-            let wanted = contender.current < contender.ladder.top();
+            let wanted = contender.current < contender.ceiling;
             let fits = contender.granted > contender.current;
-            contender.ceiling = match gate.look(now, HOLD, wanted, fits) {
+            contender.ceiling = match gate.look_below_failure(now, HOLD, wanted, fits) {
                 true => contender.granted,
                 false => contender.current,
             };
@@ -192,8 +199,8 @@ impl Videos {
             let state = &mut self.slots[contender.slot];
             if contender.granted > contender.current {
                 state.gate.on_upgrade(now);
-            } else if contender.granted < contender.current && overloaded {
-                state.gate.on_overload(now);
+            } else if contender.granted < contender.current && overloaded && state.gate.on_overload(now) {
+                state.failed = state.current;
             }
             state.current = contender.rung().map(|rung| rung.layer);
             state.is_new = false;
