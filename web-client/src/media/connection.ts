@@ -9,6 +9,7 @@ import {
   VOICE,
   VOICE_EXTENSIONS,
 } from './codecs.ts';
+import { nextPictureBuffer, PICTURE_STEP_EVERY_MS } from './jitter.ts';
 import { trimOffer, tuneAnswer } from './sdp.ts';
 
 /** The server forwards the loudest few; more voices at once nobody understands. */
@@ -44,6 +45,9 @@ export class MediaConnection {
   readonly videoSlots: readonly Slot[];
   readonly #microphone: RTCRtpTransceiver;
   readonly #camera: RTCRtpTransceiver;
+  #buffer: number | null = null;
+  #pictureBuffer: number | null = null;
+  #following: ReturnType<typeof setTimeout> | undefined;
   #screen: RTCRtpTransceiver | undefined;
   #screenAudio: RTCRtpTransceiver | undefined;
 
@@ -124,19 +128,31 @@ export class MediaConnection {
     return this.videoSlots.find((slot) => slot.transceiver.mid === mid);
   }
 
-  /**
-   * How long speech is held before it is played; `null`: as the browser thinks. Pictures follow by themselves, a little
-   * each second as lip-sync has it: told the same they would stand still for that long.
-   */
+  /** How long receivers hold what came before it is played; `null`: as the browser thinks. Pictures follow bit by bit. */
   setBuffer(ms: number | null): void {
-    for (const { transceiver } of this.audioSlots) {
-      const { receiver } = transceiver;
-      if ('jitterBufferTarget' in receiver && receiver.jitterBufferTarget !== ms) receiver.jitterBufferTarget = ms;
-    }
+    if (ms === this.#buffer) return;
+    this.#buffer = ms;
+    hold(this.audioSlots, ms);
+    this.#followBuffer();
+  }
+
+  #followBuffer(): void {
+    clearTimeout(this.#following);
+    this.#pictureBuffer = nextPictureBuffer(this.#pictureBuffer, this.#buffer);
+    hold(this.videoSlots, this.#pictureBuffer);
+    if (this.#pictureBuffer !== this.#buffer) this.#following = setTimeout(() => this.#followBuffer(), PICTURE_STEP_EVERY_MS);
   }
 
   close(): void {
+    clearTimeout(this.#following);
     this.pc.close();
+  }
+}
+
+function hold(slots: readonly Slot[], ms: number | null): void {
+  for (const { transceiver } of slots) {
+    const { receiver } = transceiver;
+    if ('jitterBufferTarget' in receiver && receiver.jitterBufferTarget !== ms) receiver.jitterBufferTarget = ms;
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ListeningBuffer } from './jitter.ts';
+import { ListeningBuffer, nextPictureBuffer } from './jitter.ts';
 
 const link = (lossIn: number, rttMs?: number) => ({ lossIn, lossOut: 0, rttMs });
 
@@ -58,4 +58,11 @@ test('the buffer holds over a quiet moment of the link, and goes with the weakne
   assert.equal(buffer.target, 800);
   buffer.onLink(28_000, link(0));
   assert.equal(buffer.target, null);
+});
+
+test('the buffer of pictures grows by steps that are not seen and shrinks at once', () => {
+  const steps: (number | null)[] = [];
+  let buffer: number | null = null;
+  for (const target of [250, 250, 250, 600, null, 80] as const) steps.push((buffer = nextPictureBuffer(buffer, target)));
+  assert.deepEqual(steps, [100, 200, 250, 350, null, 80]);
 });

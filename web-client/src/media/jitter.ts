@@ -56,3 +56,14 @@ export class ListeningBuffer {
     }
   }
 }
+
+/** A picture stands still for as long as its buffer grows: so much is not seen … */
+const PICTURE_STEP_MS = 100;
+/** … so often. */
+export const PICTURE_STEP_EVERY_MS = 500;
+
+/** The next value of the buffer of pictures on its way to that of speech: up step by step, down at once. */
+export function nextPictureBuffer(now: number | null, target: number | null): number | null {
+  if (target === null) return null;
+  return Math.min(target, (now ?? 0) + PICTURE_STEP_MS);
+}

@@ -17,6 +17,8 @@ const MAX_QUEUE: Duration = Duration::from_millis(250);
 /// queue is the pacer's own, which speech does not wait in.
 const MAX_BURST_QUEUE: Duration = Duration::from_secs(1);
 const BURST_TIME: Duration = Duration::from_secs(2);
+/// A share that makes second losses of the same packet frequent.
+const LOSSY: f64 = 0.05;
 /// A probe is sent in steps of that, as the worker looks at it.
 const PROBE_AHEAD: Duration = Duration::from_millis(5);
 /// RTP, extensions, SRTP tag, UDP and IP around a payload, about.
@@ -112,6 +114,12 @@ impl Sending {
     /// What the link carries, where it is estimated.
     pub fn estimate(&self) -> Option<Bitrate> {
         Some(self.adaptation.as_ref()?.bwe.estimate())
+    }
+
+    /// Much of what is sent does not arrive.
+    pub fn is_lossy(&self) -> bool {
+        let adaptation = self.adaptation.as_ref();
+        adaptation.is_some_and(|adaptation| adaptation.bwe.loss().share >= LOSSY)
     }
 
     /// What a packet that is sent now takes to be answered for, behind a queue as long as the last one was.

@@ -40,6 +40,8 @@ pub struct Sent {
     pub out: ExtendedSeq,
     pub source: ExtendedSeq,
     pub stretch: Stretch,
+    /// It was sent again before.
+    pub is_repeated: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -183,12 +185,14 @@ impl History {
         if entry.resent != 0 && TICK * u32::from(elapsed) < interval {
             return None;
         }
+        let is_repeated = entry.resent != 0;
         entry.resent = tick;
         let near = found.source.0.wrapping_add_signed(out.0 as i64 - found.out.0 as i64);
         Some(Sent {
             out,
             source: ExtendedSeq(near).nearest(entry.source),
             stretch: found.stretch,
+            is_repeated,
         })
     }
 

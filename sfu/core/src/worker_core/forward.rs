@@ -331,36 +331,38 @@ impl WorkerCore {
         else {
             return false;
         };
-        if self.batch.remaining() < MAX_OUTGOING {
-            self.counters.drops.count(DropReason::SendBufferFull);
-            return false;
-        }
         let percent = self.ceilings.retransmission_percent;
-        let link = connection.sending.estimate();
-        if !connection
-            .retransmissions
-            .take(now, percent, packet.payload().len(), link)
-        {
-            return false;
+        let (link, payload) = (connection.sending.estimate(), packet.payload().len());
+        // What was lost twice is late already: two copies are seldom lost both.
+        let is_urgent = sent.is_repeated && connection.sending.is_lossy();
+        let mut copies = 0;
+        while copies < 1 + u8::from(is_urgent) {
+            if self.batch.remaining() < MAX_OUTGOING {
+                self.counters.drops.count(DropReason::SendBufferFull);
+                break;
+            }
+            if !connection.retransmissions.take(now, percent, payload, link) {
+                break;
+            }
+            let out = self.batch.free();
+            let number = connection.sending.next_number();
+            let written = downtrack.write_again(out, packet, &sent, track.id, number);
+            let Some((written, seq, is_numbered)) = written else {
+                break;
+            };
+            let protected = connection
+                .transport
+                .protect_rtp(out, written.len, written.header_len, seq);
+            let Some(len) = protected else { break };
+            self.batch.commit(path, len);
+            let kind = PacketType::Retransmission;
+            connection.sending.on_sent(now, ticks, path, len, kind, is_numbered);
+            connection.egress.charge(&self.ceilings.session, ticks, len);
+            self.egress.charge(&self.ceilings.worker, ticks, len);
+            self.counters.retransmissions_sent += 1;
+            copies += 1;
         }
-        let out = self.batch.free();
-        let number = connection.sending.next_number();
-        let Some((written, seq, is_numbered)) = downtrack.write_again(out, packet, &sent, track.id, number) else {
-            return false;
-        };
-        let Some(len) = connection
-            .transport
-            .protect_rtp(out, written.len, written.header_len, seq)
-        else {
-            return false;
-        };
-        self.batch.commit(path, len);
-        let kind = PacketType::Retransmission;
-        connection.sending.on_sent(now, ticks, path, len, kind, is_numbered);
-        connection.egress.charge(&self.ceilings.session, ticks, len);
-        self.egress.charge(&self.ceilings.worker, ticks, len);
-        self.counters.retransmissions_sent += 1;
-        true
+        copies > 0
     }
 }
 
