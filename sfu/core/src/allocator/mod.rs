@@ -127,8 +127,9 @@ impl Allocator {
     }
 }
 
-/// The share of video that is not sent a second time because it was lost.
+/// The share of video that is not sent a second time because it was lost, or once more because it was lost twice.
 fn sent_once(link: &Link) -> f64 {
     let loss = if link.loss.is_finite() { link.loss } else { 0.0 };
-    f64::from(1.0 - loss.clamp(0.0, MOST_REPAIRED_LOSS))
+    let loss = f64::from(loss.clamp(0.0, MOST_REPAIRED_LOSS));
+    1.0 - loss * (1.0 + loss)
 }
