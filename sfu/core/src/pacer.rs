@@ -10,6 +10,9 @@ use crate::units::Bitrate;
 /// What is sent at once: bursts of that length at the pacing rate. libwebrtc allows 40 ms; half of it still holds a frame
 /// of the layer that fits the estimate, and makes half the queue.
 pub const BURST: Duration = Duration::from_millis(20);
+/// What goes out of turn (what is sent again, probes, sound) holds up what waits for so long at most. After a link has
+/// fallen there may be seconds of it, and video would stand still for as long.
+const MAX_DEBT: Duration = Duration::from_millis(250);
 /// Packets that wait at most, whatever their size: a key frame of 1080p has 200.
 const MAX_QUEUE: usize = 512;
 
@@ -50,6 +53,7 @@ impl<T> Pacer<T> {
     /// These bytes were sent, whether they waited or, as audio, did not.
     pub fn charge(&mut self, now: Ticks, bytes: usize) {
         self.meter.charge(&self.limit, now, bytes);
+        self.meter.forgive(now, MAX_DEBT);
     }
 
     /// Puts a packet at the end of the queue; false where that is full.
@@ -107,6 +111,21 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn what_goes_out_of_turn_holds_up_the_rest_for_a_quarter_of_a_second() {
+        let epoch = Instant::now();
+        let at = |ms: u32| Ticks::since(epoch, epoch + MS * ms);
+        let mut pacer = Pacer::unlimited();
+        pacer.set_rate(Bitrate(100_000));
+        // Eight seconds of it.
+        for _ in 0..100 {
+            pacer.charge(at(0), 1_000);
+        }
+        assert!(pacer.push("frame", 1_000));
+        assert_eq!(pacer.pop(at(229)), None);
+        assert_eq!(pacer.pop(at(230)), Some("frame"));
+    }
 
     #[test]
     fn a_key_frame_is_spread_and_a_frame_that_fits_is_not() {

@@ -103,6 +103,11 @@ impl RateMeter {
         self.empty_at = self.empty_at.max(now.0).saturating_add(cost);
     }
 
+    /// What was charged drains within `most` from now on.
+    pub fn forgive(&mut self, now: Ticks, most: Duration) {
+        self.empty_at = self.empty_at.min(now.0.saturating_add(ticks(most)));
+    }
+
     /// Charges the bytes unless the bucket is full; false: they are above the ceiling.
     pub fn admit(&mut self, limit: &RateLimit, now: Ticks, bytes: usize) -> bool {
         if self.is_over(limit, now) {
