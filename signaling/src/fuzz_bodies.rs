@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tianqiao_protocol::control::CloseReason;
 use tianqiao_protocol::ws::{ClientMessage, EndReason};
-use tianqiao_protocol::{ParticipantId, SlotPause, SlotState, TrackInfo, TrackSource, UnsupportedSlot};
+use tianqiao_protocol::{ParticipantId, SlotPause, SlotState, TrackInfo, TrackSource, UnsupportedSlot, WantedTrack};
 
 use crate::limits::Rate;
 use crate::meeting::{ChatLimits, Kind, Meeting, MeetingLimits, Newcomer, Output};
@@ -156,6 +156,12 @@ impl Run {
                 );
                 let track = u32::from(what);
                 self.meeting.on_codec_unsupported(&id, UnsupportedSlot { mid, track });
+                let wanted = WantedTrack {
+                    track: track % 4,
+                    layers: vec![],
+                    low_voice: paused,
+                };
+                self.meeting.on_wanted(&id, vec![wanted]);
             }
             _ if take(bytes) == Some(255) => self.meeting.end(self.now, EndReason::MeetingEnded),
             _ => {

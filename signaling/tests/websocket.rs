@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{WsClient, client, start, start_with};
 use serde_json::{Value, json};
 use tianqiao_protocol::control::{CloseReason, SfuEvent, SfuRequest};
-use tianqiao_protocol::{SlotPause, SlotState, UnsupportedSlot};
+use tianqiao_protocol::{SlotPause, SlotState, UnsupportedSlot, WantedLayer, WantedTrack};
 
 fn id(joined: &Value) -> String {
     joined["participant"].as_str().expect("an id").to_owned()
@@ -90,6 +90,23 @@ async fn two_meet_and_hear_of_each_other() {
     });
     let unsupported = ann.recv_type("codec_unsupported").await;
     assert_eq!((&unsupported["mid"], &unsupported["track"]), (&json!("2"), &json!(3)));
+
+    let layer = WantedLayer {
+        rid: "q".into(),
+        max_bitrate: 150_000,
+    };
+    server.node.publish(SfuEvent::Wanted {
+        session: id(&joined),
+        tracks: vec![WantedTrack {
+            track: 3,
+            layers: vec![layer],
+            low_voice: false,
+        }],
+    });
+    assert_eq!(
+        ann.recv_type("wanted").await["tracks"],
+        json!([{ "track": 3, "layers": [{ "rid": "q", "max_bitrate": 150_000 }], "low_voice": false }])
+    );
 
     bob.send(json!({ "type": "leave" })).await;
     assert_eq!(bob.recv_type("ended").await["reason"], "left");

@@ -29,10 +29,12 @@ pub enum Mail {
         layer: u8,
         report: MappedReport,
     },
-    /// From the track's home, to a new subscriber: what is known of the layers so far.
+    /// From the track's home, to a new subscriber or of a new track: what is known of the layers so far.
     Layers {
         track: TrackId,
         layers: ArrayVec<LayerState, MAX_LAYERS>,
+        /// How many of them were negotiated.
+        streams: u8,
     },
 }
 

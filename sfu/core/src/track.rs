@@ -3,6 +3,7 @@
 
 pub mod meter;
 pub mod spatial;
+pub mod uplink;
 pub mod view;
 
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use crate::uptrack::retransmission_ring::{RetransmissionRing, RingLimits};
 
 use meter::LayerMeter;
 use spatial::Spatial;
+use uplink::Uplink;
 
 /// A layer that lags this far behind the newest one has been switched off by its publisher.
 const LAYER_SILENCE: Duration = Duration::from_millis(700);
@@ -85,6 +87,7 @@ pub struct Track {
     /// Place among the voices of its room that are heard; 0 is the most important.
     pub voice_order: u8,
     pub layers: [Layer; MAX_LAYERS],
+    pub uplink: Uplink,
     pub subscribers: Vec<Subscriber>,
     /// Bit i: worker i has subscribers. Only at home.
     pub interested: u64,
@@ -119,6 +122,7 @@ impl Track {
                 report: None,
                 keyframes: KeyframeThrottle::default(),
             }),
+            uplink: Uplink::default(),
             subscribers: Vec::new(),
             interested: 0,
             pending: Vec::new(),
@@ -146,9 +150,17 @@ impl Track {
 
     /// Takes a packet in: to be routed at the end of the batch, and kept for retransmission.
     pub fn on_packet(&mut self, packet: PacketRef) {
+        let newest = self.newest_packet();
         let Some(layer) = self.layers.get_mut(usize::from(packet.layer)) else {
             return;
         };
+        if newest
+            .zip(layer.last_packet)
+            .is_some_and(|(newest, last)| newest.saturating_duration_since(last) > LAYER_SILENCE)
+        {
+            // It was off while others were sent: what it took before says nothing of what it takes now.
+            layer.meter = LayerMeter::default();
+        }
         let silent = layer
             .last_packet
             .is_none_or(|last| packet.arrival.saturating_duration_since(last) > LAYER_SILENCE);
@@ -169,6 +181,10 @@ impl Track {
         }
         layer.ring.insert(packet.clone());
         self.pending.push(packet);
+    }
+
+    fn newest_packet(&self) -> Option<Instant> {
+        self.layers.iter().filter_map(|layer| layer.last_packet).max()
     }
 
     /// The layer of a voice for who wants `wanted`: another one where that is not being sent.

@@ -1,6 +1,7 @@
 //! What the node's control side and a worker say to each other. Plain values over queues: the
 //! control side owns rooms, sessions and slot policy, a worker owns connections and packets.
 
+use crate::allocator::uplink::{Heights, UplinkPlan, Wants};
 use crate::downtrack::voice::AudioFormat;
 use crate::negotiated::{Codec, IceCredentials, Negotiated};
 use crate::units::{ConnectionId, Mid, TrackId, WorkerIndex};
@@ -32,6 +33,11 @@ pub enum WorkerCommand {
     SetMuted {
         track: TrackId,
         muted: bool,
+    },
+    /// What the publisher of a video was told to send of it.
+    SetPlan {
+        track: TrackId,
+        plan: UplinkPlan,
     },
 }
 
@@ -134,6 +140,18 @@ pub enum WorkerEvent {
         track: TrackId,
         codec: Codec,
     },
+    /// What the worker's subscribers can use of these tracks, where that has changed: at once where somebody needs what
+    /// nobody did before, else about once a second.
+    Wanted { tracks: Vec<TrackWants> },
+}
+
+/// What one worker's subscribers can use of one track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackWants {
+    pub track: TrackId,
+    pub wants: Box<Wants>,
+    /// Of a video: the layers that its publisher could send, as far as the worker knows.
+    pub heights: Heights,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

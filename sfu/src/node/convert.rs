@@ -105,6 +105,18 @@ fn slot_pauses(pauses: &[worker_api::SlotPause]) -> Vec<protocol::SlotPause> {
     pauses.iter().map(pause).collect()
 }
 
+fn wanted_track(wanted: &rooms::WantedTrack) -> protocol::WantedTrack {
+    let layer = |layer: &rooms::WantedLayer| protocol::WantedLayer {
+        rid: layer.rid.to_string(),
+        max_bitrate: u32::try_from(layer.max_bitrate.0).unwrap_or(u32::MAX),
+    };
+    protocol::WantedTrack {
+        track: wanted.track.0,
+        layers: wanted.layers.iter().map(layer).collect(),
+        low_voice: wanted.low_voice,
+    }
+}
+
 pub fn event(event: RoomsEvent) -> SfuEvent {
     match event {
         RoomsEvent::Connected { session } => SfuEvent::Connected {
@@ -130,6 +142,10 @@ pub fn event(event: RoomsEvent) -> SfuEvent {
         RoomsEvent::SlotsPaused { session, pauses } => SfuEvent::SlotsPaused {
             session: session.to_string(),
             slots: slot_pauses(&pauses),
+        },
+        RoomsEvent::Wanted { session, tracks } => SfuEvent::Wanted {
+            session: session.to_string(),
+            tracks: tracks.iter().map(wanted_track).collect(),
         },
         RoomsEvent::CodecUnsupported { session, mid, track } => SfuEvent::CodecUnsupported {
             session: session.to_string(),

@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::error::ErrorCode;
 use crate::media::{
     ParticipantId, SlotPause, SlotState, SlotTarget, SlotView, TrackDeclaration, TrackId, TrackInfo, UnsupportedSlot,
+    WantedTrack,
 };
 
 pub type SessionId = ParticipantId;
@@ -116,6 +117,11 @@ pub enum SfuEvent {
     SlotsPaused { session: SessionId, slots: Vec<SlotPause> },
     /// Follows the [`Self::Slots`] that names the track.
     CodecUnsupported { session: SessionId, slot: UnsupportedSlot },
+    /// What others can use of tracks of the session has changed.
+    Wanted {
+        session: SessionId,
+        tracks: Vec<WantedTrack>,
+    },
     Speakers {
         room: RoomId,
         dominant: Option<SessionId>,

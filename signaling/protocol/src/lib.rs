@@ -16,5 +16,5 @@ pub mod ws;
 pub use error::{ErrorBody, ErrorCode};
 pub use media::{
     MediaKind, ParticipantId, SlotPause, SlotState, SlotTarget, SlotView, TrackDeclaration, TrackId, TrackInfo,
-    TrackSource, UnsupportedSlot,
+    TrackSource, UnsupportedSlot, WantedLayer, WantedTrack,
 };

@@ -105,3 +105,23 @@ pub struct UnsupportedSlot {
     pub mid: String,
     pub track: TrackId,
 }
+
+/// What others can use of a published track: its publisher need not send more than that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct WantedTrack {
+    pub track: TrackId,
+    /// Of a video, by simulcast layer: what is not named here is not wanted.
+    #[serde(default)]
+    pub layers: Vec<WantedLayer>,
+    /// Of a microphone: a second, low voice is wanted.
+    #[serde(default)]
+    pub low_voice: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct WantedLayer {
+    /// As in the offer's `a=rid`; empty where the track is one stream without it.
+    pub rid: String,
+    /// Bits per second at most.
+    pub max_bitrate: u32,
+}

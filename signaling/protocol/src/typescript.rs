@@ -33,6 +33,8 @@ pub fn module() -> String {
         media::SlotState,
         media::SlotPause,
         media::UnsupportedSlot,
+        media::WantedTrack,
+        media::WantedLayer,
         rest::CreateMeeting,
         rest::CreatedMeeting,
         rest::MeetingInfo,

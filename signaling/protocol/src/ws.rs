@@ -9,7 +9,7 @@ use ts_rs::TS;
 
 use crate::error::ErrorCode;
 use crate::media::{
-    ParticipantId, SlotPause, SlotState, SlotView, TrackDeclaration, TrackId, TrackInfo, UnsupportedSlot,
+    ParticipantId, SlotPause, SlotState, SlotView, TrackDeclaration, TrackId, TrackInfo, UnsupportedSlot, WantedTrack,
 };
 
 /// `Sec-WebSocket-Protocol` of this version.
@@ -105,6 +105,11 @@ pub enum ServerMessage {
     },
     /// What a slot shows cannot be seen: the receiver did not offer its codec. Holds until the slot shows another track.
     CodecUnsupported(UnsupportedSlot),
+    /// What others can use of the receiver's own tracks: those of which it has changed. Of a track that was never named, and
+    /// of one that is unmuted until it is named again, all is sent.
+    Wanted {
+        tracks: Vec<WantedTrack>,
+    },
     Speakers(Speakers),
     Chat(ChatLine),
     /// Lines of chat, oldest first; none where there are no earlier ones.
@@ -160,6 +165,9 @@ pub struct RoomState {
     /// Those of its slots whose codec it did not offer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsupported: Vec<UnsupportedSlot>,
+    /// What others can use of its own tracks, as far as it was told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<WantedTrack>,
     pub speakers: Speakers,
     /// The latest lines, oldest first; [`ClientMessage::History`] brings earlier ones.
     pub chat: Vec<ChatLine>,

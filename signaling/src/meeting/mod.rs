@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 use tianqiao_protocol::control::CloseReason;
 use tianqiao_protocol::ws::{ChatLine, EndReason, RoomState, ServerMessage, Speakers};
-use tianqiao_protocol::{ErrorCode, ParticipantId, SlotPause, SlotState, TrackId, TrackInfo, UnsupportedSlot};
+use tianqiao_protocol::{
+    ErrorCode, ParticipantId, SlotPause, SlotState, TrackId, TrackInfo, UnsupportedSlot, WantedTrack,
+};
 
 use crate::limits::{Rate, TokenBucket};
 use crate::refusal::Refusal;
@@ -191,7 +193,7 @@ impl Meeting {
             Kind::Web => Phase::Attached,
             Kind::Whip | Kind::Whep => Phase::Unattended,
         };
-        member.tracks = tracks;
+        member.set_tracks(tracks);
         member.set_first_slots(slots);
         if member.is_listed() {
             self.roster.record(id, Change::Joined);
@@ -313,6 +315,7 @@ impl Meeting {
         };
         if known.muted != muted {
             known.muted = muted;
+            member.on_mute(track, muted);
             self.on_tracks_changed(now, id);
         }
     }
@@ -328,7 +331,7 @@ impl Meeting {
             return;
         };
         if member.tracks != tracks {
-            member.tracks = tracks;
+            member.set_tracks(tracks);
             self.on_tracks_changed(now, id);
         }
     }
@@ -365,6 +368,16 @@ impl Meeting {
             && member.set_unsupported(&slot)
         {
             self.send(id, ServerMessage::CodecUnsupported(slot));
+        }
+    }
+
+    /// What others can use of tracks of the participant.
+    pub fn on_wanted(&mut self, id: &str, tracks: Vec<WantedTrack>) {
+        if let Some(member) = self.participants.get_mut(id) {
+            let tracks = member.set_wanted(tracks);
+            if !tracks.is_empty() {
+                self.send(id, ServerMessage::Wanted { tracks });
+            }
         }
     }
 
@@ -459,18 +472,20 @@ impl Meeting {
     fn state_for(&mut self, id: &str) -> RoomState {
         let listed = self.participants.values().filter(|member| member.is_listed());
         let participants = listed.map(Participant::to_wire).collect();
-        let (mut slots, mut paused, mut unsupported) = Default::default();
+        let (mut slots, mut paused, mut unsupported, mut wanted) = Default::default();
         if let Some(member) = self.participants.get_mut(id) {
             member.knows_roster_until = self.roster.latest();
             slots = member.slots();
             paused = member.paused();
             unsupported = member.unsupported();
+            wanted = member.wanted();
         }
         RoomState {
             participants,
             slots,
             paused,
             unsupported,
+            wanted,
             speakers: self.speakers.clone(),
             chat: self.chat.page(None),
         }

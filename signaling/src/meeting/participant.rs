@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::limits::{Rate, TokenBucket};
 use crate::network::Network;
-use tianqiao_protocol::{ParticipantId, SlotPause, SlotState, TrackId, TrackInfo, UnsupportedSlot, ws};
+use tianqiao_protocol::{ParticipantId, SlotPause, SlotState, TrackId, TrackInfo, UnsupportedSlot, WantedTrack, ws};
 
 /// How a participant takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +77,8 @@ pub(super) struct Participant {
     paused: BTreeSet<String>,
     /// Tracks that the client cannot decode, by the slot that shows them.
     unsupported: BTreeMap<String, TrackId>,
+    /// What others can use of its tracks, also of those that an answer on its way will name.
+    wanted: BTreeMap<TrackId, WantedTrack>,
 }
 
 impl Participant {
@@ -98,6 +100,7 @@ impl Participant {
             slots: BTreeMap::new(),
             paused: BTreeSet::new(),
             unsupported: BTreeMap::new(),
+            wanted: BTreeMap::new(),
         }
     }
 
@@ -172,6 +175,36 @@ impl Participant {
     /// Returns whether it is news.
     pub fn set_unsupported(&mut self, slot: &UnsupportedSlot) -> bool {
         self.unsupported.insert(slot.mid.clone(), slot.track) != Some(slot.track)
+    }
+
+    /// Of the tracks that it publishes.
+    pub fn wanted(&self) -> Vec<WantedTrack> {
+        let is_own = |id: &TrackId| self.tracks.iter().any(|track| track.id == *id);
+        let own = self.wanted.iter().filter(|(id, _)| is_own(id));
+        own.map(|(_, wanted)| wanted.clone()).collect()
+    }
+
+    /// Returns what is news.
+    pub fn set_wanted(&mut self, tracks: Vec<WantedTrack>) -> Vec<WantedTrack> {
+        let mut news = Vec::new();
+        for wanted in tracks {
+            if self.wanted.insert(wanted.track, wanted.clone()).as_ref() != Some(&wanted) {
+                news.push(wanted);
+            }
+        }
+        news
+    }
+
+    pub fn set_tracks(&mut self, tracks: Vec<TrackInfo>) {
+        self.wanted.retain(|id, _| tracks.iter().any(|track| track.id == *id));
+        self.tracks = tracks;
+    }
+
+    /// What is unmuted is sent whole until it is said anew what of it is wanted.
+    pub fn on_mute(&mut self, track: TrackId, muted: bool) {
+        if !muted {
+            self.wanted.retain(|id, wanted| *id != track || wanted.low_voice);
+        }
     }
 
     /// The slots of the first answer. Events that overtook the answer are newer than it.

@@ -315,6 +315,46 @@ fn what_hinders_a_slot_is_told_once_and_after_a_resume() {
 }
 
 #[test]
+fn what_is_wanted_of_a_track_is_told_once_and_after_a_resume() {
+    let mut bench = Bench::new();
+    bench.reserve(0, "a", Kind::Web).expect("there is room");
+    let wanted = |track, low_voice| WantedTrack {
+        track,
+        layers: vec![],
+        low_voice,
+    };
+    // The answer names track 7 only.
+    bench.meeting.on_wanted("a", vec![wanted(7, false), wanted(8, false)]);
+    let now = bench.at(1);
+    let state = bench.meeting.admit(now, "a", vec![track(7)], vec![]).expect("admitted");
+    assert_eq!(state.wanted, [wanted(7, false)]);
+    bench.outputs();
+
+    bench.meeting.on_wanted("a", vec![wanted(7, false)]);
+    assert_eq!(bench.outputs(), []);
+    bench.meeting.on_wanted("a", vec![wanted(7, true)]);
+    let told = Output::Send {
+        to: vec!["a".to_owned()],
+        message: ServerMessage::Wanted {
+            tracks: vec![wanted(7, true)],
+        },
+    };
+    assert_eq!(bench.outputs(), [told]);
+    bench.meeting.detach(now, "a");
+    bench.meeting.on_wanted("a", vec![wanted(7, false)]);
+    assert_eq!(bench.outputs(), []);
+    let state = bench.meeting.resume("a", "secret-a").expect("resumed");
+    assert_eq!(state.wanted, [wanted(7, false)]);
+
+    // What is unmuted is sent whole.
+    for muted in [true, false] {
+        bench.meeting.set_muted(now, "a", 7, muted);
+        let state = bench.meeting.resume("a", "secret-a").expect("resumed");
+        assert_eq!(state.wanted.len(), usize::from(muted));
+    }
+}
+
+#[test]
 fn chat_has_a_history_and_a_limit() {
     let mut bench = Bench::new();
     bench.join(0, "a");

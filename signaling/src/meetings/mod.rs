@@ -249,7 +249,8 @@ impl Meetings {
                 | SfuEvent::Closed { session, .. }
                 | SfuEvent::Slots { session, .. }
                 | SfuEvent::SlotsPaused { session, .. }
-                | SfuEvent::CodecUnsupported { session, .. } => self.find_session(session),
+                | SfuEvent::CodecUnsupported { session, .. }
+                | SfuEvent::Wanted { session, .. } => self.find_session(session),
                 SfuEvent::Speakers { room, .. } => self.by_id.get(room).map(|live| live.clone()),
             };
             if let Some(live) = live {

@@ -70,6 +70,7 @@ fn server_label(message: &ServerMessage) -> &'static str {
         ServerMessage::Slots { .. } => "slots",
         ServerMessage::SlotsPaused { .. } => "slots_paused",
         ServerMessage::CodecUnsupported(_) => "codec_unsupported",
+        ServerMessage::Wanted { .. } => "wanted",
         ServerMessage::Speakers(_) => "speakers",
         ServerMessage::Chat(_) => "chat",
         ServerMessage::History { .. } => "history",

@@ -88,6 +88,29 @@ export type SlotPause = { mid: string, paused: boolean, };
 export type UnsupportedSlot = { mid: string, track: number, };
 
 /**
+ * What others can use of a published track: its publisher need not send more than that.
+ */
+export type WantedTrack = { track: number,
+/**
+ * Of a video, by simulcast layer: what is not named here is not wanted.
+ */
+layers: Array<WantedLayer>,
+/**
+ * Of a microphone: a second, low voice is wanted.
+ */
+low_voice: boolean, };
+
+export type WantedLayer = {
+/**
+ * As in the offer's `a=rid`; empty where the track is one stream without it.
+ */
+rid: string,
+/**
+ * Bits per second at most.
+ */
+max_bitrate: number, };
+
+/**
  * `POST /api/v1/meetings` → 201 [`CreatedMeeting`].
  */
 export type CreateMeeting = { title?: string, passcode?: string, };
@@ -162,7 +185,7 @@ tracks: Array<TrackDeclaration>,
  */
 slots: Array<SlotView>, };
 
-export type ServerMessage = { "type": "joined" } & Joined | { "type": "resumed" } & Resumed | { "type": "answer" } & Answer | { "type": "roster", joined?: Array<Participant>, left?: Array<string>, } | { "type": "tracks", participant: string, tracks: Array<TrackInfo>, } | { "type": "slots", slots: Array<SlotState>, } | { "type": "slots_paused", slots: Array<SlotPause>, } | { "type": "codec_unsupported" } & UnsupportedSlot | { "type": "speakers" } & Speakers | { "type": "chat" } & ChatLine | { "type": "history", chat: Array<ChatLine>, } | { "type": "chat_lost" } | { "type": "pong", t: number, } | { "type": "error" } & WsError | { "type": "ended", reason: EndReason, };
+export type ServerMessage = { "type": "joined" } & Joined | { "type": "resumed" } & Resumed | { "type": "answer" } & Answer | { "type": "roster", joined?: Array<Participant>, left?: Array<string>, } | { "type": "tracks", participant: string, tracks: Array<TrackInfo>, } | { "type": "slots", slots: Array<SlotState>, } | { "type": "slots_paused", slots: Array<SlotPause>, } | { "type": "codec_unsupported" } & UnsupportedSlot | { "type": "wanted", tracks: Array<WantedTrack>, } | { "type": "speakers" } & Speakers | { "type": "chat" } & ChatLine | { "type": "history", chat: Array<ChatLine>, } | { "type": "chat_lost" } | { "type": "pong", t: number, } | { "type": "error" } & WsError | { "type": "ended", reason: EndReason, };
 
 export type Joined = { participant: string,
 /**
@@ -193,7 +216,11 @@ paused?: Array<string>,
 /**
  * Those of its slots whose codec it did not offer.
  */
-unsupported?: Array<UnsupportedSlot>, speakers: Speakers,
+unsupported?: Array<UnsupportedSlot>,
+/**
+ * What others can use of its own tracks, as far as it was told.
+ */
+wanted?: Array<WantedTrack>, speakers: Speakers,
 /**
  * The latest lines, oldest first; [`ClientMessage::History`] brings earlier ones.
  */

@@ -92,6 +92,19 @@ pub enum Shortage {
     Nothing,
 }
 
+impl SlotAllocation {
+    /// What the slot is to be set to: `choice`, but the layer that was asked for as soon as it comes.
+    pub fn target(&self) -> Choice {
+        match (self.choice, self.wish) {
+            (Choice::Video(now), Wish::Video(wish)) if now.spatial != wish.spatial => Choice::Video(Layer {
+                spatial: wish.spatial,
+                temporal: now.temporal.max(wish.temporal),
+            }),
+            (choice, _) => choice,
+        }
+    }
+}
+
 impl Choice {
     pub(super) fn lacks_bandwidth(self) -> bool {
         self == Self::Paused(PauseCause::NoBandwidth)

@@ -118,6 +118,8 @@ pub struct VideoLayer {
     pub height: u16,
     /// How many temporal layers it has, at least 1.
     pub temporal_layers: u8,
+    /// The most that its publisher was told to send of it.
+    pub ceiling: Option<Bitrate>,
     /// What goes to a subscriber that gets the temporal layers up to this one (with SVC: and the spatial
     /// layers below that it needs).
     pub rates: [MeasuredRate; MAX_TEMPORAL],

@@ -19,6 +19,8 @@ pub(super) struct Rung {
     pub now: Bitrate,
     /// What it may take when the picture moves: held against the estimate before it is sent.
     pub peak: Bitrate,
+    /// What it would take if subscribers' links did not limit it.
+    pub desired: Bitrate,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -170,6 +172,12 @@ fn rung(source: VideoSource, index: usize, layer: &VideoLayer, temporal: usize) 
         VideoSource::Camera => peak.min(times(now, CAMERA_SWING)),
         VideoSource::Screen => peak,
     };
+    let peak = peak.max(now);
+    let target = expected_rate(height(index, layer)).target;
+    let desired = match layer.ceiling {
+        Some(ceiling) if ceiling < target => peak.max(times(target, TEMPORAL_SHARES[count - 1][temporal])),
+        _ => peak,
+    };
     Rung {
         layer: Layer {
             spatial: index as u8,
@@ -178,7 +186,8 @@ fn rung(source: VideoSource, index: usize, layer: &VideoLayer, temporal: usize) 
         is_active: layer.state == LayerState::Active,
         height: height(index, layer),
         now,
-        peak: peak.max(now),
+        peak,
+        desired,
     }
 }
 
@@ -290,6 +299,17 @@ mod tests {
         for (height, kbit) in [(0, 40), (90, 40), (225, 250), (720, 2_500), (4_000, 12_000)] {
             assert_eq!(expected_rate(height).target, kbps(kbit), "{height}");
         }
+    }
+
+    #[test]
+    fn of_what_was_limited_more_is_desired() {
+        let mut demand = camera(720);
+        let tops = |demand: &VideoDemand| Ladder::new(demand).rungs().last().map(|rung| (rung.peak, rung.desired));
+        assert_eq!(tops(&demand), Some((kbps(1_500), kbps(1_500))));
+        demand.layers[2].ceiling = Some(kbps(2_500));
+        assert_eq!(tops(&demand), Some((kbps(1_500), kbps(1_500))));
+        demand.layers[2].ceiling = Some(kbps(1_500));
+        assert_eq!(tops(&demand), Some((kbps(1_500), kbps(2_500))));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub(super) fn layer(height: u16, temporal_layers: u8, rates: [u64; MAX_TEMPORAL]
         state: LayerState::Active,
         height,
         temporal_layers,
+        ceiling: None,
         rates: rates.map(|rate| MeasuredRate {
             smoothed: kbps(rate),
             peak: kbps(rate),

@@ -5,9 +5,11 @@
 //! subscribers' links. There the slowest of a layer's subscribers sets its rate; here it is set for the good of
 //! all, and who cannot take it falls back to the layer below, so that no single bad link lowers the others.
 
+use arrayvec::ArrayVec;
+
+use super::VoiceLayer;
 use super::arithmetic::times;
 use super::ladder::{ExpectedRate, expected_rate};
-use super::{LayerState, VideoLayer, VoiceLayer};
 use crate::negotiated::MAX_LAYERS;
 use crate::units::Bitrate;
 
@@ -23,11 +25,15 @@ const FILL: f64 = 0.8;
 /// A new ceiling that differs by less is not worth a message.
 const WORTH_TELLING: f64 = 0.1;
 
+/// The layers that a publisher could send: the height of each in pixels, 0 where there is no such layer.
+pub type Heights = [u16; MAX_LAYERS];
+
 /// What the subscribers of one track want. Kept by each worker and node for its own, and added up on the way to
 /// the publisher; its size does not depend on their number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wants {
-    /// Subscribers by the highest layer that their slot's height asks for, and by what they can give to it.
+    /// Subscribers by the highest layer that their slot's height asks for (0 the smallest), and by what they can give
+    /// to it.
     video: [[u16; BUCKETS]; MAX_LAYERS],
     pub full_voice: bool,
     pub low_voice: bool,
@@ -80,23 +86,33 @@ impl Wants {
         self.video.as_flattened().iter().any(|&count| count > 0)
     }
 
-    /// What to ask of a publisher whose `layers` come in ascending height.
-    pub fn plan(&self, layers: &[VideoLayer; MAX_LAYERS]) -> UplinkPlan {
+    pub fn is_empty(&self) -> bool {
+        !self.wants_video() && !self.full_voice && !self.low_voice
+    }
+
+    /// Which layers somebody needs; of [`Self::plan`] the part that costs little.
+    pub fn layers_needed(&self, heights: &Heights) -> [bool; MAX_LAYERS] {
+        let mut needed = [false; MAX_LAYERS];
+        if self.wants_video() {
+            let viewers = self.viewers_by_layer(heights);
+            for (place, index) in ascending(heights).into_iter().enumerate() {
+                needed[index] = is_needed(place, &viewers[index]);
+            }
+        }
+        needed
+    }
+
+    /// What to ask of a publisher that could send these layers.
+    pub fn plan(&self, heights: &Heights) -> UplinkPlan {
         let mut plan = UplinkPlan::default();
-        let Some(lowest) = (0..MAX_LAYERS).find(|&index| has(layers, index)) else {
-            return plan;
-        };
         if !self.wants_video() {
             return plan;
         }
-        let viewers = self.viewers_by_layer(layers);
+        let viewers = self.viewers_by_layer(heights);
         let mut below = None;
-        for index in (0..MAX_LAYERS).filter(|&index| has(layers, index)) {
-            let expected = expected_rate(layers[index].height);
-            // The smallest goes on as long as anybody watches: who cannot take more any longer falls back to it
-            // without a freeze.
-            if index == lowest || viewers[index].iter().any(|&count| count > 0) {
-                let rate = best_ceiling(&viewers[index], &expected, below);
+        for (place, index) in ascending(heights).into_iter().enumerate() {
+            if is_needed(place, &viewers[index]) {
+                let rate = best_ceiling(&viewers[index], &expected_rate(heights[index]), below);
                 plan.layers[index] = Some(rate);
                 below = Some(rate);
             }
@@ -105,15 +121,14 @@ impl Wants {
     }
 
     /// Each subscriber at the highest layer that its slot asks for and its link carries at all.
-    fn viewers_by_layer(&self, layers: &[VideoLayer; MAX_LAYERS]) -> [[u32; BUCKETS]; MAX_LAYERS] {
+    fn viewers_by_layer(&self, heights: &Heights) -> [[u32; BUCKETS]; MAX_LAYERS] {
         let mut viewers = [[0; BUCKETS]; MAX_LAYERS];
+        let order = ascending(heights);
         for (highest, counts) in self.video.iter().enumerate() {
             for (bucket, &count) in counts.iter().enumerate().filter(|&(_, &count)| count > 0) {
-                let carries = |index: &usize| fill(bucket) >= expected_rate(layers[*index].height).least;
-                let mut fitting = (0..=highest).rev().filter(|&index| has(layers, index));
-                let mut available = (0..MAX_LAYERS).filter(|&index| has(layers, index));
-                let layer = fitting.find(carries).or_else(|| available.next());
-                if let Some(layer) = layer {
+                let carries = |&&index: &&usize| fill(bucket) >= expected_rate(heights[index]).least;
+                let fitting = order.iter().take(highest + 1).rev().find(carries);
+                if let Some(&layer) = fitting.or(order.first()) {
                     viewers[layer][bucket] += u32::from(count);
                 }
             }
@@ -122,7 +137,19 @@ impl Wants {
     }
 }
 
+/// The smallest goes on as long as anybody watches: who cannot take more any longer falls back to it without a
+/// freeze. `place`: 0 is the smallest.
+fn is_needed(place: usize, viewers: &[u32; BUCKETS]) -> bool {
+    place == 0 || viewers.iter().any(|&count| count > 0)
+}
+
 impl UplinkPlan {
+    /// It asks for a layer that is off by `told`.
+    pub fn wakes(&self, told: &Self) -> bool {
+        let mut layers = self.layers.iter().zip(&told.layers);
+        layers.any(|(new, old)| new.is_some() && old.is_none())
+    }
+
     /// Does it differ enough from what the publisher was told last?
     pub fn is_news(&self, told: &Self) -> bool {
         self.layers.iter().zip(&told.layers).any(|(new, old)| match (new, old) {
@@ -133,20 +160,19 @@ impl UplinkPlan {
 }
 
 /// The layer that a slot shown `height` pixels high asks for: the smallest at least as high, of those that the
-/// publisher could send.
-pub fn highest_wanted(layers: &[VideoLayer; MAX_LAYERS], height: u16) -> Option<u8> {
-    let mut highest = None;
-    for index in (0..MAX_LAYERS).filter(|&index| has(layers, index)) {
-        highest = Some(index as u8);
-        if layers[index].height >= height {
-            break;
-        }
-    }
-    highest
+/// publisher could send. 0 is the smallest of them.
+pub fn highest_wanted(heights: &Heights, height: u16) -> Option<u8> {
+    let order = ascending(heights);
+    let enough = order.iter().position(|&index| heights[index] >= height);
+    let place = enough.or(order.len().checked_sub(1))?;
+    Some(place as u8)
 }
 
-fn has(layers: &[VideoLayer; MAX_LAYERS], index: usize) -> bool {
-    layers[index].state != LayerState::Absent
+/// Indices of the layers that there are, the smallest first.
+fn ascending(heights: &Heights) -> ArrayVec<usize, MAX_LAYERS> {
+    let mut order: ArrayVec<usize, MAX_LAYERS> = (0..MAX_LAYERS).filter(|&index| heights[index] > 0).collect();
+    order.sort_by_key(|&index| heights[index]);
+    order
 }
 
 fn bucket(rate: Bitrate) -> usize {
@@ -207,8 +233,10 @@ const BASE_SHARE: f64 = 0.4;
 
 #[cfg(test)]
 mod tests {
-    use super::super::test_util::{camera, kbps};
+    use super::super::test_util::kbps;
     use super::*;
+
+    const HEIGHTS: Heights = [180, 360, 720];
 
     fn plan(viewers: &[(usize, u8, u64)]) -> [Option<u64>; MAX_LAYERS] {
         let mut wants = Wants::default();
@@ -217,7 +245,8 @@ mod tests {
                 wants.add_video(highest, kbps(kbit));
             }
         }
-        let plan = wants.plan(&camera(720).layers);
+        let plan = wants.plan(&HEIGHTS);
+        assert_eq!(wants.layers_needed(&HEIGHTS), plan.layers.map(|rate| rate.is_some()));
         plan.layers.map(|rate| Some(rate?.0 / 1_000))
     }
 
@@ -297,10 +326,27 @@ mod tests {
         for (rate, expected) in [(0, 0), (24_000, 0), (48_000, 8), (250_000, 27), (u64::MAX, BUCKETS - 1)] {
             assert_eq!(bucket(Bitrate(rate)), expected, "{rate}");
         }
-        let layers = camera(720).layers;
-        for (height, expected) in [(90, 0), (180, 0), (181, 1), (720, 2), (1_080, 2)] {
-            assert_eq!(highest_wanted(&layers, height), Some(expected), "{height}");
+        for (heights, height, expected) in [
+            (HEIGHTS, 90, Some(0)),
+            (HEIGHTS, 180, Some(0)),
+            (HEIGHTS, 181, Some(1)),
+            (HEIGHTS, 720, Some(2)),
+            (HEIGHTS, 1_080, Some(2)),
+            // The largest first, and one that there is not.
+            ([720, 360, 180], 300, Some(1)),
+            ([180, 0, 720], 300, Some(1)),
+            ([0, 0, 0], 720, None),
+        ] {
+            assert_eq!(highest_wanted(&heights, height), expected, "{heights:?} {height}");
         }
-        assert_eq!(highest_wanted(&Default::default(), 720), None);
+    }
+
+    #[test]
+    fn layers_may_come_in_any_order() {
+        let mut wants = Wants::default();
+        wants.add_video(0, kbps(900));
+        wants.add_video(2, kbps(300));
+        let [large, middle, small] = wants.plan(&[720, 360, 180]).layers;
+        assert!(large.is_none() && middle.is_some() && small.is_some());
     }
 }

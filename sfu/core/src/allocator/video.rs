@@ -157,7 +157,7 @@ impl Videos {
             .contenders
             .iter()
             .filter_map(|contender| contender.ladder.rungs().last());
-        times(tops.fold(Bitrate(0), |sum, rung| plus(sum, rung.peak)), MARGIN)
+        times(tops.fold(Bitrate(0), |sum, rung| plus(sum, rung.desired)), MARGIN)
     }
 
     pub fn choose(&mut self, now: Instant, mut budget: Budget) {

@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 
 use crate::allocator::{
     Allocation, Allocator, AudioDemand, Choice, Demand, LayerState, Link, LowVoice, Mode, PauseCause, SlotAllocation,
-    VideoDemand, VideoLayer, VideoSource, VoiceRate,
+    VideoDemand, VideoLayer, VideoSource, VoiceRate, Wish,
 };
 use crate::bwe::{self, SendSideBwe};
 use crate::downtrack::Downtrack;
@@ -26,6 +26,8 @@ const MUCH_MORE: f64 = 1.3;
 /// What is wished for at least while somebody comes in and has not said what is to be shown, so that probes know the
 /// link before the first picture: a camera at 360 lines and its neighbours.
 const FIRST_WISH: Bitrate = Bitrate::kbps(1_500);
+/// Wishes that are noticed at a time; what is more is noticed the next time.
+const MAX_CHANGED_WISHES: usize = 16;
 const FIRST_TIME: Duration = Duration::from_secs(3);
 /// A longer queue says that the link carries no more, whatever is lost; a shorter one is of jitter and bursts.
 const MAX_VOICE_QUEUE: Duration = Duration::from_millis(150);
@@ -44,12 +46,9 @@ const VOICE: VoiceRate = VoiceRate {
 
 /// The layer of a voice that is sent for weak links, as the answer asks for it.
 const LOW_LAYER: u8 = 1;
-const LOW_VOICE: LowVoice = LowVoice {
-    rate: VoiceRate {
-        payload: Bitrate(14_000),
-        interval: Duration::from_millis(60),
-    },
-    state: LayerState::Active,
+const LOW_VOICE: VoiceRate = VoiceRate {
+    payload: Bitrate(14_000),
+    interval: Duration::from_millis(60),
 };
 
 pub(crate) struct Adaptation {
@@ -62,6 +61,8 @@ pub(crate) struct Adaptation {
     pub is_stale: bool,
     /// `None`: at once.
     pub next_allocation: Option<Instant>,
+    /// What each slot wished for before layers were chosen last.
+    wishes: Vec<Wish>,
     /// What the client was told to stand still.
     told: Vec<Mid>,
     /// The estimate when layers were chosen last.
@@ -80,6 +81,7 @@ impl Adaptation {
             demands: Vec::new(),
             is_stale: true,
             next_allocation: None,
+            wishes: Vec::new(),
             told: Vec::new(),
             allocated_for: Bitrate(0),
             since: None,
@@ -123,6 +125,34 @@ impl Adaptation {
 
     pub fn choices(&self) -> impl Iterator<Item = &SlotAllocation> {
         self.allocation.slots.iter()
+    }
+
+    /// What the video in a slot could take; `None`: its subscriber wants no video.
+    pub fn affordable(&self, slot: usize) -> Option<Bitrate> {
+        if self.mode == Mode::AudioOnly {
+            return None;
+        }
+        // Until the link is known it is taken for a usual one, so that nobody waits for a publisher.
+        let known = self.allocation.slots.get(slot);
+        let known = known.filter(|slot| !matches!(slot.choice, Choice::Empty | Choice::Paused(PauseCause::NotShown)));
+        Some(known.map_or(FIRST_WISH, |slot| slot.affordable))
+    }
+
+    pub fn wish(&self, slot: usize) -> Option<Wish> {
+        self.allocation.slots.get(slot).map(|slot| slot.wish)
+    }
+
+    /// The slots that wish for something else since the last call.
+    pub fn take_changed_wishes(&mut self) -> ArrayVec<usize, MAX_CHANGED_WISHES> {
+        let slots = &self.allocation.slots;
+        self.wishes.resize(slots.len(), Wish::Nothing);
+        let mut changed = ArrayVec::new();
+        for (at, (wish, slot)) in self.wishes.iter_mut().zip(slots).enumerate() {
+            if *wish != slot.wish && changed.try_push(at).is_ok() {
+                *wish = slot.wish;
+            }
+        }
+        changed
     }
 
     /// Decides what each of `slots` sends.
@@ -196,7 +226,7 @@ fn demand(now: Instant, slot: &Downtrack, router: &Router) -> Demand {
     };
     match slot.kind {
         MediaKind::Audio => Demand::Audio(audio(now, track)),
-        MediaKind::Video => Demand::Video(video(slot, track)),
+        MediaKind::Video => Demand::Video(video(now, slot, track)),
     }
 }
 
@@ -207,26 +237,38 @@ fn audio(now: Instant, track: &Track) -> AudioDemand {
         order: track.voice_order,
         is_flowing: !track.muted && last.is_some_and(|last| now.saturating_duration_since(last) < VOICE_SILENCE),
         full: VOICE,
-        low: track
-            .active_layers()
-            .any(|layer| layer == LOW_LAYER)
-            .then_some(LOW_VOICE),
+        // Whoever cannot send it is asked for it in vain, which costs nothing.
+        low: Some(LowVoice {
+            rate: LOW_VOICE,
+            state: match track.active_layers().any(|layer| layer == LOW_LAYER) {
+                true => LayerState::Active,
+                false => LayerState::OnRequest,
+            },
+        }),
     }
 }
 
-fn video(slot: &Downtrack, track: &Track) -> VideoDemand {
+fn video(now: Instant, slot: &Downtrack, track: &Track) -> VideoDemand {
     let mut layers = [VideoLayer::default(); crate::negotiated::MAX_LAYERS];
+    let heights = track.heights();
+    for (index, layer) in layers.iter_mut().enumerate().filter(|&(index, _)| heights[index] > 0) {
+        layer.state = track.uplink.silent_layer(now, index);
+        layer.height = heights[index];
+        layer.temporal_layers = 1;
+    }
     let views: ArrayVec<_, { crate::negotiated::MAX_LAYERS }> = track.layers_view();
-    for view in views
-        .iter()
-        .filter(|view| view.active && slot.takes(track.codec_of(view.index)))
-    {
-        layers[usize::from(view.index)] = VideoLayer {
-            state: LayerState::Active,
-            height: view.height.unwrap_or(0),
-            temporal_layers: view.temporal_layers,
-            rates: view.rates,
-        };
+    for view in views {
+        let index = usize::from(view.index);
+        if !slot.takes(track.codec_of(view.index)) {
+            layers[index].state = LayerState::Absent;
+            continue;
+        }
+        layers[index].temporal_layers = view.temporal_layers;
+        if view.active && !track.is_switched_off(now, index) {
+            layers[index].state = LayerState::Active;
+            layers[index].ceiling = track.uplink.ceiling(index);
+            layers[index].rates = view.rates;
+        }
     }
     VideoDemand {
         track: track.id,

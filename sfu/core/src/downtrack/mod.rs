@@ -685,6 +685,8 @@ impl Downtrack {
             Flow::Waiting { target } => target,
             // A voice changes its layer in its own way.
             Flow::Forwarding { layer, target, .. } if layer != target && self.kind == MediaKind::Video => Some(target),
+            // A layer that was asked for comes back, and nobody knew before its first packet.
+            Flow::Forwarding { layer, .. } if layer != packet.layer && self.awaits(packet, track) => Some(packet.layer),
             Flow::Forwarding { .. } => return false,
         };
         let decodable = self.kind == MediaKind::Audio || (packet.frame.keyframe && packet.frame.start_of_frame);
@@ -698,6 +700,11 @@ impl Downtrack {
             && !packet.recovered
             && !packet.payload().is_empty()
             && self.format.outgoing(packet.codec).is_some()
+    }
+
+    fn awaits(&self, packet: &Packet, track: &Track) -> bool {
+        let is_wanted = || self.wanted(track).is_some_and(|wanted| wanted.stream == packet.layer);
+        self.kind == MediaKind::Video && packet.frame.keyframe && packet.frame.start_of_frame && is_wanted()
     }
 
     /// While nothing at all is shown any layer is better than none; the right one follows. But one that the link does

@@ -5,6 +5,7 @@
 //! [`Rooms::open`].
 
 mod audio_set;
+mod demand;
 mod placement;
 mod publish;
 mod room;
@@ -28,6 +29,7 @@ use crate::worker_api::{
     MAX_SLOT_SSRCS, OpenConnection, PublishedTrack, Renegotiate, SetSlot, SlotSource, WorkerCommand, WorkerEvent,
 };
 
+use demand::Demands;
 use placement::Placement;
 use publish::published;
 use room::Room;
@@ -68,6 +70,7 @@ pub struct Rooms {
     connections: FxHashMap<(WorkerIndex, ConnectionId), SessionKey>,
     tracks: FxHashMap<TrackId, TrackOwner>,
     wakeups: BTreeSet<(Instant, RoomKey)>,
+    demands: Demands,
     outputs: VecDeque<RoomsOutput>,
     /// Makes numbers of identities that nobody can foresee.
     identities: RandomState,
@@ -85,6 +88,7 @@ impl Rooms {
             connections: FxHashMap::default(),
             tracks: FxHashMap::default(),
             wakeups: BTreeSet::new(),
+            demands: Demands::default(),
             outputs: VecDeque::new(),
             identities: RandomState::new(),
         }
@@ -111,6 +115,7 @@ impl Rooms {
             && self.connections.is_empty()
             && self.tracks.is_empty()
             && self.wakeups.is_empty()
+            && self.demands.is_empty()
             && self.placement.load.is_empty()
     }
 
@@ -195,7 +200,7 @@ impl Rooms {
             entry.followers.insert(key);
         }
         self.set_views(key, &open.slots);
-        let tracks_changed = self.set_tracks(key, tracks);
+        let tracks_changed = self.set_tracks(now, key, tracks);
         self.refresh_video(key, false);
         if tracks_changed {
             self.on_tracks_changed(now, key);
@@ -245,7 +250,7 @@ impl Rooms {
         }));
         self.command(worker, command);
         self.set_views(key, &reoffer.slots);
-        let tracks_changed = self.set_tracks(key, tracks);
+        let tracks_changed = self.set_tracks(now, key, tracks);
         self.refresh_video(key, true);
         if tracks_changed {
             self.on_tracks_changed(now, key);
@@ -293,7 +298,7 @@ impl Rooms {
         for own in tracks.iter_mut().filter(|own| own.id == track) {
             own.muted = muted;
         }
-        if self.set_tracks(key, tracks) {
+        if self.set_tracks(now, key, tracks) {
             self.on_tracks_changed(now, key);
         }
         Ok(())
@@ -369,6 +374,7 @@ impl Rooms {
                     self.event(RoomsEvent::CodecUnsupported { session, mid, track });
                 }
             }
+            WorkerEvent::Wanted { tracks } => self.on_wanted(now, worker, tracks),
         }
     }
 
@@ -391,7 +397,7 @@ impl Rooms {
 
     /// Forgets a session and tells the others what that changes.
     fn remove(&mut self, now: Instant, key: SessionKey) {
-        let published = self.set_tracks(key, Vec::new());
+        let published = self.set_tracks(now, key, Vec::new());
         let room = self.sessions[key.0].room;
         self.rooms[room.0].remove(key, &self.sessions[key.0].watches);
         if published && !self.rooms[room.0].sessions.is_empty() {
@@ -407,6 +413,7 @@ impl Rooms {
         self.command(worker, WorkerCommand::Close { connection });
         for track in &self.sessions[key.0].tracks {
             self.tracks.remove(&track.id);
+            self.demands.remove(track.id);
         }
         let session = &self.sessions[key.0];
         self.rooms[session.room.0].remove(key, &session.watches);

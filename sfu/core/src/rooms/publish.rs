@@ -87,7 +87,7 @@ impl Rooms {
 
     /// Makes `tracks` all that the session publishes and tells its worker of mutes. True where that
     /// is a change; then call [`Self::on_tracks_changed`].
-    pub(super) fn set_tracks(&mut self, key: SessionKey, tracks: Vec<Track>) -> bool {
+    pub(super) fn set_tracks(&mut self, now: Instant, key: SessionKey, tracks: Vec<Track>) -> bool {
         let session = &mut self.sessions[key.0];
         if session.tracks == tracks {
             return false;
@@ -100,11 +100,12 @@ impl Rooms {
             let audible = track.source.kind() == MediaKind::Audio && !track.muted;
             audible.then_some(track.source)
         };
-        let mut mutes = Vec::new();
+        let (mut mutes, mut begun) = (Vec::new(), Vec::new());
         for track in &old {
             let new = tracks.iter().find(|new| new.id == track.id);
             if new.is_none() {
                 self.tracks.remove(&track.id);
+                self.demands.remove(track.id);
             }
             if new.and_then(as_audible) != as_audible(track) {
                 room.on_inaudible(track.id);
@@ -130,6 +131,9 @@ impl Rooms {
             if track.muted != before.is_some_and(|old| old.muted) {
                 mutes.push((track.id, track.muted));
             }
+            if before.is_none_or(|old| old.muted && !track.muted) {
+                begun.push((track.id, track.source));
+            }
         }
         match (tracks.is_empty(), old.is_empty()) {
             (false, true) => room.publishers.push(key),
@@ -138,6 +142,9 @@ impl Rooms {
         }
         for (track, muted) in mutes {
             self.command(home, WorkerCommand::SetMuted { track, muted });
+        }
+        for (track, source) in begun {
+            self.begin_demand(now, track, source);
         }
         true
     }

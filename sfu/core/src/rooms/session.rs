@@ -3,7 +3,7 @@
 use rustc_hash::FxHashSet;
 
 use crate::negotiated::{MediaKind, Negotiated};
-use crate::units::{Mid, Ssrc, TrackId};
+use crate::units::{Mid, Rid, Ssrc, TrackId};
 use crate::worker_api::SlotRank;
 
 use super::RoomKey;
@@ -61,6 +61,16 @@ impl Session {
 
     pub(super) fn track(&self, id: TrackId) -> Option<&Track> {
         self.tracks.iter().find(|track| track.id == id)
+    }
+
+    /// The simulcast layers that it sends of a track.
+    pub(super) fn rids_of(&self, track: TrackId) -> &[Rid] {
+        let mid = self.track(track).map(|track| track.mid);
+        let mut media = self.negotiated.media.iter();
+        let media = media.find(|media| Some(media.mid) == mid);
+        media
+            .and_then(|media| media.receive.as_ref())
+            .map_or(&[], |receive| receive.rids.as_slice())
     }
 
     pub(super) fn track_infos(&self) -> Vec<TrackInfo> {

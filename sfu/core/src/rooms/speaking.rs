@@ -18,7 +18,8 @@ const OWN_AUDIO_TRACKS: usize = 2;
 
 impl Rooms {
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.wakeups.first().map(|&(at, _)| at)
+        let rooms = self.wakeups.first().map(|&(at, _)| at);
+        rooms.into_iter().chain(self.demands.poll_timeout()).min()
     }
 
     pub fn handle_timeout(&mut self, now: Instant) {
@@ -29,6 +30,7 @@ impl Rooms {
             self.rooms[room.0].wakeup = None;
             self.update_speakers(now, room);
         }
+        self.handle_demand_timeout(now);
     }
 
     pub(super) fn on_audio_levels(&mut self, now: Instant, levels: &[AudioLevel]) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::negotiated::{IceCredentials, MediaKind, Negotiated};
-use crate::units::{ConnectionId, Mid, TrackId, WorkerIndex};
+use crate::units::{Bitrate, ConnectionId, Mid, Rid, TrackId, WorkerIndex};
 use crate::worker_api::{self, SlotPause, WorkerCommand};
 
 /// A session's name, unique on the node; it is also the participant that slot targets name.
@@ -82,6 +82,23 @@ pub struct SlotView {
 pub struct SlotState {
     pub mid: Mid,
     pub track: Option<TrackId>,
+}
+
+/// What others can use of a track: its publisher need not send more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedTrack {
+    pub track: TrackId,
+    /// Of a video. What is not named here is not wanted.
+    pub layers: Vec<WantedLayer>,
+    /// Of a microphone: a second, low voice is wanted.
+    pub low_voice: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WantedLayer {
+    /// Empty where the publisher sends one stream without a name.
+    pub rid: Rid,
+    pub max_bitrate: Bitrate,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -163,6 +180,11 @@ pub enum RoomsEvent {
     },
     /// Video slots that stand still because the session's link does not carry them, or do so no longer.
     SlotsPaused { session: SessionId, pauses: Vec<SlotPause> },
+    /// What others can use of tracks of the session has changed.
+    Wanted {
+        session: SessionId,
+        tracks: Vec<WantedTrack>,
+    },
     /// Who speaks, loudest first; only those whose audio is forwarded.
     Speakers {
         room: RoomId,

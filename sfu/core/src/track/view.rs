@@ -59,6 +59,10 @@ impl Track {
         (streams.next().is_none() && layer.spatial.count() > 1).then_some(stream)
     }
 
+    pub fn is_svc(&self) -> bool {
+        self.svc_stream().is_some()
+    }
+
     pub fn source_of(&self, index: u8) -> Source {
         match self.svc_stream() {
             Some(stream) => Source {
@@ -114,7 +118,7 @@ impl Track {
 
     /// The layers that are being sent now, lowest resolution first.
     pub fn active_layers(&self) -> impl Iterator<Item = u8> + '_ {
-        let newest = self.layers.iter().filter_map(|layer| layer.last_packet).max();
+        let newest = self.newest_packet();
         let silence = match self.kind {
             MediaKind::Audio => VOICE_SILENCE,
             MediaKind::Video => LAYER_SILENCE,

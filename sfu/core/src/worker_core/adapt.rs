@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{PacketSink, WorkerCore};
 use crate::bwe::{BweStats, PacketKind};
 use crate::connection::Probe;
+use crate::downtrack::Downtrack;
 use crate::packet::rtcp::transport_feedback::TransportFeedback;
 use crate::rate::Ticks;
 use crate::track::Subscriber;
@@ -101,8 +102,14 @@ impl WorkerCore {
         let mut changed = std::mem::take(&mut self.retargets);
         if let Some(adaptation) = &mut connection.sending.adaptation {
             for (at, (slot, allocated)) in connection.slots.iter_mut().zip(adaptation.choices()).enumerate() {
-                if slot.apply(allocated.choice) {
+                if slot.apply(allocated.target()) {
                     changed.push(at);
+                }
+            }
+            for slot in adaptation.take_changed_wishes() {
+                if let Some(source) = connection.slots.get(slot).and_then(Downtrack::source) {
+                    self.wanting.on_change(source);
+                    self.has_news = true;
                 }
             }
             let pauses = adaptation.pauses(&connection.slots);

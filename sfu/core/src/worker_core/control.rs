@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::WorkerCore;
 use crate::connection::{Cause, Connection};
 use crate::mail::{LayerState, Mail};
-use crate::negotiated::MediaKind;
+use crate::negotiated::{MAX_LAYERS, MediaKind};
 use crate::router::HomeNotice;
 use crate::track::{Home, Subscriber};
 use crate::transport::{Transport, TransportConfig, TransportOutput};
@@ -46,6 +46,14 @@ impl WorkerCore {
                     track.muted = muted;
                 }
             }
+            WorkerCommand::SetPlan { track, plan } => {
+                if let Some(track) = self.router.by_id_mut(track) {
+                    track.uplink.set_plan(now, plan);
+                    // What is off may be asked for from now on.
+                    track.layers_changed = true;
+                    track.wants_allocation = true;
+                }
+            }
         }
     }
 
@@ -53,25 +61,7 @@ impl WorkerCore {
         match mail {
             Mail::Subscribe { track } => {
                 self.router.set_interest(track, from, true);
-                if let Some(track) = self.router.by_id(track) {
-                    let layers = track
-                        .layers
-                        .iter()
-                        .map(|layer| LayerState {
-                            codec: layer.codec,
-                            resolution: layer.resolution,
-                            last_packet: layer.last_packet,
-                            report: layer.report,
-                        })
-                        .collect();
-                    self.mails.push_back((
-                        from,
-                        Mail::Layers {
-                            track: track.id,
-                            layers,
-                        },
-                    ));
-                }
+                self.mail_layers(from, track);
             }
             Mail::Unsubscribe { track } => self.router.set_interest(track, from, false),
             Mail::Keyframe { track, layer } => {
@@ -94,13 +84,31 @@ impl WorkerCore {
                     layer.report = Some(report);
                 }
             }
-            Mail::Layers { track, layers } => self.on_layers(now, track, &layers),
+            Mail::Layers { track, layers, streams } => self.on_layers(now, track, &layers, streams),
         }
     }
 
-    fn on_layers(&mut self, now: Instant, track: TrackId, states: &[LayerState]) {
+    /// Tells another worker what is known here of a track's layers.
+    fn mail_layers(&mut self, to: WorkerIndex, track: TrackId) {
+        let Some(track) = self.router.by_id(track) else { return };
+        let layers = track.layers.iter().map(|layer| LayerState {
+            codec: layer.codec,
+            resolution: layer.resolution,
+            last_packet: layer.last_packet,
+            report: layer.report,
+        });
+        let mail = Mail::Layers {
+            track: track.id,
+            layers: layers.collect(),
+            streams: track.uplink.streams,
+        };
+        self.mails.push_back((to, mail));
+    }
+
+    fn on_layers(&mut self, now: Instant, track: TrackId, states: &[LayerState], streams: u8) {
         let Some(index) = self.router.find(track) else { return };
         if let Some(track) = self.router.track_mut(index) {
+            track.uplink.streams = track.uplink.streams.max(streams.min(MAX_LAYERS as u8));
             for (layer, state) in track.layers.iter_mut().zip(states) {
                 layer.codec = layer.codec.or(state.codec);
                 layer.resolution = layer.resolution.or(state.resolution);
@@ -207,8 +215,19 @@ impl WorkerCore {
         if !uptracks.is_empty() {
             self.publishers.push(index);
         }
+        let mut told = Vec::new();
         for uptrack in uptracks {
             uptrack.route = self.router.publish(uptrack.track, uptrack.kind, index);
+            let Some(track) = self.router.track_mut(uptrack.route) else {
+                continue;
+            };
+            let streams = uptrack.layers.len() as u8;
+            if track.kind == MediaKind::Video && std::mem::replace(&mut track.uplink.streams, streams) != streams {
+                told.extend(track.interested_workers().map(|worker| (worker, track.id)));
+            }
+        }
+        for (worker, track) in told {
+            self.mail_layers(worker, track);
         }
     }
 
@@ -243,6 +262,8 @@ impl WorkerCore {
             if let Some(track) = self.router.find(source.track) {
                 self.retarget_one(now, track, subscriber);
             }
+            self.wanting.on_change(source.track);
+            self.has_news = true;
         }
         self.want_allocation(index);
     }

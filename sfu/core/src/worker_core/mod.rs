@@ -10,6 +10,7 @@ mod receive;
 mod rtcp;
 mod timers;
 mod voice;
+mod wants;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ use crate::transport::Certificate;
 use crate::transport::{TransportEvent, TransportOutput, ice_lite};
 use crate::units::{ConnectionId, WorkerIndex};
 use crate::worker_api::{CloseReason, WorkerEvent};
+
+use wants::Wanting;
 
 /// Takes the packets of a batch; called whenever the slab is full, and at the end of a flush.
 pub trait PacketSink {
@@ -119,6 +122,8 @@ pub struct WorkerCore {
     next_levels: Instant,
     /// Frames of a voice wait until then for others, or longer.
     next_voice: Option<Instant>,
+    /// What subscribers want of tracks, as the control side knows it.
+    wanting: Wanting,
 }
 
 impl WorkerCore {
@@ -155,6 +160,7 @@ impl WorkerCore {
             next_reports: now,
             next_levels: now,
             next_voice: None,
+            wanting: Wanting::new(now),
         }
     }
 
@@ -182,7 +188,11 @@ impl WorkerCore {
 
     /// No connections and no tracks.
     pub fn is_empty(&self) -> bool {
-        self.connections.is_empty() && self.ids.is_empty() && self.paths.is_empty() && self.router.is_empty()
+        self.connections.is_empty()
+            && self.ids.is_empty()
+            && self.paths.is_empty()
+            && self.router.is_empty()
+            && self.wanting.is_empty()
     }
 
     /// What a peer can make this worker keep is within bounds that it cannot move.

@@ -43,7 +43,7 @@ impl WorkerCore {
     /// nothing to wait for.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if self.connections.is_empty() {
-            return None;
+            return self.wanting.poll_timeout();
         }
         let feedback = if self.has_news {
             self.next_tick
@@ -70,6 +70,7 @@ impl WorkerCore {
             self.next_feedback = now + MAX_DEADLINE;
             self.poll_keyframes(now);
             self.adapt_all(now);
+            self.report_changed_wants(now);
             for at in 0..self.publishers.len() {
                 self.send_feedback(now, self.publishers[at], sink);
             }
@@ -84,6 +85,7 @@ impl WorkerCore {
                 track.update_meters(now);
             }
             self.retarget_all(now);
+            self.report_wants(now);
             self.expire_packets(now);
             self.send_sender_reports(now, sink);
             self.update_gauges();

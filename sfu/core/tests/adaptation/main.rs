@@ -9,4 +9,5 @@ mod world;
 
 mod changes;
 mod joins;
+mod uplink;
 mod villages;

@@ -34,6 +34,8 @@ struct Layer {
     wants_keyframe: bool,
     /// Bytes of a key frame that the frames after it save again.
     debt: usize,
+    /// kbit/s at most; `None`: it is off.
+    ceiling: Option<usize>,
     sent: VecDeque<Outgoing>,
 }
 
@@ -55,6 +57,7 @@ impl Camera {
             tl0: 0,
             wants_keyframe: true,
             debt: 0,
+            ceiling: Some(usize::MAX),
             sent: VecDeque::new(),
         };
         Self {
@@ -77,6 +80,14 @@ impl Camera {
         }
     }
 
+    /// As a browser does `setParameters`: a layer that comes back begins with a key frame.
+    pub fn set_ceilings(&mut self, ceilings: [Option<usize>; 3]) {
+        for (layer, ceiling) in self.layers.iter_mut().zip(ceilings) {
+            layer.wants_keyframe |= layer.ceiling.is_none() && ceiling.is_some();
+            layer.ceiling = ceiling;
+        }
+    }
+
     pub fn on_nack(&mut self, ssrc: u32, seq: u16) -> Option<Outgoing> {
         let sent = &self.layer(ssrc)?.sent;
         sent.iter().find(|packet| packet.2.truncate() == seq).cloned()
@@ -95,6 +106,10 @@ impl Camera {
 
     fn encode(&mut self, index: usize, out: &mut Vec<Outgoing>) {
         let (height, kbit) = LAYERS[index];
+        let Some(ceiling) = self.layers[index].ceiling else {
+            return;
+        };
+        let kbit = kbit.min(ceiling);
         let mean = ((kbit * 1_000 / 8 / 30) as f64 * (self.swing)(self.frame)) as usize;
         let upper = self.frame % 2 == 1;
         let ssrc = self.ssrc + index as u32;

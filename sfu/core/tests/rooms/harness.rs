@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 use tianqiao_sfu_core::negotiated::*;
 use tianqiao_sfu_core::rooms::*;
-use tianqiao_sfu_core::units::{ConnectionId, Mid, Ssrc, TrackId, WorkerIndex};
+use tianqiao_sfu_core::units::{ConnectionId, Mid, Rid, Ssrc, TrackId, WorkerIndex};
 use tianqiao_sfu_core::worker_api::{AUDIO_LEVEL_INTERVAL, AudioLevel, SlotRank, WorkerCommand, WorkerEvent};
 
 pub use TrackSource::{Camera, Microphone, Screen, ScreenAudio};
@@ -82,16 +82,20 @@ impl Joiner {
     }
 
     pub fn negotiated(&self) -> Negotiated {
-        let section = |name: String, kind, receives: bool| NegotiatedMedia {
+        let rids = |source| match source {
+            Camera => ["q", "h", "f"].iter().filter_map(|rid| Rid::from(rid).ok()).collect(),
+            _ => ArrayVec::new(),
+        };
+        let section = |name: String, kind, publishes: Option<TrackSource>| NegotiatedMedia {
             mid: mid(&name),
             kind,
             codecs: ArrayVec::new(),
             extensions: ExtensionIds::default(),
-            receive: receives.then(|| ReceiveMedia {
+            receive: publishes.map(|source| ReceiveMedia {
                 ssrcs: ArrayVec::new(),
-                rids: ArrayVec::new(),
+                rids: rids(source),
             }),
-            send: (!receives).then_some(SendMedia {
+            send: publishes.is_none().then_some(SendMedia {
                 ssrc: Ssrc(1),
                 rtx_ssrc: Ssrc(2),
             }),
@@ -99,10 +103,10 @@ impl Joiner {
         };
         let published = self.tracks.iter().enumerate();
         let mut media: Vec<_> = published
-            .map(|(i, (source, _))| section(format!("p{i}"), source.kind(), true))
+            .map(|(i, (source, _))| section(format!("p{i}"), source.kind(), Some(*source)))
             .collect();
-        media.extend((0..self.audio_slots).map(|i| section(format!("a{i}"), MediaKind::Audio, false)));
-        media.extend((0..self.video_slots).map(|i| section(format!("v{i}"), MediaKind::Video, false)));
+        media.extend((0..self.audio_slots).map(|i| section(format!("a{i}"), MediaKind::Audio, None)));
+        media.extend((0..self.video_slots).map(|i| section(format!("v{i}"), MediaKind::Video, None)));
         Negotiated {
             remote_ice: IceCredentials {
                 ufrag: "remote".into(),
@@ -265,6 +269,11 @@ impl Node {
         self.drain();
     }
 
+    pub fn event_of(&mut self, worker: WorkerIndex, event: WorkerEvent) {
+        self.rooms.handle_worker_event(self.now, worker, event);
+        self.drain();
+    }
+
     /// All of these speak for so long, the first loudest; then time stands still again.
     pub fn speak(&mut self, names: &[&str], ms: u64) {
         for _ in 0..ms / 50 {
@@ -401,6 +410,7 @@ impl Node {
             WorkerCommand::SetMuted { track, muted: true } => assert!(self.muted.insert(*track)),
             WorkerCommand::SetMuted { track, muted: false } => assert!(self.muted.remove(track)),
             WorkerCommand::RankVoices { voices } => assert!(!voices.is_empty()),
+            WorkerCommand::SetPlan { track, .. } => assert!(self.tracks.values().any(|(known, _)| known == track)),
             WorkerCommand::SetAudio(_) => unreachable!("rooms do not say how voices are sent"),
         }
     }

@@ -4,6 +4,7 @@ mod active_speaker;
 mod audio_set;
 mod chaos;
 mod cleanup;
+mod demand;
 mod follow;
 mod harness;
 mod join;

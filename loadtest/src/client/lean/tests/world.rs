@@ -374,7 +374,7 @@ impl World {
                 self.clients[index].receive(self.now, &mut data);
             }
             while let Some(event) = self.worker.poll_event() {
-                if !matches!(event, WorkerEvent::AudioLevels { .. }) {
+                if !matches!(event, WorkerEvent::AudioLevels { .. } | WorkerEvent::Wanted { .. }) {
                     self.worker_events.push(event);
                 }
             }

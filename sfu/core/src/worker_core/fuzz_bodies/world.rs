@@ -375,6 +375,7 @@ impl World {
                     report: Some(report),
                 })
                 .collect(),
+                streams: layer,
             },
             // Packets come only from the worker of their publisher.
             _ if self.clients[client].worker == worker => return,
