@@ -9,6 +9,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tianqiao_protocol::control::{SfuEvent, SfuRequest};
 use tianqiao_protocol::frame;
+use tianqiao_protocol::proof::ProofOfWork;
 
 fn post(server: &TestServer, meeting: &str, message: &Value) -> RequestBuilder {
     let request = server.request(Method::POST, &format!("/api/v1/meetings/{meeting}/join"));
@@ -30,10 +31,8 @@ async fn who_joins_by_post_is_in_and_the_websocket_takes_the_session_up() {
     let (mut ann, _) = server.join(&meeting.id, "Ann").await;
     let token = server.token(&meeting.id, "Bob").await;
     let joined = join(&server, &meeting.code, &token).await;
-    assert_eq!(
-        (&joined["type"], &joined["sdp"]),
-        (&json!("joined"), &json!("answer to offer"))
-    );
+    assert_eq!(joined["sdp"], "answer to offer");
+    assert!(joined.get("token").is_none(), "Bob has it already");
     assert_eq!(joined["state"]["participants"].as_array().map(Vec::len), Some(2));
     assert_eq!(ann.recv_type("roster").await["joined"][0]["id"], joined["participant"]);
     ann.send(json!({ "type": "chat", "text": "welcome" })).await;
@@ -94,6 +93,53 @@ async fn a_join_whose_answer_was_lost_is_sent_again_and_replaces_the_first() {
 }
 
 #[tokio::test]
+async fn a_name_is_enough_and_its_person_comes_again_by_the_token_in_the_answer() {
+    let server = start().await;
+    let meeting = server.meeting().await;
+    let joined = post(&server, &meeting.code, &by_name("Bob", None)).send().await;
+    let joined: Value = joined.expect("an answer").json().await.expect("JSON");
+    assert_eq!(joined["state"]["participants"][0]["name"], "Bob");
+    let again = join(&server, &meeting.id, joined["token"].as_str().expect("a token")).await;
+    assert_ne!(again["participant"], joined["participant"]);
+    assert_eq!(
+        again["state"]["participants"].as_array().map(Vec::len),
+        Some(1),
+        "the same person"
+    );
+}
+
+#[tokio::test]
+async fn who_joins_by_name_guesses_passcodes_and_codes_as_who_asks_for_a_token() {
+    let server = start_with(|config| {
+        (config.passcode_attempts, config.lookup_misses) = (2, 1);
+        config.proof_bits = 6;
+    })
+    .await;
+    let meeting = server.meeting_with(json!({ "passcode": "42" })).await;
+    let attempt = |code: &str, passcode: Option<&str>| post(&server, code, &by_name("Bob", passcode));
+    for (request, expected) in [
+        (attempt(&meeting.code, None), (401, "passcode_required")),
+        (attempt(&meeting.code, Some("41")), (403, "passcode_wrong")),
+        (attempt(&meeting.code, Some("41")), (403, "passcode_wrong")),
+        (attempt(&meeting.code, Some("42")), (429, "proof_required")),
+        (attempt("000000001", None), (404, "meeting_not_found")),
+        (attempt("000000001", None), (429, "proof_required")),
+    ] {
+        let (status, code) = refusal(request.send().await.expect("an answer")).await;
+        assert_eq!((status, code.as_str()), expected);
+    }
+    let asked = attempt(&meeting.id, Some("42")).send().await.expect("an answer");
+    let asked: Value = asked.json().await.expect("JSON");
+    let work: ProofOfWork = serde_json::from_value(asked["proof"].clone()).expect("work");
+    let paid = attempt(&meeting.id, Some("42")).header("tianqiao-proof", work.solve("42"));
+    assert_eq!(paid.send().await.expect("an answer").status(), 201);
+}
+
+fn by_name(name: &str, passcode: Option<&str>) -> Value {
+    json!({ "name": name, "passcode": passcode, "sdp": "offer" })
+}
+
+#[tokio::test]
 async fn bodies_and_answers_may_be_gzip() {
     let server = start().await;
     let meeting = server.meeting().await;
@@ -109,7 +155,8 @@ async fn bodies_and_answers_may_be_gzip() {
     assert_eq!(response.headers()["content-encoding"], "gzip");
     let body = response.bytes().await.expect("a body");
     let text = frame::inflate_gzip(&body, 1 << 20).expect("gzip of text");
-    assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON")["type"], "joined");
+    let joined: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(joined["sdp"], "answer to offer");
 }
 
 #[tokio::test]
@@ -140,6 +187,12 @@ async fn what_a_websocket_would_refuse_is_refused_here() {
         (plain(&client::join(&token, &"x".repeat(1_001))), (413, "too_large")),
         (plain(&client::join(&token, &"x".repeat(5_000))), (413, "too_large")),
         (plain(&json!({ "token": token })), (400, "bad_message")),
+        (plain(&json!({ "sdp": "offer" })), (400, "bad_message")),
+        (
+            plain(&json!({ "token": token, "name": "Ann", "sdp": "offer" })),
+            (400, "bad_message"),
+        ),
+        (plain(&by_name(" ", None)), (400, "bad_message")),
         (raw(bomb.clone()).header("content-encoding", "gzip"), (413, "too_large")),
         (
             raw(b"no gzip".to_vec()).header("content-encoding", "gzip"),

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::frame::{deflate, inflate};
-use crate::rest::{CreateMeeting, CreateToken};
+use crate::rest::{CreateMeeting, CreateToken, JoinMeeting};
 use crate::ws::ClientMessage;
 
 const LIMIT: usize = 1 << 16;
@@ -17,6 +17,7 @@ pub fn fuzz_json(data: &[u8]) {
         comes_back::<ClientMessage>(text);
         comes_back::<CreateMeeting>(text);
         comes_back::<CreateToken>(text);
+        comes_back::<JoinMeeting>(text);
     }
 }
 

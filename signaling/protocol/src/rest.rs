@@ -1,8 +1,10 @@
-//! Bodies of `/api/v1`; those of `POST /api/v1/meetings/{id-or-code}/join` are [`crate::ws::Join`] and, on 201,
-//! [`crate::ws::ServerMessage::Joined`]. Errors are [`crate::ErrorBody`] with the status of its code.
+//! Bodies of `/api/v1`. Errors are [`crate::ErrorBody`] with the status of its code.
 
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
+
+use crate::media::{SlotView, TrackDeclaration};
+use crate::ws::Joined;
 
 /// `POST /api/v1/meetings` → 201 [`CreatedMeeting`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -59,4 +61,35 @@ pub struct CreateToken {
 pub struct JoinToken {
     /// A JWT (HS256).
     pub token: String,
+}
+
+/// `POST /api/v1/meetings/{id-or-code}/join` → 201 [`JoinedMeeting`]. Who joins says it by a token, or by a name and what else
+/// [`CreateToken`] takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct JoinMeeting {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub token: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub passcode: Option<String>,
+    pub sdp: String,
+    #[serde(default)]
+    pub tracks: Vec<TrackDeclaration>,
+    #[serde(default)]
+    pub slots: Vec<SlotView>,
+}
+
+/// What [`crate::ws::ServerMessage::Joined`] says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct JoinedMeeting {
+    /// With which the same person comes again, for who has given a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub token: Option<String>,
+    #[serde(flatten)]
+    pub joined: Joined,
 }

@@ -40,6 +40,8 @@ pub fn module() -> String {
         rest::MeetingInfo,
         rest::CreateToken,
         rest::JoinToken,
+        rest::JoinMeeting,
+        rest::JoinedMeeting,
         ws::ClientMessage,
         ws::Join,
         ws::Resume,

@@ -44,7 +44,7 @@ pub enum ClientMessage {
 }
 
 /// Joins with an offer; answered by [`Joined`] in one round trip, or by an error after which the
-/// server closes the WebSocket. Also the body of a join by POST.
+/// server closes the WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct Join {
     pub token: String,

@@ -9,17 +9,20 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tianqiao_protocol::ErrorCode;
 use tianqiao_protocol::frame::{InflateError, deflate_as_gzip, inflate_gzip};
-use tianqiao_protocol::ws::{Join, ServerMessage};
+use tianqiao_protocol::rest::{JoinMeeting, JoinedMeeting};
+use tianqiao_protocol::ws::Join;
 
-use super::extract::{ClientIp, accepts, too_large};
+use super::extract::{ClientIp, accepts, solution, too_large};
+use super::tokens;
 use crate::app::App;
+use crate::gates::Attempt;
 use crate::meetings::now;
 use crate::refusal::Refusal;
 use crate::session::Joiner;
 
 const JSON: &str = "application/json";
 
-/// Body and answer are the WebSocket's `join` and `joined`, each in gzip where the sender likes.
+/// Body and answer are each in gzip where the sender likes.
 pub async fn create(
     State(app): State<Arc<App>>,
     Path(meeting): Path<String>,
@@ -32,19 +35,44 @@ pub async fn create(
         return Err(Refusal::new(ErrorCode::Unavailable, "the server stops"));
     }
     let text = text(&headers, body, app.config.max_message_size.0)?;
-    let message: Join = serde_json::from_str(&text).map_err(|error| {
+    let body: JoinMeeting = serde_json::from_str(&text).map_err(|error| {
         // The parser's words tell the place, never the content.
-        let place = format!("not a join message: line {}, column {}", error.line(), error.column());
+        let place = format!("not a join: line {}, column {}", error.line(), error.column());
         Refusal::new(ErrorCode::BadMessage, place)
     })?;
-    let joiner = Joiner::admit(&app, ip, &message.token)?;
+    let (token, is_new) = match (body.token, &body.name) {
+        (Some(token), None) => (token, false),
+        (None, Some(name)) => {
+            let attempt = Attempt {
+                ip,
+                meeting: &meeting,
+                passcode: body.passcode.as_deref(),
+                solution: solution(&headers),
+            };
+            (tokens::issue(&app, &attempt, name)?, true)
+        }
+        (..) => {
+            return Err(Refusal::new(
+                ErrorCode::BadMessage,
+                "either a token or a name says who joins",
+            ));
+        }
+    };
+    let joiner = Joiner::admit(&app, ip, &token)?;
     app.meetings.find_for(&joiner.claims, &meeting)?;
     let budget = app.budgets.of(&joiner.claims.sub, now());
     let taken = budget.take(now(), text.len());
     taken.map_err(|wait| Refusal::rate_limited("too many messages, or too long ones", wait))?;
     // A client that hangs up drops this future, and its place with it.
+    let message = Join {
+        token: token.clone(),
+        sdp: body.sdp,
+        tracks: body.tracks,
+        slots: body.slots,
+    };
     let (joined, _) = joiner.enter(&app, message, false).await?;
-    Ok(answer(&headers, &ServerMessage::Joined(Box::new(joined))))
+    let token = is_new.then_some(token);
+    Ok(answer(&headers, &JoinedMeeting { token, joined }))
 }
 
 fn text(headers: &HeaderMap, body: Result<Bytes, BytesRejection>, limit: usize) -> Result<String, Refusal> {
@@ -73,8 +101,8 @@ fn text(headers: &HeaderMap, body: Result<Bytes, BytesRejection>, limit: usize) 
     }
 }
 
-fn answer(request: &HeaderMap, message: &ServerMessage) -> Response {
-    let text = serde_json::to_string(message).expect("wire types are plain values");
+fn answer(request: &HeaderMap, joined: &JoinedMeeting) -> Response {
+    let text = serde_json::to_string(joined).expect("wire types are plain values");
     let headers = [
         (header::CONTENT_TYPE, JSON),
         (header::CACHE_CONTROL, "no-store"),

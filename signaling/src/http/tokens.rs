@@ -26,19 +26,24 @@ pub async fn create(
     Body(body): Body<CreateToken>,
 ) -> Result<Response, Refusal> {
     app.gates.join(ip)?;
-    let name = checked_name(&body.name)?;
     let attempt = Attempt {
         ip,
         meeting: &meeting,
         passcode: body.passcode.as_deref(),
         solution: solution(&headers),
     };
-    let live = app.gates.find(&app.meetings, &attempt)?;
-    app.gates.passcode(&live, &attempt)?;
     let token = JoinToken {
-        token: app.tokens.join(&live.id, &name),
+        token: issue(&app, &attempt, &body.name)?,
     };
     Ok((StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], Json(token)).into_response())
+}
+
+/// A token for who may come in.
+pub fn issue(app: &App, attempt: &Attempt, name: &str) -> Result<String, Refusal> {
+    let name = checked_name(name)?;
+    let live = app.gates.find(&app.meetings, attempt)?;
+    app.gates.passcode(&live, attempt)?;
+    Ok(app.tokens.join(&live.id, &name))
 }
 
 /// As it is shown: 1 to 64 graphemes, without controls.

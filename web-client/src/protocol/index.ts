@@ -150,11 +150,30 @@ export type JoinToken = {
  */
 token: string, };
 
+/**
+ * `POST /api/v1/meetings/{id-or-code}/join` → 201 [`JoinedMeeting`]. Who joins says it by a token, or by a name and what else
+ * [`CreateToken`] takes.
+ */
+export type JoinMeeting = { token?: string, name?: string, passcode?: string, sdp: string, tracks: Array<TrackDeclaration>, slots: Array<SlotView>, };
+
+/**
+ * What [`crate::ws::ServerMessage::Joined`] says.
+ */
+export type JoinedMeeting = {
+/**
+ * With which the same person comes again, for who has given a name.
+ */
+token?: string, participant: string,
+/**
+ * Secret with which this session can be resumed.
+ */
+session: string, sdp: string, meeting: MeetingSummary, state: RoomState, };
+
 export type ClientMessage = { "type": "join" } & Join | { "type": "resume" } & Resume | { "type": "offer" } & Offer | { "type": "viewport", slots: Array<SlotView>, } | { "type": "mute", track: number, muted: boolean, } | { "type": "chat", text: string, } | { "type": "history", before?: number, } | { "type": "ping", t: number, } | { "type": "leave" };
 
 /**
  * Joins with an offer; answered by [`Joined`] in one round trip, or by an error after which the
- * server closes the WebSocket. Also the body of a join by POST.
+ * server closes the WebSocket.
  */
 export type Join = { token: string, sdp: string, tracks: Array<TrackDeclaration>, slots: Array<SlotView>, };
 
