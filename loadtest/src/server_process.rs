@@ -153,6 +153,11 @@ impl ServerProcess {
     pub fn log_tail(&self) -> String {
         self.folder.log_tail()
     }
+
+    /// The certificate that it has made for itself, in PEM; `None` where it speaks plain HTTP.
+    pub fn certificate(&self) -> Option<PathBuf> {
+        Some(self.folder.0.join("data/self-signed.pem")).filter(|path| path.exists())
+    }
 }
 
 async fn ready_url(stdout: ChildStdout, mut log: File, ready: impl Fn(&str) -> Option<String>) -> Result<String> {

@@ -7,7 +7,7 @@ const LIMIT = 60_000;
 const dist = new URL('../dist/', import.meta.url).pathname;
 
 const files = readdirSync(dist, { recursive: true, withFileTypes: true })
-  .filter((entry) => entry.isFile())
+  .filter((entry) => entry.isFile() && !entry.name.endsWith('.br'))
   .map((entry) => join(entry.parentPath ?? entry.path, entry.name));
 
 let total = 0;

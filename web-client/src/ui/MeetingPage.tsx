@@ -1,5 +1,6 @@
-import { useSignal } from '@preact/signals';
+import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
+import { keepPage } from '../keeping/register.ts';
 import type { LocalMedia } from '../media/local.ts';
 import type { Session } from '../room/session.ts';
 import { Banners } from './Banners.tsx';
@@ -15,6 +16,9 @@ import { toggleScreen } from './share.ts';
 
 export type PanelName = 'chat' | 'people' | 'settings';
 
+/** From the first media on it has the link for itself for so long. */
+const KEEP_AFTER_MS = 3_000;
+
 export function MeetingPage({ session, local }: { session: Session; local: LocalMedia }) {
   const panel = useSignal<PanelName | null>(null);
   /** The last chat line seen. */
@@ -26,6 +30,12 @@ export function MeetingPage({ session, local }: { session: Session; local: Local
     onVisibility();
     return () => document.removeEventListener('visibilitychange', onVisibility);
   }, [session]);
+
+  useSignalEffect(() => {
+    if (!session.mediaUp.value) return;
+    const timer = setTimeout(keepPage, KEEP_AFTER_MS);
+    return () => clearTimeout(timer);
+  });
 
   const toggle = (name: PanelName) => (panel.value = panel.value === name ? null : name);
   const close = () => (panel.value = null);

@@ -45,6 +45,8 @@ export type Report =
   /** The join page can be used. */
   | { type: 'ready'; at: number }
   | { type: 'joined'; at: number }
+  /** The service worker has what a later visit needs. */
+  | { type: 'kept'; at: number }
   | Sample;
 
 export interface ProbeOptions {
@@ -72,8 +74,17 @@ export function probe({ name, microphone, camera }: ProbeOptions): void {
     constructor(configuration?: RTCConfiguration) {
       super(configuration);
       connections.push(this);
+      const note = () => console.debug(`ICE ${this.iceConnectionState}, all ${this.connectionState}`);
+      this.addEventListener('iceconnectionstatechange', note);
+      this.addEventListener('connectionstatechange', note);
     }
   };
+  void navigator.serviceWorker?.ready.then(() => tell({ type: 'kept', at: now() }));
+  new PerformanceObserver((list) => {
+    for (const { name, startTime, duration } of list.getEntries()) {
+      console.debug(`${new URL(name).pathname} from ${startTime.toFixed()} to ${(startTime + duration).toFixed()} ms`);
+    }
+  }).observe({ type: 'resource', buffered: true });
   let ready = false;
   let clicked = -Infinity;
   let joined = false;

@@ -6,7 +6,8 @@
  *
  *     node --import tsx tests/weak-network/viewer.ts '{"name": "Lin", "microphone": false, "camera": false}'
  */
-import { appendFileSync } from 'node:fs';
+import { createHash, X509Certificate } from 'node:crypto';
+import { appendFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { launch } from '../support/browser.ts';
@@ -22,6 +23,8 @@ interface ViewerOptions extends ProbeOptions {
   speech?: string;
   /** A .wav file for what the page plays. */
   recording?: string;
+  /** The server's, in PEM: as good as one of an authority. Without it any is taken, but then the browser keeps no page. */
+  certificate?: string;
   flags?: string[];
 }
 
@@ -29,19 +32,21 @@ const options = JSON.parse(process.argv[2] ?? '') as ViewerOptions;
 const speech = options.speech ? [`--use-file-for-fake-audio-capture=${options.speech}`] : [];
 const browser = await launch({
   camera: options.film ? await filmFile('ada', { framesPerSecond: 15, frames: 30 }) : undefined,
-  flags: ['--ignore-certificate-errors', ...speech, ...(options.flags ?? [])],
+  flags: [trust(options.certificate), ...speech, ...(options.flags ?? [])],
 });
 const page = await browser.newPage();
 page.setDefaultTimeout(0);
 /** Where all that is printed is kept too, to look into a run that surprises. */
 const logs = process.env.TIANQIAO_VIEWER_LOGS;
+const keep = (text: string) => logs && appendFileSync(join(logs, `${options.name}.jsonl`), text);
 const say = (line: object) => {
   const text = `${JSON.stringify(line)}\n`;
   process.stdout.write(text);
-  if (logs) appendFileSync(join(logs, `${options.name}.jsonl`), text);
+  keep(text);
 };
 await page.exposeFunction('tell', say);
 page.on('pageerror', (error) => say({ type: 'error', message: error.message }));
+page.on('console', (message) => keep(`${JSON.stringify({ type: 'console', at: Date.now(), text: message.text() })}\n`));
 page.on('websocket', (socket) => {
   say({ type: 'socket', open: true, at: Date.now() });
   socket.on('close', () => say({ type: 'socket', open: false, at: Date.now() }));
@@ -73,3 +78,9 @@ for await (const line of createInterface({ input: process.stdin })) {
 }
 await browser.close();
 wav?.close();
+
+function trust(certificate: string | undefined): string {
+  if (certificate === undefined) return '--ignore-certificate-errors';
+  const key = new X509Certificate(readFileSync(certificate)).publicKey.export({ type: 'spki', format: 'der' });
+  return `--ignore-certificate-errors-spki-list=${createHash('sha256').update(key).digest('base64')}`;
+}

@@ -187,6 +187,7 @@ impl<'a> Room<'a> {
                 camera: cast.cameras > 0,
                 film: true,
                 speech: Some(self.common.recordings.speech(0).display().to_string()),
+                certificate: self.server.certificate(),
                 ..Default::default()
             };
             let mut page = Viewer::launch(&self.common.web_client, None, &options).await?;
@@ -232,6 +233,7 @@ impl<'a> Room<'a> {
     pub async fn onlooker(&self, name: &str) -> Result<Viewer> {
         let options = ViewerOptions {
             name: name.to_owned(),
+            certificate: self.server.certificate(),
             ..Default::default()
         };
         Viewer::launch(&self.common.web_client, None, &options).await
@@ -264,6 +266,7 @@ impl<'a> Stage<'a> {
     pub async fn village(&self, options: &ViewerOptions) -> Result<Viewer> {
         let options = ViewerOptions {
             name: VILLAGE.to_owned(),
+            certificate: self.room.server.certificate(),
             ..options.clone()
         };
         Viewer::launch(&self.room.common.web_client, Some(self.link.netns()), &options).await

@@ -32,6 +32,10 @@ pub struct ViewerOptions {
     /// A .wav file for what the page plays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recording: Option<PathBuf>,
+    /// The server's, in PEM: the browser takes it for one of an authority, as it keeps nothing of a page whose certificate is
+    /// bad.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
 }
 
 /// What is published over WHIP.
@@ -59,6 +63,8 @@ pub enum Report {
         at: f64,
     },
     Joined,
+    /// The service worker has what a later visit needs.
+    Kept,
     Sample(Sample),
     /// A WebSocket of the page.
     Socket {
