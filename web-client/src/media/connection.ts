@@ -143,6 +143,14 @@ export class MediaConnection {
     if (this.#pictureBuffer !== this.#buffer) this.#following = setTimeout(() => this.#followBuffer(), PICTURE_STEP_EVERY_MS);
   }
 
+  /** Bytes that have come over the network so far, of whatever kind. */
+  async received(): Promise<number> {
+    const entries = [...(await this.pc.getStats()).values()] as { type: string; bytesReceived?: number }[];
+    // Not every browser counts at both.
+    const counts = entries.filter(({ type }) => type === 'transport' || type === 'candidate-pair');
+    return counts.reduce((sum, { bytesReceived = 0 }) => sum + bytesReceived, 0);
+  }
+
   close(): void {
     clearTimeout(this.#following);
     this.pc.close();

@@ -28,12 +28,12 @@ test('a short gap passes, a longer one restarts ICE', () => {
   const { log, become } = watch();
   become('connected');
   become('disconnected');
-  mock.timers.tick(2_000);
+  mock.timers.tick(400);
   become('connected');
   mock.timers.tick(60_000);
   assert.deepEqual(log, ['up', 'down', 'up']);
   become('disconnected');
-  mock.timers.tick(2_500);
+  mock.timers.tick(500);
   assert.deepEqual(log.slice(3), ['down', 'restart']);
 });
 
@@ -61,4 +61,16 @@ test('media that never comes is tried anew; DTLS that failed is hopeless', () =>
   assert.deepEqual(log, ['restart']);
   become('failed', 'connected');
   assert.deepEqual(log, ['restart', 'hopeless']);
+});
+
+test('silence restarts ICE at once, and a browser that was right to believe in its path goes on', () => {
+  const { log, become, subject } = watch();
+  become('connected');
+  subject.onSilence();
+  mock.timers.tick(60_000);
+  assert.deepEqual(log, ['up', 'restart', 'up']);
+  subject.onSilence();
+  become('disconnected');
+  mock.timers.tick(7_000);
+  assert.deepEqual(log.slice(3), ['restart', 'down', 'restart']);
 });

@@ -10,8 +10,8 @@ export interface IceHandlers {
   onHopeless(): void;
 }
 
-/** A short gap in the radio is no reason to act. */
-const PATIENCE_MS = 2_500;
+/** Browsers are slow to say that nothing comes any more: several seconds have passed by then. */
+const PATIENCE_MS = 500;
 /** What a restart may take before the next step. */
 const RESTART_TIMEOUT_MS = 7_000;
 const RESTARTS = 3;
@@ -48,6 +48,11 @@ export class IceWatch {
     }
   }
 
+  /** Nothing comes any more, as when the network has changed, whatever the browser still believes. */
+  onSilence(): void {
+    this.#restart();
+  }
+
   close(): void {
     clearTimeout(this.#timer);
     this.#pc.onconnectionstatechange = this.#pc.oniceconnectionstatechange = null;
@@ -55,7 +60,13 @@ export class IceWatch {
 
   #wait(ms: number): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#restart(), ms);
+    this.#timer = setTimeout(() => this.#onTimeout(), ms);
+  }
+
+  #onTimeout(): void {
+    this.#timer = undefined;
+    if (this.#pc.connectionState === 'connected') this.check();
+    else this.#restart();
   }
 
   #restart(): void {

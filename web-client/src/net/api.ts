@@ -3,18 +3,23 @@ import {
   type CreateMeeting,
   type CreateToken,
   type ErrorBody,
+  type JoinedMeeting,
+  type JoinMeeting,
   type JoinToken,
   type MeetingInfo,
   PROOF_HEADER,
 } from '../protocol/index.ts';
 import { Failure } from './failure.ts';
+import { compress } from './frames.ts';
 import { solve } from './proof.ts';
 
 /** The price may rise while one works for it. */
 const PROOFS_AT_MOST = 4;
 
 interface Request {
-  body?: CreateMeeting | CreateToken;
+  body?: CreateMeeting | CreateToken | JoinMeeting;
+  /** Where the server takes the body so, and it is worth it. */
+  gzip?: boolean;
   /** Bearer token, or API key. */
   token?: string | undefined;
 }
@@ -29,23 +34,31 @@ async function request<T>(method: string, path: string, request: Request = {}): 
   }
 }
 
+let onAnswered: () => void;
+/** The server has answered once, so there is a connection to it, which a WebSocket can share instead of opening its own. */
+export const answered = new Promise<void>((resolve) => (onAnswered = resolve));
+
 type Exchange<T> = { answer: T; refused?: undefined } | { answer?: undefined; refused: ErrorBody };
 
-async function exchange<T>(method: string, path: string, { body, token }: Request, proof?: string): Promise<Exchange<T>> {
+async function exchange<T>(method: string, path: string, { body, gzip, token }: Request, proof?: string): Promise<Exchange<T>> {
+  const json = body ? JSON.stringify(body) : null;
+  const packed = gzip && json ? await compress(json, 'gzip') : undefined;
   let response: Response;
   try {
     response = await fetch(`/api/v1/${path}`, {
       method,
       headers: {
         ...(body && { 'content-type': 'application/json' }),
+        ...(packed && { 'content-encoding': 'gzip' }),
         ...(token && { authorization: `Bearer ${token}` }),
         ...(proof && { [PROOF_HEADER]: proof }),
       },
-      body: body ? JSON.stringify(body) : null,
+      body: packed ?? json,
     });
   } catch {
     throw new Failure('network');
   }
+  onAnswered();
   const answer = (await response.json().catch(() => undefined)) as unknown;
   if (response.ok && answer !== undefined) return { answer: answer as T };
   return { refused: (answer as ErrorBody | undefined) ?? { code: 'unavailable', message: '' } };
@@ -64,4 +77,9 @@ export function meetingInfo(code: string, token?: string): Promise<MeetingInfo> 
 export async function joinToken(code: string, body: CreateToken): Promise<string> {
   const answer = await request<JoinToken>('POST', `meetings/${encodeURIComponent(code)}/tokens`, { body });
   return answer.token;
+}
+
+/** In one round trip; a WebSocket takes the session up. */
+export function joinMeeting(code: string, join: JoinMeeting): Promise<JoinedMeeting> {
+  return request('POST', `meetings/${encodeURIComponent(code)}/join`, { body: join, gzip: true });
 }

@@ -10,12 +10,15 @@ async function pipe(data: BlobPart, through: ReadableWritablePair<Uint8Array, Bu
   return new Response(new Blob([data]).stream().pipeThrough(through)).arrayBuffer();
 }
 
-function compressor(): CompressionStream | undefined {
+/** `undefined` in browsers that cannot, as older ones with "deflate-raw": text will do. */
+export async function compress(text: string, format: CompressionFormat): Promise<ArrayBuffer | undefined> {
+  let stream: CompressionStream;
   try {
-    return new CompressionStream('deflate-raw');
+    stream = new CompressionStream(format);
   } catch {
-    return undefined; // older browsers know no "deflate-raw": text will do
+    return undefined;
   }
+  return pipe(text, stream);
 }
 
 /** Text of a message that goes out as it is, or `undefined` if it is to be compressed. */
@@ -24,8 +27,7 @@ export function plainFrame(json: string): string | undefined {
 }
 
 export async function compressFrame(json: string): Promise<string | ArrayBuffer> {
-  const stream = compressor();
-  return stream ? pipe(json, stream) : json;
+  return (await compress(json, 'deflate-raw')) ?? json;
 }
 
 export async function decodeFrame(data: string | ArrayBuffer): Promise<unknown> {

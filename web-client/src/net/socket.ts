@@ -1,19 +1,22 @@
 import { Failure } from './failure.ts';
 import { compressFrame, decodeFrame, plainFrame } from './frames.ts';
+import { isGivenUp } from './patience.ts';
 import { type ClientMessage, type ServerMessage, SUBPROTOCOL } from '../protocol/index.ts';
 
 export interface SocketHandlers {
   onMessage(message: ServerMessage): void;
   /** Called once, unless the page itself closed the socket. */
   onLost(): void;
+  /** Whether media shows that the server can be reached. */
+  hasMedia(): boolean;
 }
 
 /** How long the server may take to accept a connection. */
 const OPEN_TIMEOUT_MS = 10_000;
-/** A silent connection is asked for a sign of life after this time … */
+/** A silent connection is asked for a sign of life after this time. */
 const PING_EVERY_MS = 10_000;
-/** … and given up when none has come after this time more. */
-const PONG_TIMEOUT_MS = 8_000;
+/** While an answer is waited for, it is looked this often whether that is still worth it. */
+const LOOK_EVERY_MS = 500;
 
 /** One WebSocket to the server: keeps messages in order both ways and notices a dead connection. */
 export class SignalingSocket {
@@ -22,6 +25,7 @@ export class SignalingSocket {
   #sending: Promise<void> = Promise.resolve();
   #receiving: Promise<void> = Promise.resolve();
   #queued = 0;
+  #hasSent = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #over = false;
 
@@ -55,9 +59,15 @@ export class SignalingSocket {
     this.#watch();
   }
 
+  get isOpen(): boolean {
+    return this.#ws.readyState === WebSocket.OPEN;
+  }
+
   send(message: ClientMessage): void {
     const json = JSON.stringify(message);
-    const plain = plainFrame(json);
+    // The first one is compressed however short it is: then the server compresses too.
+    const plain = this.#hasSent ? plainFrame(json) : undefined;
+    this.#hasSent = true;
     if (plain !== undefined && this.#queued === 0) {
       this.#transmit(plain);
       return;
@@ -71,11 +81,16 @@ export class SignalingSocket {
   }
 
   /** Asks for a sign of life now, for instance after the network has changed. */
-  probe(timeoutMs = PONG_TIMEOUT_MS): void {
+  probe(patienceMs?: number): void {
     if (this.#over) return;
+    const asked = performance.now();
+    const look = () => {
+      if (isGivenUp(performance.now() - asked, this.#handlers.hasMedia(), patienceMs)) this.#finish(true);
+      else this.#timer = setTimeout(look, LOOK_EVERY_MS);
+    };
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#finish(true), timeoutMs);
-    this.send({ type: 'ping', t: Math.floor(performance.now()) % 2 ** 32 });
+    this.#timer = setTimeout(look, LOOK_EVERY_MS);
+    this.send({ type: 'ping', t: Math.floor(asked) % 2 ** 32 });
   }
 
   close(): void {
@@ -83,7 +98,7 @@ export class SignalingSocket {
   }
 
   #transmit(frame: string | ArrayBuffer): void {
-    if (this.#ws.readyState === WebSocket.OPEN) this.#ws.send(frame);
+    if (this.isOpen) this.#ws.send(frame);
   }
 
   #handleFrame(data: string | ArrayBuffer): void {

@@ -5,10 +5,10 @@ import { ListeningBuffer } from '../media/jitter.ts';
 import type { LocalMedia } from '../media/local.ts';
 import { Playback } from '../media/playback.ts';
 import type { LinkStats } from '../media/quality.ts';
-import { joinToken } from '../net/api.ts';
+import { answered, joinMeeting } from '../net/api.ts';
 import { backoff } from '../net/backoff.ts';
 import { Failure, failureCode, type FailureCode, failureOf } from '../net/failure.ts';
-import type { ChatLine, EndReason, Joined, ServerMessage, WsError } from '../protocol/index.ts';
+import type { ChatLine, EndReason, JoinedMeeting, ServerMessage, WsError } from '../protocol/index.ts';
 import { SignalingSocket } from '../net/socket.ts';
 import { apply, enter, gapBefore, ownTrack, type Room, sends, trackOf } from './model.ts';
 import { notePresence } from './memory.ts';
@@ -36,12 +36,16 @@ export type Notice =
 /** The server is not waited for longer than this when it names a time. */
 const LONGEST_WAIT_S = 30;
 
+/** What a WebSocket may take to answer where there is reason to doubt it. */
+const PROBE_MS = 3_000;
+
 /** Failures after which it is worth trying again. */
 const PASSING: readonly FailureCode[] = ['network', 'unavailable', 'rate_limited', 'internal'];
 
 /**
  * One stay in a meeting, from the click on "join" to its end: orders the WebSocket, the
- * RTCPeerConnection and the room's state, and brings them back when the network fails.
+ * RTCPeerConnection and the room's state, and brings them back when the network fails. It joins by
+ * POST, after which media flows, and is from then on a session that waits for its WebSocket.
  */
 export class Session {
   readonly phase = signal<Phase>('joining');
@@ -54,7 +58,7 @@ export class Session {
   readonly slots = new Slots(
     () => this.connection.peek().videoSlots.map((slot) => slot.transceiver.mid ?? ''),
     (slots) => {
-      if (!this.room.peek() || !this.#socket) return false;
+      if (!this.#socket) return false;
       this.#socket.send({ type: 'viewport', slots });
       return true;
     },
@@ -67,21 +71,25 @@ export class Session {
 
   readonly #entry: Entry;
   readonly #local: LocalMedia;
-  #token: Promise<string> | undefined;
+  #token: string | undefined;
   #offered: Promise<string>;
+  /** The one that carries the session. */
   #socket: SignalingSocket | undefined;
+  /** One that is to carry it. */
+  #opening: Promise<SignalingSocket | undefined> | undefined;
   #secret: string | undefined;
-  readonly #joining = new Reply<Joined>();
   readonly #resuming = new Reply<void>();
+  /** What media had received when the WebSocket was lost. */
+  #received: Promise<number> | undefined;
   #negotiation: Negotiation | undefined;
   #ice: IceWatch | undefined;
   readonly #buffer = new ListeningBuffer();
-  #recovering = false;
+  #connecting = false;
   #hurry: (() => void) | undefined;
   #disposers: (() => void)[] = [];
 
   /** `connection`, `offered` and `token` may have been prepared before the click. */
-  constructor(entry: Entry, local: LocalMedia, connection: MediaConnection, offered: Promise<string>, token?: Promise<string>) {
+  constructor(entry: Entry, local: LocalMedia, connection: MediaConnection, offered: Promise<string>, token?: string) {
     this.#entry = entry;
     this.#local = local;
     this.#token = token;
@@ -114,7 +122,7 @@ export class Session {
       throw error;
     }
     globalThis.addEventListener('online', this.#onOnline);
-    this.phase.value = 'live';
+    void this.#connect();
   }
 
   /** `forGood`: by the user's wish, so a reload shall not come back. */
@@ -127,27 +135,19 @@ export class Session {
 
   async #enter(): Promise<void> {
     const { code, name, passcode } = this.#entry;
-    const opening = this.#open();
-    let token: string;
-    try {
-      token = await (this.#token ??= joinToken(code, passcode ? { name, passcode } : { name }));
-    } catch (error) {
-      this.#token = undefined;
-      opening.then((socket) => socket.close()).catch(() => undefined);
-      throw error;
-    }
-    const [socket, sdp] = await Promise.all([opening, this.#offered]);
     const connection = this.connection.value;
-    let joined: Joined;
+    const sdp = await this.#offered;
+    this.#opening ??= answered.then(() => this.#open()).catch(() => undefined);
+    const who = this.#token ? { token: this.#token } : passcode ? { name, passcode } : { name };
+    let joined: JoinedMeeting;
     try {
-      joined = await this.#joining.to(() =>
-        socket.send({ type: 'join', token, sdp, tracks: connection.declarations(this.#muted()), slots: [] }),
-      );
+      joined = await joinMeeting(code, { ...who, sdp, tracks: connection.declarations(this.#muted()), slots: [] });
     } catch (error) {
       // The same token says that one comes back, unless it is what is wrong.
       if (failureCode(error) !== 'network') this.#token = undefined;
       throw error;
     }
+    this.#token = joined.token ?? this.#token;
     this.#secret = joined.session;
     notePresence(passcode ? { code, passcode } : { code });
     batch(() => {
@@ -156,17 +156,17 @@ export class Session {
       this.slots.startAnew(() => firstGuess(room));
     });
     this.#negotiation = new Negotiation(connection, {
-      isLive: () => this.phase.value === 'live',
+      isLive: () => this.#socket !== undefined,
       send: (message) => this.#socket?.send(message),
       muted: () => this.#muted(),
       views: () => this.slots.views(),
     });
     this.#ice = new IceWatch(connection.pc, {
-      onUp: () => (this.mediaUp.value = true),
+      onUp: () => this.#onMediaUp(),
       onDown: () => (this.mediaUp.value = false),
       onRestart: () => {
         this.#negotiation?.offer(true).catch(console.error);
-        return this.phase.value === 'live';
+        return this.#socket !== undefined;
       },
       onHopeless: () => this.#startOver(),
     });
@@ -181,11 +181,11 @@ export class Session {
     const socket = await SignalingSocket.open({
       onMessage: (message) => socket === this.#socket && this.#handleMessage(message),
       onLost: () => socket === this.#socket && this.#onSocketLost(),
+      hasMedia: () => this.mediaUp.peek() === true,
     });
-    this.#socket?.close();
-    this.#socket = socket;
-    if (this.phase.value === 'ended') socket.close();
-    return socket;
+    if (this.#isOn()) return socket;
+    socket.close();
+    throw new Failure('network');
   }
 
   #end(ending: Ending): void {
@@ -203,6 +203,7 @@ export class Session {
     for (const dispose of this.#disposers.splice(0)) dispose();
     this.#ice?.close();
     this.#socket?.close();
+    void this.#opening?.then((socket) => socket?.close());
     this.playback.value?.close();
     this.connection.value.close();
     for (const track of this.screen.value?.getTracks() ?? []) track.stop();
@@ -213,9 +214,6 @@ export class Session {
 
   #handleMessage(message: ServerMessage): void {
     switch (message.type) {
-      case 'joined':
-        this.#joining.resolve(message);
-        return;
       case 'resumed':
         this.#update(message);
         this.#resuming.resolve();
@@ -262,8 +260,7 @@ export class Session {
     console.warn(`the server says ${code}: ${message}`);
     const failure = new Failure(code, retryAfter);
     if (offer !== undefined && this.#negotiation?.handleFailure(failure, offer)) return;
-    if (this.#joining.pending) this.#joining.reject(failure);
-    else if (this.#resuming.pending) this.#resuming.reject(failure);
+    if (this.#resuming.pending) this.#resuming.reject(failure);
     else this.notice.value = { kind: 'failure', code, retryAfter };
   }
 
@@ -295,23 +292,31 @@ export class Session {
   // ---- recovery
 
   #onSocketLost(): void {
+    this.#socket?.close();
+    this.#socket = undefined;
     const lost = new Failure('network');
-    this.#joining.reject(lost);
     this.#resuming.reject(lost);
     this.#negotiation?.onLost(lost);
-    if (this.phase.value === 'live') void this.#recover();
+    if (this.phase.value !== 'live') return;
+    this.phase.value = 'reconnecting';
+    this.#received = this.connection.value.received().catch(() => 0);
+    void this.#connect();
   }
 
-  async #recover(): Promise<void> {
-    if (this.#recovering) return;
-    this.#recovering = true;
-    this.phase.value = 'reconnecting';
+  /** Brings the session a WebSocket, and where it is over a new session. */
+  async #connect(): Promise<void> {
+    if (this.#connecting) return;
+    this.#connecting = true;
     for (let attempt = 0; this.#isOn(); attempt += 1) {
       let wait = 0;
       try {
-        await (this.#secret === undefined ? this.#rejoin() : this.#resume(this.#secret));
-        break;
+        if (this.#secret === undefined) await this.#rejoin();
+        if (this.#secret !== undefined) await this.#resume(this.#secret);
+        // It may have ended already.
+        if (this.#secret !== undefined && this.#socket) break;
       } catch (error) {
+        if (!this.#isOn()) break;
+        this.phase.value = 'reconnecting';
         const code = failureCode(error);
         wait = Math.min(failureOf(error).retryAfter ?? 0, LONGEST_WAIT_S) * 1_000;
         if (this.#secret !== undefined && !PASSING.includes(code)) {
@@ -325,10 +330,9 @@ export class Session {
       }
       if (this.#isOn()) await this.#pause(Math.max(backoff(attempt), wait));
     }
-    this.#recovering = false;
+    this.#connecting = false;
     if (!this.#isOn()) return;
     this.phase.value = 'live';
-    if (!this.#negotiation?.catchUp()) this.#ice?.check();
   }
 
   #isOn(): boolean {
@@ -336,9 +340,26 @@ export class Session {
   }
 
   async #resume(session: string): Promise<void> {
-    const socket = await this.#open();
-    await this.#resuming.to(() => socket.send({ type: 'resume', session }));
+    const opened = await this.#opening;
+    this.#opening = undefined;
+    const socket = opened?.isOpen ? opened : await this.#open();
+    const isSilent = await this.#isSilent();
+    this.#socket?.close();
+    this.#socket = socket;
+    const resumed = this.#resuming.to(() => socket.send({ type: 'resume', session }));
+    // The server takes one message after the other, so what is to be told need not wait for the answer.
     this.slots.forget();
+    if (isSilent) this.#ice?.onSilence();
+    else if (!this.#negotiation?.catchUp()) this.#ice?.check();
+    await resumed;
+    this.#received = undefined;
+  }
+
+  /** Whether media has stood still since the WebSocket was lost: then the network has changed, not the server. */
+  async #isSilent(): Promise<boolean> {
+    if (!this.#received || this.mediaUp.peek() === null) return false;
+    const [before, now] = await Promise.all([this.#received, this.connection.value.received().catch(() => 0)]);
+    return now <= before;
   }
 
   async #rejoin(): Promise<void> {
@@ -354,6 +375,15 @@ export class Session {
       this.#offered = connection.offer();
     });
     await this.#enter();
+  }
+
+  /** What comes after silence is the first sign that the network is there again. */
+  #onMediaUp(): void {
+    if (this.mediaUp.peek() === false) {
+      this.#hurry?.();
+      this.#socket?.probe(PROBE_MS);
+    }
+    this.mediaUp.value = true;
   }
 
   /** Media is beyond an ICE restart: leaves and joins again. */
@@ -376,7 +406,7 @@ export class Session {
 
   #onOnline = (): void => {
     this.#hurry?.();
-    this.#socket?.probe(3_000);
+    this.#socket?.probe(PROBE_MS);
     this.#ice?.check();
   };
 

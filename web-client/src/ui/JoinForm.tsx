@@ -40,8 +40,8 @@ export function JoinForm({ code, info, local, onToken, onJoined }: Props) {
 
   // This tab was in the meeting before it was reloaded: straight back in, once the devices are open.
   useEffect(() => {
-    if (presence && info && local.ready.value && name.value && !busy.value && !failure.value) void join();
-  }, [info, local.ready.value]);
+    if (presence && local.ready.value && name.value && !busy.value && !failure.value) void join();
+  }, [local.ready.value]);
 
   async function join(event?: Event): Promise<void> {
     event?.preventDefault();
@@ -105,7 +105,7 @@ export function JoinForm({ code, info, local, onToken, onJoined }: Props) {
           {failure.value === 'name' ? t('join.name.missing') : errorText(failure.value, retryAfter.value)}
         </p>
       )}
-      <button class="primary" id="join" disabled={busy.value || !info}>
+      <button class="primary" id="join" disabled={busy.value}>
         {t(busy.value ? 'join.joining' : 'join.button')}
       </button>
     </form>

@@ -26,22 +26,32 @@ export class TokenAhead {
   readonly #code: string;
   #name = '';
   #at = -Infinity;
-  #token: Promise<string> | undefined;
+  #token: string | undefined;
 
   constructor(code: string) {
     this.#code = code;
   }
 
   fetch(name: string, onToken: (token: string) => void): void {
-    if (!name || this.take(name)) return;
+    if (!name || (name === this.#name && this.#isFresh())) return;
     this.#name = name;
     this.#at = performance.now();
-    this.#token = joinToken(this.#code, { name });
-    this.#token.then(onToken, () => (this.#token = undefined));
+    this.#token = undefined;
+    joinToken(this.#code, { name }).then(
+      (token) => {
+        if (name === this.#name) this.#token = token;
+        onToken(token);
+      },
+      () => (this.#at = -Infinity),
+    );
   }
 
-  take(name: string): Promise<string> | undefined {
-    const fresh = performance.now() - this.#at < TOKEN_FRESH_MS;
-    return fresh && name === this.#name ? this.#token : undefined;
+  /** What has come; nobody waits for it, as a name is enough to join. */
+  take(name: string): string | undefined {
+    return name === this.#name && this.#isFresh() ? this.#token : undefined;
+  }
+
+  #isFresh(): boolean {
+    return performance.now() - this.#at < TOKEN_FRESH_MS;
   }
 }
