@@ -24,17 +24,37 @@ function watch(canOffer = true) {
   return { log, become, subject };
 }
 
-test('a short gap passes, a longer one restarts ICE', () => {
+test('an outage passes, a long one restarts ICE', () => {
   const { log, become } = watch();
   become('connected');
   become('disconnected');
-  mock.timers.tick(400);
+  mock.timers.tick(6_000);
   become('connected');
   mock.timers.tick(60_000);
   assert.deepEqual(log, ['up', 'down', 'up']);
   become('disconnected');
-  mock.timers.tick(500);
+  mock.timers.tick(7_000);
   assert.deepEqual(log.slice(3), ['down', 'restart']);
+});
+
+test('where the network is there but media does not come, ICE is restarted soon, once', () => {
+  const { log, become, subject } = watch();
+  subject.onNetwork();
+  become('connected');
+  subject.onNetwork();
+  become('disconnected');
+  for (let message = 0; message < 10; message += 1) {
+    subject.onNetwork();
+    mock.timers.tick(100);
+  }
+  assert.deepEqual(log, ['up', 'down', 'restart']);
+  become('connected');
+  become('disconnected');
+  subject.onNetwork();
+  mock.timers.tick(400);
+  become('connected');
+  mock.timers.tick(60_000);
+  assert.deepEqual(log.slice(3), ['up', 'down', 'up']);
 });
 
 test('a failure restarts at once, and three in vain are hopeless', () => {

@@ -10,7 +10,9 @@ export interface IceHandlers {
   onHopeless(): void;
 }
 
-/** Browsers are slow to say that nothing comes any more: several seconds have passed by then. */
+/** As long as nothing says that the network is there, a path that was good is as likely to come back as another. */
+const OUTAGE_MS = 7_000;
+/** Where it is there, a browser's checks have come through in this time if the path is good. */
 const PATIENCE_MS = 500;
 /** What a restart may take before the next step. */
 const RESTART_TIMEOUT_MS = 7_000;
@@ -22,6 +24,7 @@ export class IceWatch {
   readonly #handlers: IceHandlers;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #restarts = 0;
+  #isHurried = false;
 
   constructor(pc: RTCPeerConnection, handlers: IceHandlers) {
     this.#pc = pc;
@@ -36,13 +39,14 @@ export class IceWatch {
       clearTimeout(this.#timer);
       this.#timer = undefined;
       this.#restarts = 0;
+      this.#isHurried = false;
       this.#handlers.onUp();
     } else if (iceConnectionState === 'failed') {
       this.#handlers.onDown();
       this.#restart();
     } else if (iceConnectionState === 'disconnected') {
       this.#handlers.onDown();
-      if (this.#timer === undefined) this.#wait(PATIENCE_MS);
+      if (this.#timer === undefined) this.#wait(OUTAGE_MS);
     } else if (connectionState === 'failed') {
       this.#handlers.onHopeless(); // DTLS has failed: no path will help
     }
@@ -51,6 +55,13 @@ export class IceWatch {
   /** Nothing comes any more, as when the network has changed, whatever the browser still believes. */
   onSilence(): void {
     this.#restart();
+  }
+
+  /** The server can be reached, by whatever way. */
+  onNetwork(): void {
+    if (this.#pc.iceConnectionState !== 'disconnected' || this.#restarts > 0 || this.#isHurried) return;
+    this.#isHurried = true;
+    this.#wait(PATIENCE_MS);
   }
 
   close(): void {

@@ -11,7 +11,6 @@ import {
 } from '../protocol/index.ts';
 import { Failure } from './failure.ts';
 import { compress } from './frames.ts';
-import { solve } from './proof.ts';
 
 /** The price may rise while one works for it. */
 const PROOFS_AT_MOST = 4;
@@ -30,6 +29,7 @@ async function request<T>(method: string, path: string, request: Request = {}): 
     const { answer, refused } = await exchange<T>(method, path, request, proof);
     if (!refused) return answer;
     if (!refused.proof || proofs >= PROOFS_AT_MOST) throw new Failure(refused.code, refused.retry_after);
+    const { solve } = await import('./proof.ts'); // hardly anybody needs it
     proof = await solve(refused.proof, request.body?.passcode ?? '');
   }
 }

@@ -5,6 +5,7 @@ import { ListeningBuffer } from '../media/jitter.ts';
 import type { LocalMedia } from '../media/local.ts';
 import { Playback } from '../media/playback.ts';
 import type { LinkStats } from '../media/quality.ts';
+import { Silence } from '../media/silence.ts';
 import { answered, joinMeeting } from '../net/api.ts';
 import { backoff } from '../net/backoff.ts';
 import { Failure, failureCode, type FailureCode, failureOf } from '../net/failure.ts';
@@ -79,8 +80,8 @@ export class Session {
   #opening: Promise<SignalingSocket | undefined> | undefined;
   #secret: string | undefined;
   readonly #resuming = new Reply<void>();
-  /** What media had received when the WebSocket was lost. */
-  #received: Promise<number> | undefined;
+  /** Of media, since the WebSocket was lost. */
+  #silence: Silence | undefined;
   #negotiation: Negotiation | undefined;
   #ice: IceWatch | undefined;
   readonly #buffer = new ListeningBuffer();
@@ -163,7 +164,7 @@ export class Session {
     });
     this.#ice = new IceWatch(connection.pc, {
       onUp: () => this.#onMediaUp(),
-      onDown: () => (this.mediaUp.value = false),
+      onDown: () => this.#onMediaDown(),
       onRestart: () => {
         this.#negotiation?.offer(true).catch(console.error);
         return this.#socket !== undefined;
@@ -213,6 +214,7 @@ export class Session {
   // ---- messages
 
   #handleMessage(message: ServerMessage): void {
+    this.#ice?.onNetwork();
     switch (message.type) {
       case 'resumed':
         this.#update(message);
@@ -299,7 +301,8 @@ export class Session {
     this.#negotiation?.onLost(lost);
     if (this.phase.value !== 'live') return;
     this.phase.value = 'reconnecting';
-    this.#received = this.connection.value.received().catch(() => 0);
+    const connection = this.connection.value;
+    this.#silence = new Silence(() => connection.received());
     void this.#connect();
   }
 
@@ -343,23 +346,22 @@ export class Session {
     const opened = await this.#opening;
     this.#opening = undefined;
     const socket = opened?.isOpen ? opened : await this.#open();
-    const isSilent = await this.#isSilent();
     this.#socket?.close();
     this.#socket = socket;
     const resumed = this.#resuming.to(() => socket.send({ type: 'resume', session }));
     // The server takes one message after the other, so what is to be told need not wait for the answer.
     this.slots.forget();
-    if (isSilent) this.#ice?.onSilence();
-    else if (!this.#negotiation?.catchUp()) this.#ice?.check();
+    if (!this.#negotiation?.catchUp()) void this.#checkMedia(socket);
     await resumed;
-    this.#received = undefined;
+    this.#silence = undefined;
   }
 
-  /** Whether media has stood still since the WebSocket was lost: then the network has changed, not the server. */
-  async #isSilent(): Promise<boolean> {
-    if (!this.#received || this.mediaUp.peek() === null) return false;
-    const [before, now] = await Promise.all([this.#received, this.connection.value.received().catch(() => 0)]);
-    return now <= before;
+  /** Where media has stood still since the last WebSocket was lost, it is the network that has changed. */
+  async #checkMedia(socket: SignalingSocket): Promise<void> {
+    const ice = this.#ice;
+    ice?.check();
+    if (this.mediaUp.peek() === null || !(await this.#silence?.lasts())) return;
+    if (this.#socket === socket && this.#ice === ice) ice?.onSilence();
   }
 
   async #rejoin(): Promise<void> {
@@ -384,6 +386,12 @@ export class Session {
       this.#socket?.probe(PROBE_MS);
     }
     this.mediaUp.value = true;
+  }
+
+  /** An answer shows that the network is there, and with it that the path of media is not. */
+  #onMediaDown(): void {
+    if (this.mediaUp.peek()) this.#socket?.probe();
+    this.mediaUp.value = false;
   }
 
   /** Media is beyond an ICE restart: leaves and joins again. */

@@ -6,6 +6,7 @@ import { type FailureCode, failureCode, failureOf } from '../net/failure.ts';
 import type { MeetingInfo } from '../protocol/index.ts';
 import { presenceIn, recall, remember } from '../room/memory.ts';
 import { Session } from '../room/session.ts';
+import { loadMeetingPage } from './later.ts';
 import { passcodes } from './passcodes.ts';
 import { prepare, type Prepared, TokenAhead } from './prepared.ts';
 
@@ -28,7 +29,8 @@ export function JoinForm({ code, info, local, onToken, onJoined }: Props) {
   const ahead = useMemo(() => new TokenAhead(code), []);
 
   useEffect(() => {
-    prepared.current = prepare();
+    // Who is quick has clicked already.
+    if (!busy.peek()) prepared.current = prepare();
     return () => prepared.current?.connection.close();
   }, []);
 
@@ -37,6 +39,11 @@ export function JoinForm({ code, info, local, onToken, onJoined }: Props) {
     const timer = setTimeout(() => busy.value || ahead.fetch(name.value.trim(), onToken), 400);
     return () => clearTimeout(timer);
   }, [info === null, name.value]);
+
+  // Who takes a moment to fill this in does not wait for the rest.
+  useEffect(() => {
+    if (info && !busy.peek()) void loadMeetingPage();
+  }, [info === null]);
 
   // This tab was in the meeting before it was reloaded: straight back in, once the devices are open.
   useEffect(() => {

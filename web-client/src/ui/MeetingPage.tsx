@@ -1,6 +1,8 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { keepPage } from '../keeping/register.ts';
+import '../styles/meeting.css';
+import '../styles/panel.css';
 import type { LocalMedia } from '../media/local.ts';
 import type { Session } from '../room/session.ts';
 import { Banners } from './Banners.tsx';

@@ -4,7 +4,10 @@ import { LocalMedia } from '../media/local.ts';
 import type { Session } from '../room/session.ts';
 import { EndPage } from './EndPage.tsx';
 import { JoinPage } from './JoinPage.tsx';
-import { MeetingPage } from './MeetingPage.tsx';
+import { loadMeetingPage, meetingPage } from './later.ts';
+
+/** For media to come before what shows it is loaded; then that has to say what is wrong. */
+const SOUND_FIRST_MS = 5_000;
 
 /** /m/{code}: the join page, then the meeting, then its end. */
 export function MeetingRoute({ code }: { code: string }) {
@@ -30,8 +33,15 @@ export function MeetingRoute({ code }: { code: string }) {
     if (session.value?.phase.value === 'ended') local.stop();
   });
 
+  useSignalEffect(() => {
+    if (!session.value) return;
+    const timer = setTimeout(loadMeetingPage, session.value.mediaUp.value ? 0 : SOUND_FIRST_MS);
+    return () => clearTimeout(timer);
+  });
+
   const current = session.value;
-  if (!current) return <JoinPage code={code} local={local} onJoined={(joined) => (session.value = joined)} />;
+  const MeetingPage = meetingPage.value;
+  if (!current || !MeetingPage) return <JoinPage code={code} local={local} onJoined={(joined) => (session.value = joined)} />;
   if (current.phase.value === 'ended') {
     return <EndPage ending={current.ending.value ?? 'left'} onRejoin={() => (session.value = null)} />;
   }

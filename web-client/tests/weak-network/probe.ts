@@ -77,6 +77,8 @@ export function probe({ name, microphone, camera }: ProbeOptions): void {
       const note = () => console.debug(`ICE ${this.iceConnectionState}, all ${this.connectionState}`);
       this.addEventListener('iceconnectionstatechange', note);
       this.addEventListener('connectionstatechange', note);
+      this.addEventListener('signalingstatechange', () => console.debug(`offers ${this.signalingState}`));
+      this.addEventListener('icecandidate', ({ candidate }) => console.debug(`candidate ${candidate?.candidate ?? 'none any more'}`));
     }
   };
   void navigator.serviceWorker?.ready.then(() => tell({ type: 'kept', at: now() }));

@@ -60,7 +60,8 @@ pub enum TransportEvent {
     Connected,
     /// The first path, and every time that the client moved to another one.
     PathChanged(Path),
-    /// Media may flow again after consent was lost (RFC 7675) or the only TCP stream ended.
+    /// Media may flow again after consent was lost (RFC 7675) or the only TCP stream ended, or goes elsewhere after an ICE
+    /// restart: the client has missed what was sent before.
     Resumed,
     /// The transport is of no use any more. Once, and nothing follows.
     Failed(CloseReason),
@@ -78,6 +79,8 @@ pub struct Transport {
     has_ended: bool,
     /// The client has not shown by media that it has keys.
     awaits_media: bool,
+    /// ICE was restarted, and media goes where it went before.
+    is_restarted: bool,
     /// No media packet touches what is boxed.
     ice: Box<IceLite>,
     dtls: Box<Endpoint>,
@@ -112,6 +115,7 @@ impl Transport {
             media: None,
             is_connected: false,
             awaits_media: true,
+            is_restarted: false,
             ice: Box::new(IceLite::new(config.local, config.remote, now)),
             flights: Flights::Nowhere,
             held: VecDeque::new(),
@@ -318,6 +322,7 @@ impl Transport {
     /// Takes new credentials (RFC 8445, section 9). The old ones stay valid until the first check with
     /// the new ones, the path until one is nominated; DTLS and SRTP go on as they are.
     pub fn restart_ice(&mut self, local: IceCredentials, remote: IceCredentials, now: Instant) {
+        self.is_restarted = true;
         self.ice.restart(local, remote, now);
     }
 
@@ -394,10 +399,14 @@ impl Transport {
                 .retain(|output| !matches!(output, TransportOutput::Event(TransportEvent::PathChanged(_))));
             self.push_event(TransportEvent::PathChanged(path));
         }
-        let paused = self.media.is_none();
+        let old = self.media;
         self.media = self.ice.proven().filter(|_| self.srtp.is_some());
-        if self.is_connected && paused && self.media.is_some() {
-            self.push_event(TransportEvent::Resumed);
+        if self.is_connected && self.media.is_some() && self.media != old {
+            let is_missed = old.is_none() || self.is_restarted;
+            self.is_restarted = false;
+            if is_missed {
+                self.push_event(TransportEvent::Resumed);
+            }
         }
         if self.media.is_some() && !self.is_connected {
             self.is_connected = true;

@@ -82,3 +82,21 @@ fn an_ice_restart_after_thirty_seconds_brings_media_back() {
     assert_eq!(pair.transport.media_path(), Some(pair.client_path()));
     pair.check_media_both_ways();
 }
+
+/// What was sent to the address that it has left is lost, though consent there has not ended.
+#[test]
+fn a_client_that_restarts_ice_elsewhere_has_missed_something_and_one_that_stays_has_not() {
+    for moves in [true, false] {
+        let mut pair = connected();
+        pair.run(Duration::from_secs(1));
+        pair.restart_ice();
+        pair.client.use_restarted_credentials();
+        pair.client.port += u16::from(moves);
+        pair.set_loss(0);
+        pair.run(CHECKS + 2 * ROUND_TRIP);
+        assert_eq!(pair.transport.media_path(), Some(pair.client_path()));
+        let resumed = pair.events.iter().filter(|event| **event == TransportEvent::Resumed);
+        assert_eq!(resumed.count(), usize::from(moves), "{:?}", pair.events);
+        pair.check_media_both_ways();
+    }
+}
