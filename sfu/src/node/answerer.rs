@@ -6,7 +6,7 @@ use tianqiao_protocol::control::SfuError;
 use tianqiao_sfu_core::negotiated::{Fingerprint, Negotiated};
 use tianqiao_sfu_core::rooms::Seat;
 use tianqiao_sfu_core::sdp::{self, AnswerParams, Answered, Candidate, CodecPreferences, Offer, Protocol};
-use tianqiao_sfu_core::units::WorkerIndex;
+use tianqiao_sfu_core::units::{Mid, WorkerIndex};
 
 use super::convert;
 
@@ -38,12 +38,14 @@ impl Answerer {
         }
     }
 
+    /// `low_voices` are sections on which the client sends a second, low voice.
     pub fn answer(
         &self,
         offer: &Offer,
         seat: &Seat,
         version: u64,
         previous: Option<&Negotiated>,
+        low_voices: &[Mid],
     ) -> Result<Answered, SfuError> {
         let params = AnswerParams {
             local_ice: &seat.local_ice,
@@ -53,7 +55,7 @@ impl Answerer {
             version,
             first_ssrc: seat.first_ssrc,
             preferences: &self.codecs,
-            low_voices: &[],
+            low_voices,
         };
         sdp::answer(offer, &params, previous).map_err(convert::sdp_error)
     }

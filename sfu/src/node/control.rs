@@ -8,9 +8,11 @@ use prometheus::IntGauge;
 use tianqiao_bus::{Bus, Call, NodeEvent, NodeId};
 use tianqiao_protocol::control::{self as protocol, SfuError, SfuReply, SfuRequest};
 use tianqiao_sfu_core::negotiated::{IceCredentials, Negotiated};
-use tianqiao_sfu_core::rooms::{OpenSession, Reoffer, Rooms, RoomsEvent, RoomsOutput, Seat, SessionState};
+use tianqiao_sfu_core::rooms::{
+    OpenSession, Reoffer, Rooms, RoomsEvent, RoomsOutput, Seat, SessionState, TrackDeclaration, TrackSource,
+};
 use tianqiao_sfu_core::sdp::{Answered, Offer};
-use tianqiao_sfu_core::units::{TrackId, WorkerIndex};
+use tianqiao_sfu_core::units::{Mid, TrackId, WorkerIndex};
 use tianqiao_sfu_core::worker_api::{WorkerCommand, WorkerEvent};
 use tokio::sync::{mpsc, oneshot};
 
@@ -117,14 +119,15 @@ impl Control {
             .rooms
             .seat(&room, &session, offer.sends())
             .map_err(convert::rooms_error)?;
-        let answered = self.answer(offer, &seat, 1, None)?;
+        let tracks = convert::declarations(&open.tracks)?;
+        let answered = self.answer(offer, &seat, 1, None, &low_voices(&tracks, None))?;
         let worker = seat.worker;
         let open = OpenSession {
             room,
             session,
             seat,
             negotiated: answered.negotiated,
-            tracks: convert::declarations(&open.tracks)?,
+            tracks,
             slots: convert::views(&open.slots)?,
             audio: convert::audio_policy(&open.audio)?,
             identity: open.identity,
@@ -140,9 +143,10 @@ impl Control {
         seat: &Seat,
         version: u64,
         previous: Option<&Negotiated>,
+        low_voices: &[Mid],
     ) -> Result<Answered, SfuError> {
         let Surroundings { answerer, offers, .. } = &self.surroundings;
-        offers.guard(|| answerer.answer(offer, seat, version, previous))
+        offers.guard(|| answerer.answer(offer, seat, version, previous, low_voices))
     }
 
     fn reoffer(
@@ -161,12 +165,14 @@ impl Control {
             running.seat.local_ice = fresh.clone();
             local_ice = Some(fresh);
         }
-        let answered = self.answer(offer, &running.seat, running.sdp_version, previous)?;
+        let tracks = convert::declarations(tracks)?;
+        let low_voices = low_voices(&tracks, running.low_voice);
+        let answered = self.answer(offer, &running.seat, running.sdp_version, previous, &low_voices)?;
         let reoffer = Reoffer {
             session: convert::name(session)?,
             negotiated: answered.negotiated,
             local_ice,
-            tracks: convert::declarations(tracks)?,
+            tracks,
             slots: convert::views(slots)?,
         };
         let state = self.rooms.renegotiate(now, reoffer).map_err(convert::rooms_error)?;
@@ -230,6 +236,13 @@ impl Control {
         around.sessions.set(self.rooms.session_count() as i64);
         around.rooms.set(self.rooms.room_count() as i64);
     }
+}
+
+/// The sections that are declared as low voices; the one that was it `before` stays it where nothing else is said.
+fn low_voices(tracks: &[TrackDeclaration], before: Option<Mid>) -> Vec<Mid> {
+    let declared = tracks.iter().filter(|track| track.source == TrackSource::MicrophoneLow);
+    let before = before.filter(|mid| tracks.iter().all(|track| track.mid != *mid));
+    declared.map(|track| track.mid).chain(before).collect()
 }
 
 fn answered_reply(sdp: String, state: &SessionState) -> SfuReply {

@@ -26,6 +26,7 @@ pub fn mid(text: &str) -> Result<Mid, SfuError> {
 pub fn source(source: protocol::TrackSource) -> rooms::TrackSource {
     match source {
         protocol::TrackSource::Microphone => rooms::TrackSource::Microphone,
+        protocol::TrackSource::MicrophoneLow => rooms::TrackSource::MicrophoneLow,
         protocol::TrackSource::Camera => rooms::TrackSource::Camera,
         protocol::TrackSource::Screen => rooms::TrackSource::Screen,
         protocol::TrackSource::ScreenAudio => rooms::TrackSource::ScreenAudio,
@@ -80,6 +81,7 @@ pub fn track_infos(tracks: &[rooms::TrackInfo]) -> Vec<protocol::TrackInfo> {
         id: track.id.0,
         source: match track.source {
             rooms::TrackSource::Microphone => protocol::TrackSource::Microphone,
+            rooms::TrackSource::MicrophoneLow => protocol::TrackSource::MicrophoneLow,
             rooms::TrackSource::Camera => protocol::TrackSource::Camera,
             rooms::TrackSource::Screen => protocol::TrackSource::Screen,
             rooms::TrackSource::ScreenAudio => protocol::TrackSource::ScreenAudio,
@@ -179,7 +181,7 @@ pub fn rooms_error(error: RoomsError) -> SfuError {
         RoomsError::SessionExists(_) => ErrorCode::AlreadyJoined,
         RoomsError::SessionUnknown(_) => ErrorCode::SessionUnknown,
         RoomsError::TrackUnknown(_) => ErrorCode::TrackUnknown,
-        RoomsError::TrackKind { .. } => ErrorCode::BadMessage,
+        RoomsError::TrackKind { .. } | RoomsError::LowVoiceAlone { .. } => ErrorCode::BadMessage,
         RoomsError::TooManyTracks { .. } | RoomsError::TooManySlots { .. } => ErrorCode::TooManyTracks,
         RoomsError::SlotsUsedUp { .. } => ErrorCode::SlotsUsedUp,
         RoomsError::RoomFull { .. } => ErrorCode::MeetingFull,

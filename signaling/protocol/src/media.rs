@@ -22,6 +22,9 @@ pub enum MediaKind {
 #[serde(rename_all = "snake_case")]
 pub enum TrackSource {
     Microphone,
+    /// A second, low voice of the microphone, for who listens over a weak link. Part of the microphone's track: only declared,
+    /// never listed or shown.
+    MicrophoneLow,
     Camera,
     Screen,
     ScreenAudio,
@@ -30,7 +33,7 @@ pub enum TrackSource {
 impl TrackSource {
     pub fn kind(self) -> MediaKind {
         match self {
-            Self::Microphone | Self::ScreenAudio => MediaKind::Audio,
+            Self::Microphone | Self::MicrophoneLow | Self::ScreenAudio => MediaKind::Audio,
             Self::Camera | Self::Screen => MediaKind::Video,
         }
     }

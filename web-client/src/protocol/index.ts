@@ -32,7 +32,7 @@ export type ProofOfWork = { challenge: string, bits: number, };
 
 export type MediaKind = "audio" | "video";
 
-export type TrackSource = "microphone" | "camera" | "screen" | "screen_audio";
+export type TrackSource = "microphone" | "microphone_low" | "camera" | "screen" | "screen_audio";
 
 /**
  * What a client says of each media section in its offer on which it sends.

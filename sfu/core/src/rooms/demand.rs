@@ -109,7 +109,7 @@ impl Rooms {
     /// A track is published, or sent again after it was muted: its publisher sends all of it until it is told what of it is
     /// wanted.
     pub(super) fn begin_demand(&mut self, now: Instant, track: TrackId, source: TrackSource) {
-        if matches!(source, TrackSource::ScreenAudio) {
+        if source == TrackSource::ScreenAudio {
             return;
         }
         let demands = &mut self.demands;

@@ -24,14 +24,13 @@ use slab::Slab;
 
 use crate::negotiated::{IceCredentials, Negotiated};
 use crate::transport::ufrag;
-use crate::units::{ConnectionId, TrackId, WorkerIndex};
+use crate::units::{ConnectionId, Mid, TrackId, WorkerIndex};
 use crate::worker_api::{
     MAX_SLOT_SSRCS, OpenConnection, PublishedTrack, Renegotiate, SetSlot, SlotSource, WorkerCommand, WorkerEvent,
 };
 
 use demand::Demands;
 use placement::Placement;
-use publish::published;
 use room::Room;
 use session::Session;
 pub use types::*;
@@ -56,6 +55,8 @@ pub struct Renegotiation {
     pub seat: Seat,
     /// What the last answer agreed on.
     pub negotiated: Negotiated,
+    /// The section on which the session sends a low voice.
+    pub low_voice: Option<Mid>,
     /// `sess-version` of the new answer.
     pub sdp_version: u64,
 }
@@ -157,7 +158,7 @@ impl Rooms {
     pub fn open(&mut self, now: Instant, open: OpenSession) -> Result<SessionState, RoomsError> {
         self.check_place(&open.room, &open.session)?;
         self.check_sections(&open.negotiated, &open.slots)?;
-        let tracks = self.tracks_of(&[], &open.negotiated, &open.tracks)?;
+        let sections = self.sections(None, &open.negotiated, &open.tracks)?;
         let room = *self
             .room_keys
             .entry(open.room.clone())
@@ -170,6 +171,7 @@ impl Rooms {
             negotiated: open.negotiated.clone(),
             sdp_version: 1,
             tracks: Vec::new(),
+            low_voice: sections.low_voice,
             audio_policy: open.audio,
             audio_mids: Vec::new(),
             audio_slots: Vec::new(),
@@ -186,7 +188,7 @@ impl Rooms {
                 connection,
                 local_ice: session.seat.local_ice.clone(),
                 negotiated: session.negotiated.clone(),
-                tracks: published(&tracks),
+                tracks: sections.published(),
             })),
         );
         let key = SessionKey(self.sessions.insert(session));
@@ -200,7 +202,7 @@ impl Rooms {
             entry.followers.insert(key);
         }
         self.set_views(key, &open.slots);
-        let tracks_changed = self.set_tracks(now, key, tracks);
+        let tracks_changed = self.set_tracks(now, key, sections.tracks);
         self.refresh_video(key, false);
         if tracks_changed {
             self.on_tracks_changed(now, key);
@@ -215,6 +217,7 @@ impl Rooms {
         Ok(Renegotiation {
             seat: session.seat.clone(),
             negotiated: session.negotiated.clone(),
+            low_voice: session.low_voice,
             sdp_version: session.sdp_version + 1,
         })
     }
@@ -233,24 +236,24 @@ impl Rooms {
         if self.sessions[key.0].ssrcs_with(&reoffer.negotiated) > MAX_SLOT_SSRCS {
             return Err(RoomsError::SlotsUsedUp { limit: MAX_SLOT_SSRCS });
         }
-        let previous = self.sessions[key.0].tracks.clone();
-        let tracks = self.tracks_of(&previous, &reoffer.negotiated, &reoffer.tracks)?;
+        let sections = self.sections(Some(key), &reoffer.negotiated, &reoffer.tracks)?;
         let session = &mut self.sessions[key.0];
         session.sdp_version += 1;
         session.set_negotiated(reoffer.negotiated);
         if let Some(local_ice) = &reoffer.local_ice {
             session.seat.local_ice = local_ice.clone();
         }
+        session.low_voice = sections.low_voice;
         let worker = session.seat.worker;
         let command = WorkerCommand::Renegotiate(Box::new(Renegotiate {
             connection: session.seat.connection,
             local_ice: reoffer.local_ice,
             negotiated: session.negotiated.clone(),
-            tracks: published(&tracks),
+            tracks: sections.published(),
         }));
         self.command(worker, command);
         self.set_views(key, &reoffer.slots);
-        let tracks_changed = self.set_tracks(now, key, tracks);
+        let tracks_changed = self.set_tracks(now, key, sections.tracks);
         self.refresh_video(key, true);
         if tracks_changed {
             self.on_tracks_changed(now, key);

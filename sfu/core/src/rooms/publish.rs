@@ -3,22 +3,38 @@
 use std::time::Instant;
 
 use crate::negotiated::{MediaKind, Negotiated};
-use crate::units::TrackId;
+use crate::units::{Mid, TrackId};
 use crate::worker_api::MAX_SLOT_SSRCS;
 
 use super::session::Track;
 use super::types::{RoomsError, SlotView, TrackDeclaration, TrackSource};
 use super::{PublishedTrack, Rooms, SessionKey, TrackOwner, WorkerCommand};
 
-/// Tracks as a worker is told of them.
-pub(super) fn published(tracks: &[Track]) -> Vec<PublishedTrack> {
-    let published = |track: &Track| PublishedTrack {
-        mid: track.mid,
-        track: track.id,
-        screen: track.source == TrackSource::Screen,
-        voice_layer: 0,
-    };
-    tracks.iter().map(published).collect()
+/// What a session's sections that send publish.
+#[derive(Debug, Default)]
+pub(super) struct Sections {
+    pub tracks: Vec<Track>,
+    /// Sends a low voice of the microphone.
+    pub low_voice: Option<Mid>,
+}
+
+impl Sections {
+    /// As a worker is told of them.
+    pub fn published(&self) -> Vec<PublishedTrack> {
+        let published = |track: &Track| PublishedTrack {
+            mid: track.mid,
+            track: track.id,
+            screen: track.source == TrackSource::Screen,
+            voice_layer: 0,
+        };
+        let microphone = self.tracks.iter().find(|track| track.source == TrackSource::Microphone);
+        let low_voice = self.low_voice.zip(microphone).map(|(mid, microphone)| PublishedTrack {
+            mid,
+            voice_layer: 1,
+            ..published(microphone)
+        });
+        self.tracks.iter().map(published).chain(low_voice).collect()
+    }
 }
 
 impl Rooms {
@@ -44,21 +60,24 @@ impl Rooms {
         Ok(())
     }
 
-    /// The tracks of the media sections that send. By mid they keep the id of `previous`, and
-    /// without a declaration its source too, else they are a microphone or a camera.
-    pub(super) fn tracks_of(
-        &mut self,
-        previous: &[Track],
+    /// The tracks of the media sections that send. By mid they keep the id of those of `previous`, and without a
+    /// declaration their source too, else they are a microphone or a camera.
+    pub(super) fn sections(
+        &self,
+        previous: Option<SessionKey>,
         negotiated: &Negotiated,
         declared: &[TrackDeclaration],
-    ) -> Result<Vec<Track>, RoomsError> {
-        let mut tracks: Vec<Track> = Vec::new();
+    ) -> Result<Sections, RoomsError> {
+        let previous = previous.map(|key| &self.sessions[key.0]);
+        let mut sections = Sections::default();
         for media in negotiated.media.iter().filter(|media| media.receive.is_some()) {
             let mid = media.mid;
-            let old = previous.iter().find(|track| track.mid == mid);
+            let old = previous.and_then(|session| session.tracks.iter().find(|track| track.mid == mid));
+            let was_low = previous.is_some_and(|session| session.low_voice == Some(mid));
             let (source, muted) = match (declared.iter().rev().find(|track| track.mid == mid), old) {
                 (Some(declared), _) => (declared.source, declared.muted),
                 (None, Some(old)) => (old.source, old.muted),
+                (None, None) if was_low => (TrackSource::MicrophoneLow, false),
                 (None, None) => (TrackSource::default_of(media.kind), false),
             };
             if source.kind() != media.kind {
@@ -67,16 +86,26 @@ impl Rooms {
                     source_declared: source,
                 });
             }
+            if source == TrackSource::MicrophoneLow {
+                if sections.low_voice.replace(mid).is_some() {
+                    return Err(RoomsError::LowVoiceAlone { mid });
+                }
+                continue;
+            }
             let id = match old {
                 Some(old) => old.id,
-                None => self.new_track_id(&tracks),
+                None => self.new_track_id(&sections.tracks),
             };
-            tracks.push(Track { mid, id, source, muted });
+            sections.tracks.push(Track { mid, id, source, muted });
         }
-        Ok(tracks)
+        let is_microphone = |track: &Track| track.source == TrackSource::Microphone;
+        match sections.low_voice {
+            Some(mid) if !sections.tracks.iter().any(is_microphone) => Err(RoomsError::LowVoiceAlone { mid }),
+            _ => Ok(sections),
+        }
     }
 
-    fn new_track_id(&mut self, taken: &[Track]) -> TrackId {
+    fn new_track_id(&self, taken: &[Track]) -> TrackId {
         loop {
             let id = TrackId(self.placement.number());
             if !self.tracks.contains_key(&id) && taken.iter().all(|track| track.id != id) {

@@ -43,6 +43,8 @@ pub(super) struct Session {
     pub sdp_version: u64,
     /// In the order of the media sections.
     pub tracks: Vec<Track>,
+    /// The section on which it sends a low voice of its microphone.
+    pub low_voice: Option<Mid>,
     pub audio_policy: AudioPolicy,
     pub audio_mids: Vec<Mid>,
     /// What each audio slot carries, as `audio_mids`.

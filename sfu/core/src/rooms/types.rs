@@ -19,6 +19,8 @@ pub type RoomId = Arc<str>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TrackSource {
     Microphone,
+    /// A second, low voice of the microphone: a layer of its track, never a track of its own.
+    MicrophoneLow,
     Camera,
     Screen,
     ScreenAudio,
@@ -27,7 +29,7 @@ pub enum TrackSource {
 impl TrackSource {
     pub fn kind(self) -> MediaKind {
         match self {
-            Self::Microphone | Self::ScreenAudio => MediaKind::Audio,
+            Self::Microphone | Self::MicrophoneLow | Self::ScreenAudio => MediaKind::Audio,
             Self::Camera | Self::Screen => MediaKind::Video,
         }
     }
@@ -253,6 +255,8 @@ pub enum RoomsError {
     TrackUnknown(TrackId),
     #[error("the media section {mid} is of another kind than the declared {source_declared:?}")]
     TrackKind { mid: Mid, source_declared: TrackSource },
+    #[error("the media section {mid} is a low voice without a microphone of its own")]
+    LowVoiceAlone { mid: Mid },
     #[error("more than {limit} media sections that send")]
     TooManyTracks { limit: usize },
     #[error("more than {limit} slots")]

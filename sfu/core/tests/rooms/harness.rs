@@ -9,7 +9,7 @@ use tianqiao_sfu_core::rooms::*;
 use tianqiao_sfu_core::units::{ConnectionId, Mid, Rid, Ssrc, TrackId, WorkerIndex};
 use tianqiao_sfu_core::worker_api::{AUDIO_LEVEL_INTERVAL, AudioLevel, SlotRank, WorkerCommand, WorkerEvent};
 
-pub use TrackSource::{Camera, Microphone, Screen, ScreenAudio};
+pub use TrackSource::{Camera, Microphone, MicrophoneLow, Screen, ScreenAudio};
 
 pub const ROOM: &str = "room";
 
@@ -48,6 +48,11 @@ pub fn joiner(name: impl ToString) -> Joiner {
 impl Joiner {
     pub fn publishing(mut self, sources: &[TrackSource]) -> Self {
         self.tracks = sources.iter().map(|&source| (source, false)).collect();
+        self
+    }
+
+    pub fn publishing_more(mut self, source: TrackSource) -> Self {
+        self.tracks.push((source, false));
         self
     }
 

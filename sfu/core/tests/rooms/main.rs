@@ -11,6 +11,7 @@ mod join;
 mod large_room;
 mod liars;
 mod limits;
+mod low_voice;
 mod renegotiation;
 mod speakers_event;
 mod viewport;

@@ -234,6 +234,54 @@ async fn refusals_are_typed() {
 }
 
 #[tokio::test]
+async fn a_low_voice_is_asked_for_by_its_section() {
+    let mut bench = bench();
+    assert!(bench.ask(open("alice", Vec::new())).await.is_ok());
+    assert!(matches!(bench.command().await, (_, WorkerCommand::Open(_))));
+    let low = "m=audio 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:4\r\na=sendonly\r\na=rtcp-mux\r\n\
+               a=rtpmap:96 opus/48000/2\r\n";
+    let sdp = offer("abcd").replace("BUNDLE 0 1 2 3", "BUNDLE 0 1 2 3 4") + low;
+    let declared = |mid: &str, source| TrackDeclaration {
+        mid: mid.to_owned(),
+        source,
+        muted: false,
+    };
+    let ask = |tracks| {
+        let (session, sdp) = ("alice".to_owned(), sdp.clone());
+        SfuRequest::Offer {
+            session,
+            origin: 1,
+            sdp,
+            tracks,
+            slots: Vec::new(),
+        }
+    };
+    let requests = [ask(vec![declared("4", TrackSource::MicrophoneLow)]), ask(Vec::new())];
+    for request in requests {
+        let Ok(SfuReply::Answered { sdp, tracks, .. }) = bench.ask(request).await else {
+            panic!("not answered");
+        };
+        let section = sdp.split("m=audio").last().expect("a section");
+        assert!(section.contains("a=mid:4\r\n"), "{sdp}");
+        assert!(
+            section.contains("a=ptime:60\r\n") && section.contains("maxaveragebitrate=14000"),
+            "{section}"
+        );
+        assert_eq!(sdp.matches("a=ptime:").count(), 1);
+        assert_eq!(tracks.len(), 2);
+        let (_, WorkerCommand::Renegotiate(renegotiated)) = bench.command().await else {
+            panic!("not renegotiated");
+        };
+        let low = renegotiated
+            .tracks
+            .iter()
+            .find(|track| track.voice_layer == 1)
+            .expect("a low voice");
+        assert_eq!((low.mid.as_str(), low.track.0), ("4", tracks[0].id));
+    }
+}
+
+#[tokio::test]
 async fn ice_restarts_by_offer_and_by_fragment() {
     let mut bench = bench();
     assert!(bench.ask(open("alice", Vec::new())).await.is_ok());
