@@ -16,6 +16,8 @@ const AV1: Wanted = (codec) => named('video/av1')(codec) && /profile=0/.test(cod
 
 /** RED first: a lost packet is made good by the next one. */
 export const VOICE: readonly Wanted[] = [named('audio/red'), named('audio/opus')];
+/** Its redundancy is made by the server, for each listener. */
+export const LOW_VOICE: readonly Wanted[] = [named('audio/opus')];
 export const CAMERA: readonly Wanted[] = [VP8, RTX];
 /** A slot takes whatever others send: this page VP8, encoders over WHIP mostly H.264. */
 export const SLOT: readonly Wanted[] = [VP8, H264, VP9, AV1, RTX];

@@ -1,8 +1,9 @@
-import type { TrackDeclaration } from '../protocol/index.ts';
+import type { TrackDeclaration, WantedLayer } from '../protocol/index.ts';
 import {
   CAMERA,
   CAMERA_EXTENSIONS,
   keepExtensions,
+  LOW_VOICE,
   preferCodecs,
   SLOT,
   SLOT_EXTENSIONS,
@@ -10,18 +11,22 @@ import {
   VOICE_EXTENSIONS,
 } from './codecs.ts';
 import { nextPictureBuffer, PICTURE_STEP_EVERY_MS } from './jitter.ts';
+import { Limiter, type OwnLayer, type Upload } from './demand.ts';
 import { trimOffer, tuneAnswer } from './sdp.ts';
 
 /** The server forwards the loudest few; more voices at once nobody understands. */
 const AUDIO_SLOTS = 4;
 
-const LAYERS = [
+const LAYERS: (OwnLayer & RTCRtpEncodingParameters)[] = [
   { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
   { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000 },
   { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_700_000 },
 ];
 
 const SCREEN = { maxBitrate: 2_500_000, maxFramerate: 15 };
+
+/** Sound goes before one's own pictures. */
+const FIRST: RTCRtpEncodingParameters = { priority: 'high', networkPriority: 'high' };
 
 /** What is published besides the sections themselves. */
 export interface Muted {
@@ -48,16 +53,21 @@ export class MediaConnection {
   #buffer: number | null = null;
   #pictureBuffer: number | null = null;
   #following: ReturnType<typeof setTimeout> | undefined;
+  readonly #limiters: { camera: Limiter; screen?: Limiter };
   #screen: RTCRtpTransceiver | undefined;
   #screenAudio: RTCRtpTransceiver | undefined;
+  /** A second sender of the microphone, for those behind weak links. */
+  #lowVoice: RTCRtpTransceiver | undefined;
+  #sendsLowVoice = false;
 
   constructor(videoSlots: number) {
-    this.#microphone = this.pc.addTransceiver('audio', { direction: 'sendonly' });
+    this.#microphone = this.pc.addTransceiver('audio', { direction: 'sendonly', sendEncodings: [FIRST] });
     preferCodecs(this.#microphone, 'audio', VOICE);
     keepExtensions(this.#microphone, VOICE_EXTENSIONS);
     this.#camera = addCamera(this.pc);
     preferCodecs(this.#camera, 'video', CAMERA);
     keepExtensions(this.#camera, CAMERA_EXTENSIONS);
+    this.#limiters = { camera: new Limiter(this.#camera.sender, LAYERS) };
     this.audioSlots = Array.from({ length: AUDIO_SLOTS }, () => this.#addSlot('audio'));
     this.videoSlots = Array.from({ length: videoSlots }, () => this.#addSlot('video'));
   }
@@ -78,6 +88,8 @@ export class MediaConnection {
   async accept(answer: string): Promise<void> {
     const sdp = tuneAnswer(answer, this.#microphone.mid ?? '');
     await this.pc.setRemoteDescription({ type: 'answer', sdp });
+    this.#limiters.camera.apply();
+    this.#limiters.screen?.apply();
   }
 
   /** Takes back an offer that was refused. */
@@ -87,6 +99,39 @@ export class MediaConnection {
 
   async setMicrophone(track: MediaStreamTrack | null): Promise<void> {
     await this.#microphone.sender.replaceTrack(track);
+    await this.#fillLowVoice();
+  }
+
+  /**
+   * Starts or stops to send the microphone a second time, in a few bits. Returns whether that takes an offer, as it does the
+   * first time.
+   */
+  async setLowVoice(on: boolean): Promise<boolean> {
+    if (on === this.#sendsLowVoice) return false;
+    this.#sendsLowVoice = on;
+    const isNew = on && !this.#lowVoice;
+    if (isNew) {
+      this.#lowVoice = this.pc.addTransceiver('audio', { direction: 'sendonly', sendEncodings: [FIRST] });
+      preferCodecs(this.#lowVoice, 'audio', LOW_VOICE);
+      keepExtensions(this.#lowVoice, VOICE_EXTENSIONS);
+    }
+    await this.#fillLowVoice();
+    return isNew;
+  }
+
+  /** The server does not take it: it is in no further offer. */
+  dropLowVoice(): void {
+    this.#lowVoice?.stop();
+    this.#lowVoice = undefined;
+  }
+
+  async #fillLowVoice(): Promise<void> {
+    await this.#lowVoice?.sender.replaceTrack(this.#sendsLowVoice ? this.#microphone.sender.track : null);
+  }
+
+  /** What others can use of a picture (`undefined`: all, as far as is known), and what our own link carries of it. */
+  limit(source: 'camera' | 'screen', wanted: readonly WantedLayer[] | undefined, upload: Upload): void {
+    this.#limiters[source]?.set(wanted, upload);
   }
 
   async setCamera(track: MediaStreamTrack | null): Promise<void> {
@@ -101,6 +146,7 @@ export class MediaConnection {
       this.#screen = this.pc.addTransceiver('video', { direction: 'sendonly', sendEncodings: [SCREEN] });
       preferCodecs(this.#screen, 'video', CAMERA);
       keepExtensions(this.#screen, CAMERA_EXTENSIONS);
+      this.#limiters.screen = new Limiter(this.#screen.sender, [{ rid: '', ...SCREEN }]);
     }
     if (audio && !this.#screenAudio) {
       this.#screenAudio = this.pc.addTransceiver('audio', { direction: 'sendonly' });
@@ -115,6 +161,7 @@ export class MediaConnection {
   declarations(muted: Muted): TrackDeclaration[] {
     const sections: [RTCRtpTransceiver | undefined, TrackDeclaration['source'], boolean][] = [
       [this.#microphone, 'microphone', muted.microphone],
+      [this.#lowVoice, 'microphone_low', muted.microphone],
       [this.#camera, 'camera', muted.camera],
       [this.#screen, 'screen', false],
       [this.#screenAudio, 'screen_audio', false],

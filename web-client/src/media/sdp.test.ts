@@ -63,3 +63,12 @@ test('the microphone is asked for FEC and DTX, other sections are left alone', (
     assert.equal(tuned.match(/usedtx/g)?.length, 1);
   }
 });
+
+test('what the answer says of another voice, such as a low one, is let be', () => {
+  const section = (mid: string, ...more: string[]) =>
+    lines('m=audio 9 UDP/TLS/RTP/SAVPF 111', `a=mid:${mid}`, 'a=rtpmap:111 opus/48000/2', ...more);
+  const low = section('10', 'a=fmtp:111 minptime=10;useinbandfec=0;usedtx=1;maxaveragebitrate=14000', 'a=ptime:60');
+  const tuned = tuneAnswer(lines('v=0') + section('1') + low, '1');
+  assert.ok(tuned.endsWith(low));
+  assert.ok(tuned.includes('a=fmtp:111 useinbandfec=1;usedtx=1'));
+});

@@ -55,6 +55,25 @@ test('slots change one by one and empty', () => {
   assert.equal(apply(room, { type: 'slots', slots: [{ mid: '6', track: null }] }).slots.has('6'), false);
 });
 
+test('what is wanted of a track holds until it is said anew or the track is unmuted', () => {
+  const wanted = (track: number, low_voice = false) => ({ track, layers: [], low_voice });
+  const room = after({ type: 'wanted', tracks: [wanted(97), wanted(5)] }, { type: 'wanted', tracks: [wanted(5, true)] });
+  assert.deepEqual([...room.wanted.values()], [wanted(97), wanted(5, true)]);
+  const camera = (muted: boolean): ServerMessage => ({
+    type: 'tracks',
+    participant: 'a',
+    tracks: [
+      { id: 97, source: 'camera', muted },
+      { id: 5, source: 'microphone', muted },
+    ],
+  });
+  const muted = apply(room, camera(true));
+  assert.equal(muted.wanted, room.wanted);
+  assert.deepEqual([...apply(muted, camera(false)).wanted.keys()], [5]);
+  const anew = apply(room, { type: 'resumed', state: { ...joined.state, wanted: [wanted(6)] } });
+  assert.deepEqual([...anew.wanted.keys()], [6]);
+});
+
 test('what hinders a slot holds until it is taken back, or until the track is another one', () => {
   const paused = after({ type: 'slots_paused', slots: [{ mid: '6', paused: true }] });
   assert.equal(hindranceOf(paused, '6', 98), 'paused');

@@ -9,6 +9,7 @@ import type {
   Speakers,
   TrackInfo,
   TrackSource,
+  WantedTrack,
 } from '../protocol/index.ts';
 
 /** The meeting as this participant sees it. Values are never changed, only replaced. */
@@ -23,6 +24,8 @@ export interface Room {
   readonly paused: ReadonlySet<string>;
   /** Slots whose track this browser cannot show: section id to track id. */
   readonly unsupported: ReadonlyMap<string, number>;
+  /** What others can use of one's own tracks, by track id; all of those that are not named. */
+  readonly wanted: ReadonlyMap<number, WantedTrack>;
   readonly speakers: Speakers;
   readonly chat: readonly ChatLine[];
 }
@@ -38,6 +41,7 @@ export function enter(joined: Joined): Room {
     slots: new Map(),
     paused: new Set(),
     unsupported: new Map(),
+    wanted: new Map(),
     speakers: { speaking: [] },
     chat: [],
   };
@@ -52,6 +56,7 @@ export function renew(room: Room, state: RoomState): Room {
     slots: withSlots(new Map(), state.slots),
     paused: new Set(state.paused),
     unsupported: withSlots(new Map(), state.unsupported ?? []),
+    wanted: withWanted(new Map(), state.wanted ?? []),
     speakers: state.speakers,
     chat: withLines(room.chat, state.chat),
   };
@@ -73,6 +78,8 @@ export function apply(room: Room, message: ServerMessage): Room {
       return { ...room, paused: withPauses(room.paused, message.slots) };
     case 'codec_unsupported':
       return { ...room, unsupported: withSlots(room.unsupported, [message]) };
+    case 'wanted':
+      return { ...room, wanted: withWanted(room.wanted, message.tracks) };
     case 'speakers': {
       const { dominant, speaking } = message;
       return { ...room, speakers: dominant === undefined ? { speaking } : { dominant, speaking } };
@@ -94,6 +101,7 @@ function withRoster(room: Room, joined: readonly Participant[], left: readonly s
 function withTracks(room: Room, id: string, tracks: TrackInfo[]): Room {
   return {
     ...room,
+    wanted: id === room.self ? withoutUnmuted(room, tracks) : room.wanted,
     participants: room.participants.map((participant) =>
       participant.id === id ? { ...participant, tracks } : participant,
     ),
@@ -107,6 +115,19 @@ function withSlots(before: ReadonlyMap<string, number>, changes: RoomState['slot
     else slots.set(mid, track);
   }
   return slots;
+}
+
+function withWanted(before: ReadonlyMap<number, WantedTrack>, changes: readonly WantedTrack[]): Map<number, WantedTrack> {
+  return new Map([...before, ...changes.map((wanted) => [wanted.track, wanted] as const)]);
+}
+
+/** What is unmuted is sent whole until it is said anew what of it is wanted; a low voice goes on. */
+function withoutUnmuted(room: Room, tracks: readonly TrackInfo[]): ReadonlyMap<number, WantedTrack> {
+  const before = room.participants.find(({ id }) => id === room.self)?.tracks ?? [];
+  const muted = before.filter((track) => track.muted).map(({ id }) => id);
+  const unmuted = tracks.filter(({ id, muted: is }) => !is && muted.includes(id)).map(({ id }) => id);
+  if (!unmuted.some((id) => room.wanted.has(id))) return room.wanted;
+  return new Map([...room.wanted].filter(([id, wanted]) => !unmuted.includes(id) || wanted.low_voice));
 }
 
 function withPauses(before: ReadonlySet<string>, changes: readonly SlotPause[]): Set<string> {

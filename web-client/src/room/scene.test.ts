@@ -18,6 +18,7 @@ function room(...others: Participant[]): Room {
     slots: new Map(),
     paused: new Set(),
     unsupported: new Map(),
+  wanted: new Map(),
     speakers: { speaking: [] },
     chat: [],
   };

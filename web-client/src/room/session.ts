@@ -110,6 +110,7 @@ export class Session {
         this.connection.peek().setBuffer(this.#buffer.target);
       }),
       effect(() => this.playback.value?.setSpeaker(local.speaker.value)),
+      effect(() => this.#obey()),
     );
   }
 
@@ -442,6 +443,29 @@ export class Session {
         participant: room.self,
         tracks: tracks.map((info) => (info.id === track.id ? { ...info, muted: muted[source] } : info)),
       });
+    }
+  }
+
+  /** Sends what others can use, and no more. */
+  #obey(): void {
+    const room = this.room.value;
+    const connection = this.connection.value;
+    if (!room) return;
+    const wantedOf = (source: 'microphone' | 'camera' | 'screen') => {
+      const track = ownTrack(room, source);
+      return track && room.wanted.get(track.id);
+    };
+    for (const source of ['camera', 'screen'] as const) connection.limit(source, wantedOf(source)?.layers, 'all');
+    this.#sendLowVoice(connection, wantedOf('microphone')?.low_voice ?? false).catch(console.error);
+  }
+
+  async #sendLowVoice(connection: MediaConnection, on: boolean): Promise<void> {
+    if (!(await connection.setLowVoice(on))) return;
+    try {
+      await this.#negotiation?.offer(false);
+    } catch (error) {
+      connection.dropLowVoice();
+      throw error;
     }
   }
 
