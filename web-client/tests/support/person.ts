@@ -14,6 +14,15 @@ export interface Inbound {
   sources: number[];
 }
 
+export interface Outbound {
+  mid: string;
+  kind: 'audio' | 'video';
+  /** Empty without simulcast. */
+  rid: string;
+  active: boolean;
+  bytesSent: number;
+}
+
 interface Probe {
   connections: RTCPeerConnection[];
   clickedAt: number;
@@ -104,6 +113,30 @@ export class Person {
           packetsReceived: entry.packetsReceived ?? 0,
           sources: sources.get(entry.mid) ?? [],
         }));
+    });
+  }
+
+  /** All that the page sends. */
+  sent(): Promise<Outbound[]> {
+    return this.page.evaluate(async () => {
+      const pc = probe.connections.findLast((pc) => pc.connectionState !== 'closed')!;
+      return [...(await pc.getStats()).values()]
+        .filter(({ type }) => type === 'outbound-rtp')
+        .map(({ mid, kind, rid = '', active = true, bytesSent = 0 }) => ({ mid, kind, rid, active, bytesSent }));
+    });
+  }
+
+  /** Packets of all voices so far. */
+  async heardPackets(): Promise<number> {
+    const voices = (await this.inbound()).filter(({ kind }) => kind === 'audio');
+    return voices.reduce((sum, { packetsReceived }) => sum + packetsReceived, 0);
+  }
+
+  /** The `sess-version` of the latest offer, which grows with each. */
+  offerCount(): Promise<number> {
+    return this.page.evaluate(() => {
+      const { localDescription } = probe.connections.findLast((pc) => pc.connectionState !== 'closed')!;
+      return Number(/^o=\S+ \S+ (\d+)/m.exec(localDescription?.sdp ?? '')?.[1]);
     });
   }
 
