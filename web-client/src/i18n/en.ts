@@ -78,6 +78,8 @@ export const en = {
   'meeting.reconnecting': 'Connection lost. Reconnecting…',
   'meeting.media.connecting': 'Connecting sound and picture…',
   'meeting.media.down': 'Sound and picture are interrupted. Reconnecting…',
+  'meeting.upload.small': 'Your network is weak. Others see a small picture of you.',
+  'meeting.upload.none': 'Your network is too weak for your picture. Others hear you.',
   'meeting.tap': 'Tap to hear the others',
   'meeting.elapsed': 'Time in the meeting',
   'meeting.unread': '{n} unread',

@@ -79,6 +79,8 @@ export const zh: Words = {
   'meeting.reconnecting': '连接已断开，正在重新连接…',
   'meeting.media.connecting': '正在连接音视频…',
   'meeting.media.down': '音视频中断，正在重新连接…',
+  'meeting.upload.small': '您的网络较弱，别人看到的是您的小画面。',
+  'meeting.upload.none': '您的网络太弱，无法发送画面，别人仍能听到您。',
   'meeting.tap': '点按以收听声音',
   'meeting.elapsed': '已参会时间',
   'meeting.unread': '{n} 条未读',

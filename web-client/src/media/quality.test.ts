@@ -9,6 +9,20 @@ test('three words', () => {
   assert.equal(quality({ rttMs: 40, lossIn: 0, lossOut: 0.2 }), 'poor');
 });
 
+test('what is known of the way out', async () => {
+  const entries = [
+    { type: 'candidate-pair', nominated: true, currentRoundTripTime: 0.3, availableOutgoingBitrate: 90_000 },
+    { type: 'remote-inbound-rtp', kind: 'audio', fractionLost: 0.05 },
+    { type: 'remote-inbound-rtp', kind: 'video', fractionLost: 0.5 },
+    { type: 'outbound-rtp', kind: 'video', active: false, qualityLimitationReason: 'bandwidth' },
+  ];
+  const pc = { getStats: async () => new Map(entries.map((entry, at) => [String(at), entry])) } as unknown as RTCPeerConnection;
+  const { upload } = await new LinkWatch().look(pc);
+  assert.deepEqual(upload, { available: 90_000, limited: false, lossOut: 0.05 });
+  entries[3]!.active = true;
+  assert.equal((await new LinkWatch().look(pc)).upload.limited, true);
+});
+
 test('what happened between two looks', async () => {
   const inbound = { type: 'inbound-rtp', kind: 'video', mid: '6', packetsReceived: 90, packetsLost: 10, framesDecoded: 5 };
   const pair = { type: 'candidate-pair', nominated: true, currentRoundTripTime: 0.0421 };

@@ -1,3 +1,5 @@
+import type { UploadStats } from './upload.ts';
+
 /** Connection quality in three words, from the browser's statistics. */
 
 export type Quality = 'good' | 'fair' | 'poor';
@@ -28,15 +30,20 @@ export class LinkWatch {
   #before: Totals = { received: 0, lost: 0 };
   #frames = new Map<string, number>();
 
-  async look(pc: RTCPeerConnection): Promise<{ link: LinkStats; frozen: Set<string> }> {
+  async look(pc: RTCPeerConnection): Promise<{ link: LinkStats; upload: UploadStats; frozen: Set<string> }> {
+    const upload: UploadStats = { available: undefined, limited: false, lossOut: 0 };
     const link: LinkStats = { rttMs: undefined, lossIn: 0, lossOut: 0 };
     const totals: Totals = { received: 0, lost: 0 };
     const frozen = new Set<string>();
     for (const entry of (await pc.getStats()).values() as Iterable<Record<string, unknown> & { type: string }>) {
       if (entry.type === 'candidate-pair' && entry.nominated && typeof entry.currentRoundTripTime === 'number') {
         link.rttMs = Math.round(entry.currentRoundTripTime * 1000);
+        if (typeof entry.availableOutgoingBitrate === 'number') upload.available = entry.availableOutgoingBitrate;
       } else if (entry.type === 'remote-inbound-rtp') {
         link.lossOut = Math.max(link.lossOut, Number(entry.fractionLost ?? 0));
+        if (entry.kind === 'audio') upload.lossOut = Math.max(upload.lossOut, Number(entry.fractionLost ?? 0));
+      } else if (entry.type === 'outbound-rtp' && entry.active !== false) {
+        upload.limited ||= entry.qualityLimitationReason === 'bandwidth';
       } else if (entry.type === 'inbound-rtp') {
         totals.received += Number(entry.packetsReceived ?? 0);
         totals.lost += Math.max(0, Number(entry.packetsLost ?? 0));
@@ -52,6 +59,6 @@ export class LinkWatch {
     const lost = Math.max(0, totals.lost - this.#before.lost);
     if (received + lost > 0) link.lossIn = lost / (received + lost);
     this.#before = totals;
-    return { link, frozen };
+    return { link, upload, frozen };
   }
 }

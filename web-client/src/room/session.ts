@@ -7,6 +7,8 @@ import { Playback } from '../media/playback.ts';
 import type { LinkStats } from '../media/quality.ts';
 import { Silence } from '../media/silence.ts';
 import { answered, joinMeeting } from '../net/api.ts';
+import type { Upload } from '../media/demand.ts';
+import { UploadGuard, type UploadStats } from '../media/upload.ts';
 import { backoff } from '../net/backoff.ts';
 import { Failure, failureCode, type FailureCode, failureOf } from '../net/failure.ts';
 import type { ChatLine, EndReason, JoinedMeeting, ServerMessage, WsError } from '../protocol/index.ts';
@@ -65,6 +67,8 @@ export class Session {
     },
   );
   readonly screen = signal<MediaStream | null>(null);
+  /** How much of the own pictures the way to the server carries. */
+  readonly upload = signal<Upload>('all');
   readonly notice = signal<Notice | null>(null);
   /** Whether there may be chat from before what is here. */
   readonly earlierChat = signal(true);
@@ -86,6 +90,7 @@ export class Session {
   #ice: IceWatch | undefined;
   readonly #buffer = new ListeningBuffer();
   #connecting = false;
+  #guard = new UploadGuard();
   #hurry: (() => void) | undefined;
   #disposers: (() => void)[] = [];
 
@@ -455,7 +460,7 @@ export class Session {
       const track = ownTrack(room, source);
       return track && room.wanted.get(track.id);
     };
-    for (const source of ['camera', 'screen'] as const) connection.limit(source, wantedOf(source)?.layers, 'all');
+    for (const source of ['camera', 'screen'] as const) connection.limit(source, wantedOf(source)?.layers, this.upload.value);
     this.#sendLowVoice(connection, wantedOf('microphone')?.low_voice ?? false).catch(console.error);
   }
 
@@ -511,6 +516,13 @@ export class Session {
   onLink(link: LinkStats): void {
     this.#buffer.onLink(performance.now(), link);
     this.connection.peek().setBuffer(this.#buffer.target);
+  }
+
+  /** The way to the server as it was in the last seconds. */
+  onUpload(stats: UploadStats): void {
+    const sendsPictures = !this.#muted().camera || this.screen.peek() !== null;
+    if (!sendsPictures) this.#guard = new UploadGuard();
+    this.upload.value = sendsPictures ? this.#guard.onLink(performance.now(), stats) : 'all';
   }
 
   /** The slot that shows this picture now, if one does. */

@@ -17,6 +17,11 @@ export function Banners({ session }: { session: Session }) {
           </button>
         </p>
       )}
+      {session.upload.value !== 'all' && (
+        <p class="banner" role="status">
+          {t(session.upload.value === 'small' ? 'meeting.upload.small' : 'meeting.upload.none')}
+        </p>
+      )}
       {playback?.blocked.value && (
         <button type="button" class="banner tap" onClick={() => void playback.play()}>
           <Icon name="sound" />

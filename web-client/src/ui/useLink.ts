@@ -22,6 +22,7 @@ export function useLink(session: Session) {
         const seen = await watch.look(connection.pc);
         link.value = seen.link;
         session.onLink(seen.link);
+        session.onUpload(seen.upload);
         if (String([...seen.frozen]) !== String([...frozen.peek()])) frozen.value = seen.frozen;
       } catch {
         // closed meanwhile

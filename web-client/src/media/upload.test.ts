@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { UploadGuard } from './upload.ts';
+
+const kbit = (available: number, lossOut = 0, limited = true) => ({ available: available * 1_000, limited, lossOut });
+
+/** Looks every two seconds; what was sent after each change, and when. */
+function run(looks: (second: number) => ReturnType<typeof kbit>, seconds: number): [number, string][] {
+  const guard = new UploadGuard();
+  const changes: [number, string][] = [];
+  for (let second = 0; second <= seconds; second += 2) {
+    const before = guard.level;
+    const level = guard.onLink(second * 1_000, looks(second));
+    if (level !== before) changes.push([second, level]);
+  }
+  return changes;
+}
+
+test('a good link, one that does not say, and one that nothing was asked of carry all', () => {
+  assert.deepEqual(run(() => kbit(3_000), 60), []);
+  assert.deepEqual(run(() => ({ available: undefined as unknown as number, limited: true, lossOut: 0.02 }), 60), []);
+  // Audio alone is sent, and the estimate stays where it began.
+  assert.deepEqual(run(() => kbit(100, 0, false), 60), []);
+  // A radio link that loses a part of whatever is sent.
+  assert.deepEqual(run(() => kbit(2_000, 0.2), 60), []);
+});
+
+test('one dip is borne', () => {
+  assert.deepEqual(run((second) => kbit(second === 20 ? 90 : 3_000), 60), []);
+});
+
+test('a weak link carries one small picture, a village the voice alone', () => {
+  assert.deepEqual(run(() => kbit(250), 22), [[4, 'small']]);
+  assert.deepEqual(run(() => kbit(90, 0.05), 20), [
+    [4, 'small'],
+    [10, 'none'],
+  ]);
+  assert.deepEqual(run(() => kbit(300, 0.3), 20), [
+    [4, 'small'],
+    [10, 'none'],
+  ]);
+});
+
+test('more is tried again, ever more seldom while it fails', () => {
+  const changes = run(() => kbit(90, 0.05), 400);
+  const tries = changes.slice(1).filter(([, level]) => level === 'small').map(([second]) => second);
+  const waits = tries.map((second) => second - (changes.filter(([at, level]) => level === 'none' && at < second).at(-1)?.[0] ?? 0));
+  assert.deepEqual(waits.slice(0, 4), [20, 40, 80, 160]);
+  assert.ok(tries.length <= 5, String(tries));
+});
+
+test('a link that is well again carries all again', () => {
+  const changes = run((second) => (second < 30 ? kbit(90, 0.05) : kbit(3_000, 0, false)), 120);
+  assert.deepEqual(changes.map(([, level]) => level), ['small', 'none', 'small', 'all']);
+  assert.ok(changes.at(-1)![0] <= 75, String(changes));
+});
