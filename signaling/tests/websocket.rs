@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{WsClient, client, start, start_with};
 use serde_json::{Value, json};
 use tianqiao_protocol::control::{CloseReason, SfuEvent, SfuRequest};
-use tianqiao_protocol::{SlotPause, SlotState, UnsupportedSlot, WantedLayer, WantedTrack};
+use tianqiao_protocol::{ReceiveMode, SlotPause, SlotState, UnsupportedSlot, WantedLayer, WantedTrack};
 
 fn id(joined: &Value) -> String {
     joined["participant"].as_str().expect("an id").to_owned()
@@ -146,6 +146,19 @@ async fn a_joined_client_asks_and_is_answered() {
         .node
         .request(|request| matches!(request, SfuRequest::Viewport { slots, .. } if slots[0].height == 0))
         .await;
+
+    ann.send(json!({ "type": "viewport", "slots": [], "mode": "audio_only" }))
+        .await;
+    let audio_only = |request: &SfuRequest| {
+        matches!(
+            request,
+            SfuRequest::Viewport {
+                mode: ReceiveMode::AudioOnly,
+                ..
+            }
+        )
+    };
+    server.node.request(audio_only).await;
 
     ann.send(json!({ "type": "offer", "id": 5, "sdp": "second", "tracks": [] }))
         .await;

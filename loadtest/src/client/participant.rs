@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tianqiao_protocol::ws::{Answer, ClientMessage, Join, Joined, Offer, Resume, Resumed, ServerMessage, WsError};
-use tianqiao_protocol::{SlotTarget, SlotView, TrackDeclaration, TrackSource};
+use tianqiao_protocol::{ReceiveMode, SlotTarget, SlotView, TrackDeclaration, TrackSource};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -126,6 +126,7 @@ impl Participant {
         self.views = views(&self.slot_mids, targets, height);
         self.send(ClientMessage::Viewport {
             slots: self.views.clone(),
+            mode: ReceiveMode::Full,
         });
     }
 

@@ -1,6 +1,7 @@
 //! What the node's control side and a worker say to each other. Plain values over queues: the
 //! control side owns rooms, sessions and slot policy, a worker owns connections and packets.
 
+use crate::allocator::Mode;
 use crate::allocator::uplink::{Heights, UplinkPlan, Wants};
 use crate::downtrack::voice::AudioFormat;
 use crate::negotiated::{Codec, IceCredentials, Negotiated};
@@ -25,6 +26,11 @@ pub enum WorkerCommand {
     SetSlot(SetSlot),
     /// How a slot's voice is sent.
     SetAudio(SetAudio),
+    /// How much of everything the person at the other end wants.
+    SetMode {
+        connection: ConnectionId,
+        mode: Mode,
+    },
     /// The voices of a room that are heard, the most important first: a weak link carries but the first.
     RankVoices {
         voices: Vec<TrackId>,

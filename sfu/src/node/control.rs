@@ -91,7 +91,7 @@ impl Control {
             (SfuRequest::RestartIce { session, ufrag, pwd }, _) => {
                 self.restart_ice(&session, IceCredentials { ufrag, pwd })
             }
-            (SfuRequest::Viewport { session, slots }, _) => self.set_viewport(&session, &slots),
+            (SfuRequest::Viewport { session, slots, mode }, _) => self.set_viewport(&session, &slots, mode),
             (SfuRequest::Mute { session, track, muted }, _) => self.set_muted(now, &session, TrackId(track), muted),
             (SfuRequest::Close { session }, _) => {
                 self.rooms.close(now, &session);
@@ -192,9 +192,16 @@ impl Control {
         })
     }
 
-    fn set_viewport(&mut self, session: &str, slots: &[tianqiao_protocol::SlotView]) -> Result<SfuReply, SfuError> {
+    fn set_viewport(
+        &mut self,
+        session: &str,
+        slots: &[tianqiao_protocol::SlotView],
+        mode: tianqiao_protocol::ReceiveMode,
+    ) -> Result<SfuReply, SfuError> {
         let views = convert::views(slots)?;
-        self.rooms.set_viewport(session, &views).map_err(convert::rooms_error)?;
+        self.rooms
+            .set_viewport(session, &views, convert::mode(mode))
+            .map_err(convert::rooms_error)?;
         Ok(SfuReply::Done)
     }
 

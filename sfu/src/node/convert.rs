@@ -4,9 +4,10 @@
 use tianqiao_protocol as protocol;
 use tianqiao_protocol::ErrorCode;
 use tianqiao_protocol::control::{self, SfuError, SfuEvent};
+use tianqiao_sfu_core::allocator::Mode;
 use tianqiao_sfu_core::rooms::{self, RoomsError, RoomsEvent};
 use tianqiao_sfu_core::sdp::SdpError;
-use tianqiao_sfu_core::units::Mid;
+use tianqiao_sfu_core::units::{Bitrate, Mid};
 use tianqiao_sfu_core::worker_api;
 
 /// Longest name of a session or room.
@@ -56,6 +57,17 @@ pub fn views(views: &[protocol::SlotView]) -> Result<Vec<rooms::SlotView>, SfuEr
         })
     };
     views.iter().map(view).collect()
+}
+
+/// With [`protocol::ReceiveMode::SaveData`]: thrifty voices and one small picture, at most 70 MB an hour.
+const SAVE_DATA: Bitrate = Bitrate::kbps(150);
+
+pub fn mode(mode: protocol::ReceiveMode) -> Mode {
+    match mode {
+        protocol::ReceiveMode::Full => Mode::Normal,
+        protocol::ReceiveMode::AudioOnly => Mode::AudioOnly,
+        protocol::ReceiveMode::SaveData => Mode::SaveData { cap: SAVE_DATA },
+    }
 }
 
 pub fn declarations(tracks: &[protocol::TrackDeclaration]) -> Result<Vec<rooms::TrackDeclaration>, SfuError> {

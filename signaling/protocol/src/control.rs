@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use crate::error::ErrorCode;
 use crate::media::{
-    ParticipantId, SlotPause, SlotState, SlotTarget, SlotView, TrackDeclaration, TrackId, TrackInfo, UnsupportedSlot,
-    WantedTrack,
+    ParticipantId, ReceiveMode, SlotPause, SlotState, SlotTarget, SlotView, TrackDeclaration, TrackId, TrackInfo,
+    UnsupportedSlot, WantedTrack,
 };
 
 pub type SessionId = ParticipantId;
@@ -35,7 +35,12 @@ pub enum SfuRequest {
         pwd: String,
     },
     /// Answered by [`SfuReply::Done`].
-    Viewport { session: SessionId, slots: Vec<SlotView> },
+    Viewport {
+        session: SessionId,
+        slots: Vec<SlotView>,
+        #[serde(default)]
+        mode: ReceiveMode,
+    },
     Mute {
         session: SessionId,
         track: TrackId,

@@ -87,6 +87,19 @@ pub struct SlotView {
     pub height: u16,
 }
 
+/// How much a receiver wants of what its slots show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum ReceiveMode {
+    /// All that the link carries.
+    #[default]
+    Full,
+    /// No pictures, whatever the slots name.
+    AudioOnly,
+    /// At most 150 kbit/s, whatever the link carries: thrifty voices, and one small picture.
+    SaveData,
+}
+
 /// What a slot shows now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct SlotState {

@@ -30,6 +30,7 @@ pub fn module() -> String {
         media::TrackInfo,
         media::SlotTarget,
         media::SlotView,
+        media::ReceiveMode,
         media::SlotState,
         media::SlotPause,
         media::UnsupportedSlot,

@@ -9,7 +9,8 @@ use ts_rs::TS;
 
 use crate::error::ErrorCode;
 use crate::media::{
-    ParticipantId, SlotPause, SlotState, SlotView, TrackDeclaration, TrackId, TrackInfo, UnsupportedSlot, WantedTrack,
+    ParticipantId, ReceiveMode, SlotPause, SlotState, SlotView, TrackDeclaration, TrackId, TrackInfo, UnsupportedSlot,
+    WantedTrack,
 };
 
 /// `Sec-WebSocket-Protocol` of this version.
@@ -23,6 +24,8 @@ pub enum ClientMessage {
     Offer(Offer),
     Viewport {
         slots: Vec<SlotView>,
+        #[serde(default)]
+        mode: ReceiveMode,
     },
     Mute {
         track: TrackId,

@@ -2,7 +2,7 @@
 
 use tianqiao_protocol::control::{Origin, SfuReply, SfuRequest};
 use tianqiao_protocol::ws::{Answer, ClientMessage, EndReason, Offer, ServerMessage};
-use tianqiao_protocol::{ErrorCode, SlotView, TrackId};
+use tianqiao_protocol::{ErrorCode, ReceiveMode, SlotView, TrackId};
 
 use super::wire::Wire;
 use crate::app::App;
@@ -16,7 +16,7 @@ pub async fn handle(app: &App, wire: &mut Wire, attachment: &Attachment, message
             Err(Refusal::new(ErrorCode::AlreadyJoined, "this WebSocket has joined"))
         }
         ClientMessage::Offer(offer) => return handle_offer(app, wire, attachment, offer).await,
-        ClientMessage::Viewport { slots } => handle_viewport(app, attachment, slots).await,
+        ClientMessage::Viewport { slots, mode } => handle_viewport(app, attachment, slots, mode).await,
         ClientMessage::Mute { track, muted } => handle_mute(attachment, track, muted).await,
         ClientMessage::Chat { text } => attachment.live.send_chat(&attachment.participant, &text),
         ClientMessage::History { before } => {
@@ -76,10 +76,16 @@ async fn renegotiate(app: &App, origin: Origin, attachment: &Attachment, offer: 
     })
 }
 
-async fn handle_viewport(app: &App, attachment: &Attachment, slots: Vec<SlotView>) -> Result<(), Refusal> {
+async fn handle_viewport(
+    app: &App,
+    attachment: &Attachment,
+    slots: Vec<SlotView>,
+    mode: ReceiveMode,
+) -> Result<(), Refusal> {
     check_slots(&slots, &app.config)?;
     let session = attachment.participant.clone();
-    attachment.live.request(SfuRequest::Viewport { session, slots }).await?;
+    let request = SfuRequest::Viewport { session, slots, mode };
+    attachment.live.request(request).await?;
     Ok(())
 }
 

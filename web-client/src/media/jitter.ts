@@ -43,7 +43,7 @@ export class ListeningBuffer {
     if (muted || !speaks) this.#silentSince ??= now;
   }
 
-  onLink(now: number, { lossIn, rttMs = 0 }: LinkStats): void {
+  onLink(now: number, { lossIn, rttMs = 0 }: Pick<LinkStats, 'lossIn' | 'rttMs'>): void {
     const weak = lossIn > WEAK_LOSS || rttMs > WEAK_RTT_MS;
     if (weak) this.#weakUntil = now + STAYS_WEAK_MS;
     if (this.#silentSince === undefined || now - this.#silentSince < this.#patience || now >= this.#weakUntil) {

@@ -25,14 +25,16 @@ test('what is known of the way out', async () => {
 
 test('what happened between two looks', async () => {
   const inbound = { type: 'inbound-rtp', kind: 'video', mid: '6', packetsReceived: 90, packetsLost: 10, framesDecoded: 5 };
-  const pair = { type: 'candidate-pair', nominated: true, currentRoundTripTime: 0.0421 };
+  const pair = { type: 'candidate-pair', nominated: true, currentRoundTripTime: 0.0421, bytesReceived: 5_000, bytesSent: 700 };
   const pc = { getStats: async () => new Map<string, object>([['a', inbound], ['b', pair]]) } as unknown as RTCPeerConnection; // prettier-ignore
   const watch = new LinkWatch();
   const first = await watch.look(pc);
-  assert.deepEqual(first.link, { rttMs: 42, lossIn: 0.1, lossOut: 0 });
+  assert.deepEqual(first.link, { rttMs: 42, lossIn: 0.1, lossOut: 0, bytes: 5_700 });
   assert.equal(first.frozen.size, 0);
   inbound.packetsReceived = 190;
+  pair.bytesSent = 900;
   const second = await watch.look(pc);
   assert.equal(second.link.lossIn, 0);
+  assert.equal(second.link.bytes, 200);
   assert.deepEqual([...second.frozen], ['6']);
 });

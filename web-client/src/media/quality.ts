@@ -11,9 +11,11 @@ export interface LinkStats {
   lossIn: number;
   /** Share of our packets that the server reports lost, 0 to 1. */
   lossOut: number;
+  /** Bytes received and sent since the last look. */
+  bytes: number;
 }
 
-export function quality({ rttMs = 0, lossIn, lossOut }: LinkStats): Quality {
+export function quality({ rttMs = 0, lossIn, lossOut }: Pick<LinkStats, 'rttMs' | 'lossIn' | 'lossOut'>): Quality {
   const loss = Math.max(lossIn, lossOut);
   if (loss > 0.1 || rttMs > 600) return 'poor';
   if (loss > 0.03 || rttMs > 300) return 'fair';
@@ -28,14 +30,17 @@ interface Totals {
 /** Looks at a connection every few seconds and tells what happened in between. */
 export class LinkWatch {
   #before: Totals = { received: 0, lost: 0 };
+  #bytes = 0;
   #frames = new Map<string, number>();
 
   async look(pc: RTCPeerConnection): Promise<{ link: LinkStats; upload: UploadStats; frozen: Set<string> }> {
     const upload: UploadStats = { available: undefined, limited: false, lossOut: 0 };
-    const link: LinkStats = { rttMs: undefined, lossIn: 0, lossOut: 0 };
+    const link: LinkStats = { rttMs: undefined, lossIn: 0, lossOut: 0, bytes: 0 };
+    let bytes = 0;
     const totals: Totals = { received: 0, lost: 0 };
     const frozen = new Set<string>();
     for (const entry of (await pc.getStats()).values() as Iterable<Record<string, unknown> & { type: string }>) {
+      if (entry.type === 'candidate-pair') bytes += Number(entry.bytesReceived ?? 0) + Number(entry.bytesSent ?? 0);
       if (entry.type === 'candidate-pair' && entry.nominated && typeof entry.currentRoundTripTime === 'number') {
         link.rttMs = Math.round(entry.currentRoundTripTime * 1000);
         if (typeof entry.availableOutgoingBitrate === 'number') upload.available = entry.availableOutgoingBitrate;
@@ -59,6 +64,9 @@ export class LinkWatch {
     const lost = Math.max(0, totals.lost - this.#before.lost);
     if (received + lost > 0) link.lossIn = lost / (received + lost);
     this.#before = totals;
+    // A pair that is given up takes its count with it.
+    link.bytes = Math.max(0, bytes - this.#bytes);
+    this.#bytes = bytes;
     return { link, upload, frozen };
   }
 }

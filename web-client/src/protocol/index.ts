@@ -69,6 +69,11 @@ mid: string,
 height: number, } & ({ "show": "nobody" } | { "show": "active_speaker" } | { "show": "source", participant: string, source: TrackSource, });
 
 /**
+ * How much a receiver wants of what its slots show.
+ */
+export type ReceiveMode = "full" | "audio_only" | "save_data";
+
+/**
  * What a slot shows now.
  */
 export type SlotState = { mid: string,
@@ -169,7 +174,7 @@ token?: string, participant: string,
  */
 session: string, sdp: string, meeting: MeetingSummary, state: RoomState, };
 
-export type ClientMessage = { "type": "join" } & Join | { "type": "resume" } & Resume | { "type": "offer" } & Offer | { "type": "viewport", slots: Array<SlotView>, } | { "type": "mute", track: number, muted: boolean, } | { "type": "chat", text: string, } | { "type": "history", before?: number, } | { "type": "ping", t: number, } | { "type": "leave" };
+export type ClientMessage = { "type": "join" } & Join | { "type": "resume" } & Resume | { "type": "offer" } & Offer | { "type": "viewport", slots: Array<SlotView>, mode: ReceiveMode, } | { "type": "mute", track: number, muted: boolean, } | { "type": "chat", text: string, } | { "type": "history", before?: number, } | { "type": "ping", t: number, } | { "type": "leave" };
 
 /**
  * Joins with an offer; answered by [`Joined`] in one round trip, or by an error after which the

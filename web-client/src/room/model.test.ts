@@ -77,6 +77,7 @@ test('what is wanted of a track holds until it is said anew or the track is unmu
 test('what hinders a slot holds until it is taken back, or until the track is another one', () => {
   const paused = after({ type: 'slots_paused', slots: [{ mid: '6', paused: true }] });
   assert.equal(hindranceOf(paused, '6', 98), 'paused');
+  assert.equal(hindranceOf(paused, '6', 98, 'save_data'), 'saving');
   assert.equal(hindranceOf(paused, '7', 98), undefined);
   const resumed = apply(paused, { type: 'slots_paused', slots: [{ mid: '6', paused: false }] });
   assert.equal(hindranceOf(resumed, '6', 98), undefined);

@@ -3,6 +3,7 @@ import type {
   Joined,
   MeetingSummary,
   Participant,
+  ReceiveMode,
   RoomState,
   ServerMessage,
   SlotPause,
@@ -166,11 +167,14 @@ export function sends(participant: Participant | undefined, source: TrackSource)
 }
 
 /** Why the picture of a slot is not to be seen although it is sent. */
-export type Hindrance = 'paused' | 'unsupported';
+export type Hindrance = 'paused' | 'saving' | 'unwanted' | 'unsupported';
 
-export function hindranceOf(room: Room, mid: string, track: number): Hindrance | undefined {
+/** `mode`: how much this side wants to receive. */
+export function hindranceOf(room: Room, mid: string, track: number, mode: ReceiveMode = 'full'): Hindrance | undefined {
+  if (mode === 'audio_only') return 'unwanted';
   if (room.unsupported.get(mid) === track) return 'unsupported';
-  return room.paused.has(mid) ? 'paused' : undefined;
+  if (!room.paused.has(mid)) return undefined;
+  return mode === 'save_data' ? 'saving' : 'paused';
 }
 
 export function ownTrack(room: Room, source: TrackSource): TrackInfo | undefined {

@@ -60,12 +60,14 @@ export class Session {
   readonly mediaUp = signal<boolean | null>(null);
   readonly slots = new Slots(
     () => this.connection.peek().videoSlots.map((slot) => slot.transceiver.mid ?? ''),
-    (slots) => {
+    (slots, mode) => {
       if (!this.#socket) return false;
-      this.#socket.send({ type: 'viewport', slots });
+      this.#socket.send({ type: 'viewport', slots, mode });
       return true;
     },
   );
+  /** Sound and pictures in both directions since one joined. */
+  readonly bytes = signal(0);
   readonly screen = signal<MediaStream | null>(null);
   /** How much of the own pictures the way to the server carries. */
   readonly upload = signal<Upload>('all');
@@ -514,6 +516,7 @@ export class Session {
 
   /** The link as it was in the last seconds. */
   onLink(link: LinkStats): void {
+    this.bytes.value += link.bytes;
     this.#buffer.onLink(performance.now(), link);
     this.connection.peek().setBuffer(this.#buffer.target);
   }

@@ -13,7 +13,7 @@ function slots() {
     views.map((view) => (view.show === 'source' ? `${view.participant}@${view.height}` : '-')).join(' ');
   const subject = new Slots(
     () => ['6', '7'],
-    (views) => line.up && sent.push(brief(views)) > 0,
+    (views, mode) => line.up && sent.push(brief(views) + (mode === 'full' ? '' : ` ${mode}`)) > 0,
   );
   return { subject, sent, line };
 }
@@ -40,6 +40,15 @@ test('a hidden page pauses its pictures', () => {
   subject.setHidden(true);
   subject.setHidden(false);
   assert.deepEqual(sent, ['a@360 b@360', 'a@0 b@0', 'a@360 b@360']);
+});
+
+test('how much is wanted is told with the pictures, and anew to a new session', () => {
+  const { subject, sent } = slots();
+  subject.setWanted([camera('a')]);
+  subject.setMode('audio_only');
+  subject.startAnew(() => []);
+  subject.setMode('full');
+  assert.deepEqual(sent, ['a@360 -', 'a@360 - audio_only', 'a@360 - audio_only', 'a@360 -']);
 });
 
 test('what could not be said is said later, and again after a resume', () => {

@@ -1,5 +1,6 @@
 import { signal } from '@preact/signals';
-import type { SlotView } from '../protocol/index.ts';
+import type { ReceiveMode, SlotView } from '../protocol/index.ts';
+import { recall, remember } from './memory.ts';
 import { assignSlots, slotViews, type Wanted } from './viewport.ts';
 
 /** A viewport that only changes in heights, as while a window is dragged, is sent this late. */
@@ -9,15 +10,17 @@ const RESIZE_DEBOUNCE_MS = 250;
 export class Slots {
   /** Picture to slot, as last asked for. */
   readonly assigned = signal<ReadonlyMap<string, string>>(new Map());
+  /** How much of it is wanted, also in the next meeting. */
+  readonly mode = signal<ReceiveMode>(modeOf(recall('mode')));
   readonly #mids: () => string[];
-  readonly #send: (slots: SlotView[]) => boolean;
+  readonly #send: (slots: SlotView[], mode: ReceiveMode) => boolean;
   #wanted: readonly Wanted[] = [];
   #hidden = false;
   #sent = '';
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** `send` returns whether the server was told. */
-  constructor(mids: () => string[], send: (slots: SlotView[]) => boolean) {
+  constructor(mids: () => string[], send: (slots: SlotView[], mode: ReceiveMode) => boolean) {
     this.#mids = mids;
     this.#send = send;
   }
@@ -30,6 +33,12 @@ export class Slots {
     clearTimeout(this.#timer);
     if (onlyHeights) this.#timer = setTimeout(() => this.tell(), RESIZE_DEBOUNCE_MS);
     else this.tell();
+  }
+
+  setMode(mode: ReceiveMode): void {
+    this.mode.value = mode;
+    remember('mode', mode);
+    this.tell();
   }
 
   /** A hidden page keeps its slots but pauses them; voices go on. */
@@ -60,11 +69,16 @@ export class Slots {
 
   tell(): void {
     const slots = this.views();
-    const text = JSON.stringify(slots);
-    if (text !== this.#sent && this.#send(slots)) this.#sent = text;
+    const mode = this.mode.peek();
+    const text = JSON.stringify([slots, mode]);
+    if (text !== this.#sent && this.#send(slots, mode)) this.#sent = text;
   }
 
   close(): void {
     clearTimeout(this.#timer);
   }
+}
+
+function modeOf(text: string | null | undefined): ReceiveMode {
+  return text === 'audio_only' || text === 'save_data' ? text : 'full';
 }

@@ -67,7 +67,7 @@ export function MeetingPage({ session, local }: { session: Session; local: Local
       </main>
       {panel.value === 'chat' && <ChatPanel session={session} onClose={close} />}
       {panel.value === 'people' && <PeoplePanel session={session} onClose={close} />}
-      {panel.value === 'settings' && <SettingsPanel local={local} onClose={close} />}
+      {panel.value === 'settings' && <SettingsPanel session={session} local={local} onClose={close} />}
       <Controls session={session} local={local} panel={panel.value} unread={unread} onPanel={toggle} />
     </div>
   );

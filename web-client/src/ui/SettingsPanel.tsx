@@ -1,5 +1,7 @@
 import { type Key, type Language, language, setLanguage, t } from '../i18n/index.ts';
 import type { LocalMedia } from '../media/local.ts';
+import type { ReceiveMode } from '../protocol/index.ts';
+import type { Session } from '../room/session.ts';
 import { DevicePicker, deviceProblem } from './DevicePicker.tsx';
 import { LevelMeter } from './LevelMeter.tsx';
 import { Panel } from './Panel.tsx';
@@ -13,7 +15,13 @@ const SHORTCUTS: [string, Key][] = [
   ['P', 'control.people'],
 ];
 
-export function SettingsPanel({ local, onClose }: { local: LocalMedia; onClose: () => void }) {
+interface Props {
+  session: Session;
+  local: LocalMedia;
+  onClose: () => void;
+}
+
+export function SettingsPanel({ session, local, onClose }: Props) {
   const problems = [deviceProblem('microphone', local.microphone), deviceProblem('camera', local.camera)].filter(Boolean);
   return (
     <Panel title={t('control.settings')} onClose={onClose}>
@@ -31,6 +39,9 @@ export function SettingsPanel({ local, onClose }: { local: LocalMedia; onClose: 
           />
           <span>{t('settings.mirror')}</span>
         </label>
+        <Mode session={session} mode="audio_only" />
+        <Mode session={session} mode="save_data" />
+        <p class="hint data-used">{t('settings.data', { n: (session.bytes.value / 1e6).toFixed(1) })}</p>
         <label>
           <span>{t('settings.language')}</span>
           <select value={language} onChange={(event) => setLanguage(event.currentTarget.value as Language)}>
@@ -53,5 +64,21 @@ export function SettingsPanel({ local, onClose }: { local: LocalMedia; onClose: 
         </section>
       </div>
     </Panel>
+  );
+}
+
+/** At most one of them is on. */
+function Mode({ session, mode }: { session: Session; mode: Exclude<ReceiveMode, 'full'> }) {
+  const { slots } = session;
+  return (
+    <label class="check">
+      <input
+        type="checkbox"
+        name={mode}
+        checked={slots.mode.value === mode}
+        onChange={(event) => slots.setMode(event.currentTarget.checked ? mode : 'full')}
+      />
+      <span>{t(`settings.${mode}`)}</span>
+    </label>
   );
 }

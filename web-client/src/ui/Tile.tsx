@@ -29,7 +29,7 @@ export function Tile({ tile, session, local, levels, frozen, onPin }: Props) {
   const sending = tile.self ? camera !== null : sends(participant, tile.source);
   const muted = !screen && !sends(participant, 'microphone');
   const speaking = !screen && !muted && room.speakers.speaking.includes(tile.participant);
-  const hindrance = slot && hindranceOf(room, slot.mid, slot.trackId);
+  const hindrance = slot && hindranceOf(room, slot.mid, slot.trackId, session.slots.mode.value);
   const weak = slot !== undefined && !hindrance && !screen && frozen.value.has(slot.mid);
   const label = screen ? t('meeting.screen', { name }) : tile.self ? t('meeting.you.suffix', { name }) : name;
 

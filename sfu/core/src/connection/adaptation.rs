@@ -183,7 +183,9 @@ impl Adaptation {
         };
         self.allocator.allocate(now, &link, &self.demands, &mut self.allocation);
         let since = *self.since.get_or_insert(now);
-        let is_new = now.saturating_duration_since(since) < FIRST_TIME && slots.iter().any(Downtrack::takes_padding);
+        let is_new = now.saturating_duration_since(since) < FIRST_TIME
+            && self.mode == Mode::Normal
+            && slots.iter().any(Downtrack::takes_padding);
         let desired = match is_new {
             true => self.allocation.desired.max(FIRST_WISH),
             false => self.allocation.desired,

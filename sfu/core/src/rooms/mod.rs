@@ -22,6 +22,7 @@ use std::time::Instant;
 use rustc_hash::{FxHashMap, FxHashSet};
 use slab::Slab;
 
+use crate::allocator::Mode;
 use crate::negotiated::{IceCredentials, Negotiated};
 use crate::transport::ufrag;
 use crate::units::{ConnectionId, Mid, TrackId, WorkerIndex};
@@ -172,6 +173,7 @@ impl Rooms {
             sdp_version: 1,
             tracks: Vec::new(),
             low_voice: sections.low_voice,
+            mode: Mode::Normal,
             audio_policy: open.audio,
             audio_mids: Vec::new(),
             audio_slots: Vec::new(),
@@ -281,12 +283,18 @@ impl Rooms {
         Ok(seat)
     }
 
-    /// Sets what all video slots of a session are to show.
-    pub fn set_viewport(&mut self, session: &str, views: &[SlotView]) -> Result<(), RoomsError> {
+    /// Sets what all video slots of a session are to show, and how much of it.
+    pub fn set_viewport(&mut self, session: &str, views: &[SlotView], mode: Mode) -> Result<(), RoomsError> {
         let key = self.key_of(session)?;
         self.check_views(views)?;
         self.set_views(key, views);
         self.refresh_video(key, true);
+        let session = &mut self.sessions[key.0];
+        if session.mode != mode {
+            session.mode = mode;
+            let Seat { worker, connection, .. } = session.seat;
+            self.command(worker, WorkerCommand::SetMode { connection, mode });
+        }
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashSet;
 
+use crate::allocator::Mode;
 use crate::negotiated::{MediaKind, Negotiated};
 use crate::units::{Mid, Rid, Ssrc, TrackId};
 use crate::worker_api::SlotRank;
@@ -45,6 +46,8 @@ pub(super) struct Session {
     pub tracks: Vec<Track>,
     /// The section on which it sends a low voice of its microphone.
     pub low_voice: Option<Mid>,
+    /// Last told to the worker.
+    pub mode: Mode,
     pub audio_policy: AudioPolicy,
     pub audio_mids: Vec<Mid>,
     /// What each audio slot carries, as `audio_mids`.

@@ -3,13 +3,14 @@
 use std::time::Instant;
 
 use super::WorkerCore;
+use crate::allocator::Mode;
 use crate::connection::{Cause, Connection};
 use crate::mail::{LayerState, Mail};
 use crate::negotiated::{MAX_LAYERS, MediaKind};
 use crate::router::HomeNotice;
 use crate::track::{Home, Subscriber};
 use crate::transport::{Transport, TransportConfig, TransportOutput};
-use crate::units::{Mid, TrackId, WorkerIndex};
+use crate::units::{ConnectionId, Mid, TrackId, WorkerIndex};
 use crate::worker_api::{OpenConnection, Renegotiate, SetSlot, WorkerCommand, WorkerEvent};
 
 impl WorkerCore {
@@ -34,6 +35,7 @@ impl WorkerCore {
             }
             WorkerCommand::SetSlot(set) => self.set_slot(now, set),
             WorkerCommand::SetAudio(set) => self.on_set_audio(now, &set),
+            WorkerCommand::SetMode { connection, mode } => self.set_mode(connection, mode),
             WorkerCommand::RankVoices { voices } => {
                 for (order, voice) in (0u8..).zip(voices) {
                     if let Some(track) = self.router.by_id_mut(voice) {
@@ -264,6 +266,16 @@ impl WorkerCore {
             }
             self.wanting.on_change(source.track);
             self.has_news = true;
+        }
+        self.want_allocation(index);
+    }
+
+    fn set_mode(&mut self, connection: ConnectionId, mode: Mode) {
+        let Some(&index) = self.ids.get(&connection) else {
+            return;
+        };
+        if let Some(adaptation) = &mut self.connections[index].sending.adaptation {
+            adaptation.mode = mode;
         }
         self.want_allocation(index);
     }

@@ -9,5 +9,6 @@ mod world;
 
 mod changes;
 mod joins;
+mod modes;
 mod uplink;
 mod villages;

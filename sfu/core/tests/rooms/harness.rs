@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
+use tianqiao_sfu_core::allocator::Mode;
 use tianqiao_sfu_core::negotiated::*;
 use tianqiao_sfu_core::rooms::*;
 use tianqiao_sfu_core::units::{ConnectionId, Mid, Rid, Ssrc, TrackId, WorkerIndex};
@@ -252,7 +253,9 @@ impl Node {
     }
 
     pub fn look(&mut self, name: &str, views: &[SlotView]) {
-        self.rooms.set_viewport(name, views).expect("an open session");
+        self.rooms
+            .set_viewport(name, views, Mode::Normal)
+            .expect("an open session");
         self.drain();
     }
 

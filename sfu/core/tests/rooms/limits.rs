@@ -1,3 +1,4 @@
+use tianqiao_sfu_core::allocator::Mode;
 use tianqiao_sfu_core::negotiated::{Negotiated, SendMedia};
 use tianqiao_sfu_core::rooms::{
     OpenSession, Reoffer, RoomsConfig, RoomsError, RoomsLimits, SlotTarget, TrackDeclaration,
@@ -53,7 +54,7 @@ fn unknown_names_are_typed_errors() {
     let muted = node.rooms.set_muted(now, "a", others, true);
     assert_eq!(muted, Err(RoomsError::TrackUnknown(others)));
     assert_eq!(
-        node.rooms.set_viewport("x", &[]),
+        node.rooms.set_viewport("x", &[], Mode::Normal),
         Err(RoomsError::SessionUnknown("x".into()))
     );
     assert!(!node.rooms.close(now, "x"));

@@ -1,4 +1,6 @@
+use tianqiao_sfu_core::allocator::Mode;
 use tianqiao_sfu_core::rooms::{RoomsEvent, SlotState, SlotTarget};
+use tianqiao_sfu_core::worker_api::WorkerCommand;
 
 use crate::harness::*;
 
@@ -127,4 +129,24 @@ fn a_source_fills_two_slots_at_most_however_it_is_asked_for() {
     // Slots that follow somebody are slots like others.
     node.join(joiner("whep").slots(1, 5).following(of("bob", Camera)));
     assert_eq!(node.shown("whep"), ["a0:bob", "v0:bob", "v1:bob"]);
+}
+
+#[test]
+fn how_much_is_wanted_is_told_to_the_worker_when_it_changes() {
+    let mut node = Node::new(1);
+    node.join(joiner("bob").publishing(&[Camera]));
+    node.join(joiner("alice").viewing(&[]));
+    let mut told = |mode| {
+        node.rooms.set_viewport("alice", &[], mode).expect("an open session");
+        node.look("bob", &[]);
+        let modes = node.commands.drain(..).filter_map(|(_, command)| match command {
+            WorkerCommand::SetMode { mode, .. } => Some(mode),
+            _ => None,
+        });
+        modes.collect::<Vec<_>>()
+    };
+    assert_eq!(told(Mode::Normal), []);
+    assert_eq!(told(Mode::AudioOnly), [Mode::AudioOnly]);
+    assert_eq!(told(Mode::AudioOnly), []);
+    assert_eq!(told(Mode::Normal), [Mode::Normal]);
 }

@@ -9,7 +9,7 @@ use prometheus::IntGauge;
 use tianqiao_bus::in_process::InProcessBus;
 use tianqiao_bus::{Bus, BusError, NodeEvent};
 use tianqiao_protocol::control::{AudioPolicy, CloseReason, OpenSession, SfuError, SfuEvent, SfuReply, SfuRequest};
-use tianqiao_protocol::{ErrorCode, SlotTarget, SlotView, TrackDeclaration, TrackSource};
+use tianqiao_protocol::{ErrorCode, ReceiveMode, SlotTarget, SlotView, TrackDeclaration, TrackSource};
 use tianqiao_sfu_core::negotiated::{Fingerprint, FingerprintAlgorithm};
 use tianqiao_sfu_core::rooms::{Rooms, RoomsConfig};
 use tianqiao_sfu_core::sdp::{CodecPreferences, Offer, SdpLimits};
@@ -221,6 +221,7 @@ async fn refusals_are_typed() {
     let viewport = SfuRequest::Viewport {
         session: unknown.clone(),
         slots: Vec::new(),
+        mode: ReceiveMode::Full,
     };
     assert_eq!(code(bench.ask(viewport).await), ErrorCode::SessionUnknown);
     let mute = SfuRequest::Mute {
