@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use tianqiao_protocol::control::CloseReason;
 use tianqiao_protocol::ws::{ClientMessage, EndReason};
-use tianqiao_protocol::{ParticipantId, SlotPause, SlotState, TrackInfo, TrackSource, UnsupportedSlot, WantedTrack};
+use tianqiao_protocol::{
+    LinkQuality, ParticipantId, QualityGrade, SlotPause, SlotState, TrackInfo, TrackSource, UnsupportedSlot,
+    WantedTrack,
+};
 
 use crate::limits::Rate;
 use crate::meeting::{ChatLimits, Kind, Meeting, MeetingLimits, Newcomer, Output};
@@ -162,6 +165,9 @@ impl Run {
                     low_voice: paused,
                 };
                 self.meeting.on_wanted(&id, vec![wanted]);
+                let grade = [QualityGrade::Good, QualityGrade::Fair, QualityGrade::Poor][usize::from(what % 3)];
+                self.meeting
+                    .on_quality(self.now, &id, LinkQuality { grade, cause: None });
             }
             _ if take(bytes) == Some(255) => self.meeting.end(self.now, EndReason::MeetingEnded),
             _ => {

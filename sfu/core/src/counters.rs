@@ -35,5 +35,8 @@ pub struct Counters {
     pub keyframe_requests_sent: u64,
     /// Past a subscriber's budget: answered by the next key frame, or asked for when there is budget again.
     pub keyframe_requests_deferred: u64,
+    /// Connections whose quality is fair now, and poor, by [`crate::quality::Cause`].
+    pub fair_connections: [u64; 4],
+    pub poor_connections: [u64; 4],
     pub drops: DropCounters,
 }

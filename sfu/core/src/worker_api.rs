@@ -5,6 +5,7 @@ use crate::allocator::Mode;
 use crate::allocator::uplink::{Heights, UplinkPlan, Wants};
 use crate::downtrack::voice::AudioFormat;
 use crate::negotiated::{Codec, IceCredentials, Negotiated};
+use crate::quality::Quality;
 use crate::units::{ConnectionId, Mid, TrackId, WorkerIndex};
 
 #[derive(Debug)]
@@ -135,6 +136,8 @@ pub enum WorkerEvent {
         connection: ConnectionId,
         pauses: Vec<SlotPause>,
     },
+    /// How well the client's link carries the meeting, whenever that changes; good before the first.
+    Quality { connection: ConnectionId, quality: Quality },
     /// RFC 6464 levels of the audio tracks that were heard since the last such event, one event
     /// about every [`AUDIO_LEVEL_INTERVAL`].
     AudioLevels { levels: Vec<AudioLevel> },

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus::proto::MetricType;
 use tianqiao_sfu_core::counters::Counters;
 use tianqiao_sfu_core::drop_reason::DropReason;
+use tianqiao_sfu_core::quality::Cause;
 use tianqiao_sfu_core::units::WorkerIndex;
 
 use super::counters::{LATENCY_BUCKETS, ShellCounters};
@@ -41,6 +42,13 @@ const fn gauge(name: &'static str, help: &'static str, samples: &'static [Sample
     }
 }
 
+const fn by_cause(name: &'static str, help: &'static str, samples: &'static [Sample]) -> Family {
+    Family {
+        label: "cause",
+        ..gauge(name, help, samples)
+    }
+}
+
 const fn counter(name: &'static str, help: &'static str, label: &'static str, samples: &'static [Sample]) -> Family {
     Family {
         name,
@@ -67,6 +75,26 @@ pub(super) const FAMILIES: &[Family] = &[
         "tianqiao_sfu_downtracks",
         "Slots of subscribers with a source in them.",
         &[of("", |core, _| core.downtracks)],
+    ),
+    by_cause(
+        "tianqiao_sfu_fair_connections",
+        "Clients whose link is fair, by what it lacks most.",
+        &[
+            of("downlink", |core, _| core.fair_connections[Cause::Downlink as usize]),
+            of("uplink", |core, _| core.fair_connections[Cause::Uplink as usize]),
+            of("loss", |core, _| core.fair_connections[Cause::Loss as usize]),
+            of("delay", |core, _| core.fair_connections[Cause::Delay as usize]),
+        ],
+    ),
+    by_cause(
+        "tianqiao_sfu_poor_connections",
+        "Clients whose link is poor, by what it lacks most.",
+        &[
+            of("downlink", |core, _| core.poor_connections[Cause::Downlink as usize]),
+            of("uplink", |core, _| core.poor_connections[Cause::Uplink as usize]),
+            of("loss", |core, _| core.poor_connections[Cause::Loss as usize]),
+            of("delay", |core, _| core.poor_connections[Cause::Delay as usize]),
+        ],
     ),
     gauge(
         "tianqiao_sfu_tcp_streams",

@@ -5,6 +5,7 @@ use tianqiao_protocol as protocol;
 use tianqiao_protocol::ErrorCode;
 use tianqiao_protocol::control::{self, SfuError, SfuEvent};
 use tianqiao_sfu_core::allocator::Mode;
+use tianqiao_sfu_core::quality;
 use tianqiao_sfu_core::rooms::{self, RoomsError, RoomsEvent};
 use tianqiao_sfu_core::sdp::SdpError;
 use tianqiao_sfu_core::units::{Bitrate, Mid};
@@ -161,6 +162,10 @@ pub fn event(event: RoomsEvent) -> SfuEvent {
             session: session.to_string(),
             tracks: tracks.iter().map(wanted_track).collect(),
         },
+        RoomsEvent::Quality { session, quality } => SfuEvent::Quality {
+            session: session.to_string(),
+            quality: link_quality(quality),
+        },
         RoomsEvent::CodecUnsupported { session, mid, track } => SfuEvent::CodecUnsupported {
             session: session.to_string(),
             slot: protocol::UnsupportedSlot {
@@ -168,6 +173,23 @@ pub fn event(event: RoomsEvent) -> SfuEvent {
                 track: track.0,
             },
         },
+    }
+}
+
+fn link_quality(quality: quality::Quality) -> protocol::LinkQuality {
+    use quality::{Cause, Grade};
+    protocol::LinkQuality {
+        grade: match quality.grade {
+            Grade::Good => protocol::QualityGrade::Good,
+            Grade::Fair => protocol::QualityGrade::Fair,
+            Grade::Poor => protocol::QualityGrade::Poor,
+        },
+        cause: quality.cause.map(|cause| match cause {
+            Cause::Downlink => protocol::QualityCause::Downlink,
+            Cause::Uplink => protocol::QualityCause::Uplink,
+            Cause::Loss => protocol::QualityCause::Loss,
+            Cause::Delay => protocol::QualityCause::Delay,
+        }),
     }
 }
 

@@ -6,8 +6,8 @@ use thiserror::Error;
 
 use crate::error::ErrorCode;
 use crate::media::{
-    ParticipantId, ReceiveMode, SlotPause, SlotState, SlotTarget, SlotView, TrackDeclaration, TrackId, TrackInfo,
-    UnsupportedSlot, WantedTrack,
+    LinkQuality, ParticipantId, ReceiveMode, SlotPause, SlotState, SlotTarget, SlotView, TrackDeclaration, TrackId,
+    TrackInfo, UnsupportedSlot, WantedTrack,
 };
 
 pub type SessionId = ParticipantId;
@@ -120,6 +120,8 @@ pub enum SfuEvent {
     Slots { session: SessionId, slots: Vec<SlotState> },
     /// Video slots that stand still for want of bandwidth, or do so no longer.
     SlotsPaused { session: SessionId, slots: Vec<SlotPause> },
+    /// Good before the first.
+    Quality { session: SessionId, quality: LinkQuality },
     /// Follows the [`Self::Slots`] that names the track.
     CodecUnsupported { session: SessionId, slot: UnsupportedSlot },
     /// What others can use of tracks of the session has changed.

@@ -15,6 +15,6 @@ pub mod ws;
 
 pub use error::{ErrorBody, ErrorCode};
 pub use media::{
-    MediaKind, ParticipantId, ReceiveMode, SlotPause, SlotState, SlotTarget, SlotView, TrackDeclaration, TrackId,
-    TrackInfo, TrackSource, UnsupportedSlot, WantedLayer, WantedTrack,
+    LinkQuality, MediaKind, ParticipantId, QualityCause, QualityGrade, ReceiveMode, SlotPause, SlotState, SlotTarget,
+    SlotView, TrackDeclaration, TrackId, TrackInfo, TrackSource, UnsupportedSlot, WantedLayer, WantedTrack,
 };

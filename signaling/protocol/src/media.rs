@@ -100,6 +100,36 @@ pub enum ReceiveMode {
     SaveData,
 }
 
+/// How well a participant's link carries the meeting, as the server sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct LinkQuality {
+    pub grade: QualityGrade,
+    /// What it lacks most; none where it is good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub cause: Option<QualityCause>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum QualityGrade {
+    #[default]
+    Good,
+    Fair,
+    Poor,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum QualityCause {
+    /// What the participant is to be sent does not fit.
+    Downlink,
+    /// What the participant sends does not fit.
+    Uplink,
+    Loss,
+    Delay,
+}
+
 /// What a slot shows now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct SlotState {

@@ -9,8 +9,8 @@ use ts_rs::TS;
 
 use crate::error::ErrorCode;
 use crate::media::{
-    ParticipantId, ReceiveMode, SlotPause, SlotState, SlotView, TrackDeclaration, TrackId, TrackInfo, UnsupportedSlot,
-    WantedTrack,
+    LinkQuality, ParticipantId, ReceiveMode, SlotPause, SlotState, SlotView, TrackDeclaration, TrackId, TrackInfo,
+    UnsupportedSlot, WantedTrack,
 };
 
 /// `Sec-WebSocket-Protocol` of this version.
@@ -114,6 +114,10 @@ pub enum ServerMessage {
         tracks: Vec<WantedTrack>,
     },
     Speakers(Speakers),
+    /// Participants whose links carry the meeting better or worse than before.
+    Quality {
+        changed: Vec<ParticipantQuality>,
+    },
     Chat(ChatLine),
     /// Lines of chat, oldest first; none where there are no earlier ones.
     History {
@@ -172,6 +176,9 @@ pub struct RoomState {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wanted: Vec<WantedTrack>,
     pub speakers: Speakers,
+    /// Those whose links are not good.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quality: Vec<ParticipantQuality>,
     /// The latest lines, oldest first; [`ClientMessage::History`] brings earlier ones.
     pub chat: Vec<ChatLine>,
 }
@@ -181,6 +188,13 @@ pub struct Participant {
     pub id: ParticipantId,
     pub name: String,
     pub tracks: Vec<TrackInfo>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct ParticipantQuality {
+    pub participant: ParticipantId,
+    #[serde(flatten)]
+    pub quality: LinkQuality,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, TS)]

@@ -4,6 +4,7 @@
 
 mod chat;
 mod participant;
+mod quality;
 mod roster;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -11,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq;
 use tianqiao_protocol::control::CloseReason;
-use tianqiao_protocol::ws::{ChatLine, EndReason, RoomState, ServerMessage, Speakers};
+use tianqiao_protocol::ws::{ChatLine, EndReason, ParticipantQuality, RoomState, ServerMessage, Speakers};
 use tianqiao_protocol::{
-    ErrorCode, ParticipantId, SlotPause, SlotState, TrackId, TrackInfo, UnsupportedSlot, WantedTrack,
+    ErrorCode, LinkQuality, ParticipantId, SlotPause, SlotState, TrackId, TrackInfo, UnsupportedSlot, WantedTrack,
 };
 
 use crate::limits::{Rate, TokenBucket};
@@ -23,6 +24,7 @@ use chat::ChatHistory;
 pub use chat::ChatLimits;
 pub use participant::{Kind, Newcomer};
 use participant::{Participant, Phase};
+use quality::QualityNews;
 use roster::{Change, Roster};
 
 /// One participant's share of a meeting's chat is this part of it.
@@ -71,6 +73,7 @@ pub struct Meeting {
     limits: MeetingLimits,
     participants: BTreeMap<ParticipantId, Participant>,
     roster: Roster,
+    quality_news: QualityNews,
     chat: ChatHistory,
     chat_bucket: TokenBucket,
     /// Those who were in it lately, and when they left.
@@ -89,6 +92,7 @@ impl Meeting {
             limits,
             participants: BTreeMap::new(),
             roster: Roster::new(limits.roster_interval),
+            quality_news: QualityNews::default(),
             chat: ChatHistory::new(limits.chat),
             chat_bucket: TokenBucket::new(limits.chat_rate, now),
             known: HashMap::new(),
@@ -381,6 +385,17 @@ impl Meeting {
         }
     }
 
+    /// How well the link of a participant carries the meeting.
+    pub fn on_quality(&mut self, now: Instant, id: &str, quality: LinkQuality) {
+        let Some(member) = self.participants.get_mut(id) else {
+            return;
+        };
+        if std::mem::replace(&mut member.quality, quality) != quality && member.is_listed() {
+            self.quality_news.record(id);
+            self.flush_quality(now);
+        }
+    }
+
     pub fn on_speakers(&mut self, dominant: Option<ParticipantId>, speaking: Vec<ParticipantId>) {
         let speakers = Speakers { dominant, speaking };
         if self.speakers != speakers {
@@ -401,6 +416,7 @@ impl Meeting {
             self.leave(now, &id, EndReason::Left);
         }
         self.flush_roster(now);
+        self.flush_quality(now);
         if self.idle_since.is_some_and(|since| now >= since + self.limits.ttl) {
             self.end(now, EndReason::MeetingEnded);
         }
@@ -413,7 +429,10 @@ impl Meeting {
         let detached = self.participants.values().filter_map(Participant::detached_since);
         let resume = detached.min().map(|since| since + self.limits.resume_window);
         let idle = self.idle_since.map(|since| since + self.limits.ttl);
-        [resume, idle, self.roster.due()].into_iter().flatten().min()
+        [resume, idle, self.roster.due(), self.quality_news.due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -441,6 +460,7 @@ impl Meeting {
             self.speakers.dominant = None;
         }
         self.speakers.speaking.retain(|speaker| speaker != id);
+        self.quality_news.forget(id);
         if self.participants.is_empty() {
             self.idle_since = Some(now);
         }
@@ -471,7 +491,9 @@ impl Meeting {
     /// What `id` must know; later changes reach it as messages.
     fn state_for(&mut self, id: &str) -> RoomState {
         let listed = self.participants.values().filter(|member| member.is_listed());
-        let participants = listed.map(Participant::to_wire).collect();
+        let participants = listed.clone().map(Participant::to_wire).collect();
+        let quality = listed.filter(|member| member.quality != LinkQuality::default());
+        let quality = quality.map(Participant::quality_to_wire).collect();
         let (mut slots, mut paused, mut unsupported, mut wanted) = Default::default();
         if let Some(member) = self.participants.get_mut(id) {
             member.knows_roster_until = self.roster.latest();
@@ -487,6 +509,7 @@ impl Meeting {
             unsupported,
             wanted,
             speakers: self.speakers.clone(),
+            quality,
             chat: self.chat.page(None),
         }
     }
@@ -517,6 +540,16 @@ impl Meeting {
         }
         let messages = messages.into_iter().map(|(to, message)| Output::Send { to, message });
         self.outputs.extend(messages);
+    }
+
+    /// Tells everybody of links that have got better or worse, if it is time.
+    fn flush_quality(&mut self, now: Instant) {
+        let listed = |id: &str| self.participants.get(id).filter(|member| member.is_listed());
+        let quality = |id: &str| listed(id).map(Participant::quality_to_wire);
+        let changed: Vec<ParticipantQuality> = self.quality_news.take(now, quality);
+        if !changed.is_empty() {
+            self.broadcast(ServerMessage::Quality { changed });
+        }
     }
 
     fn send_slots(&mut self, id: &str, slots: Vec<SlotState>) {

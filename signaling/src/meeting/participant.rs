@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use crate::limits::{Rate, TokenBucket};
 use crate::network::Network;
-use tianqiao_protocol::{ParticipantId, SlotPause, SlotState, TrackId, TrackInfo, UnsupportedSlot, WantedTrack, ws};
+use tianqiao_protocol::{
+    LinkQuality, ParticipantId, SlotPause, SlotState, TrackId, TrackInfo, UnsupportedSlot, WantedTrack, ws,
+};
 
 /// How a participant takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +68,7 @@ pub(super) struct Participant {
     /// Bytes of chat.
     pub chat: TokenBucket,
     pub tracks: Vec<TrackInfo>,
+    pub quality: LinkQuality,
     /// The latest change of the list that it knows of.
     pub knows_roster_until: u64,
     /// ICE restarts over HTTP so far.
@@ -94,6 +97,7 @@ impl Participant {
             connected: false,
             chat: TokenBucket::new(chat, now),
             tracks: Vec::new(),
+            quality: LinkQuality::default(),
             knows_roster_until: 0,
             ice_generation: 0,
             name: newcomer.name,
@@ -125,6 +129,13 @@ impl Participant {
             id: self.id.clone(),
             name: self.name.clone(),
             tracks: self.tracks.clone(),
+        }
+    }
+
+    pub fn quality_to_wire(&self) -> ws::ParticipantQuality {
+        ws::ParticipantQuality {
+            participant: self.id.clone(),
+            quality: self.quality,
         }
     }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::network::Network;
-use tianqiao_protocol::TrackSource;
+use tianqiao_protocol::{QualityCause, QualityGrade, TrackSource};
 
 const LIMITS: MeetingLimits = MeetingLimits {
     max_participants: 4,
@@ -312,6 +312,79 @@ fn what_hinders_a_slot_is_told_once_and_after_a_resume() {
     bench.meeting.on_slots("a", &[slot("2", Some(6))]);
     let state = bench.meeting.resume("a", "secret-a").expect("resumed");
     assert_eq!(state.unsupported, []);
+}
+
+fn poor(cause: QualityCause) -> LinkQuality {
+    LinkQuality {
+        grade: QualityGrade::Poor,
+        cause: Some(cause),
+    }
+}
+
+#[test]
+fn news_of_links_are_told_together_and_a_newcomer_learns_who_has_trouble() {
+    let mut bench = Bench::new();
+    for id in ["a", "b", "c"] {
+        bench.join(0, id);
+    }
+    bench.meeting.handle_timeout(bench.at(200));
+    bench.outputs();
+    let told = |bench: &mut Bench| -> Vec<(usize, String)> {
+        let quality = |output: &Output| match output {
+            Output::Send {
+                to,
+                message: ServerMessage::Quality { changed },
+            } => {
+                let changed = changed
+                    .iter()
+                    .map(|one| format!("{} {:?}", one.participant, one.quality.grade));
+                Some((to.len(), changed.collect::<Vec<_>>().join(", ")))
+            }
+            _ => None,
+        };
+        bench.outputs().iter().filter_map(quality).collect()
+    };
+    let (downlink, loss) = (poor(QualityCause::Downlink), poor(QualityCause::Loss));
+    bench.meeting.on_quality(bench.at(1_000), "a", downlink);
+    assert_eq!(told(&mut bench), [(3, "a Poor".to_owned())], "the first at once");
+    bench.meeting.on_quality(bench.at(1_100), "b", loss);
+    bench.meeting.on_quality(bench.at(1_200), "c", loss);
+    bench.meeting.on_quality(bench.at(1_300), "a", LinkQuality::default());
+    bench.meeting.on_quality(bench.at(1_400), "c", LinkQuality::default());
+    bench.meeting.on_quality(bench.at(1_400), "c", LinkQuality::default());
+    assert_eq!(told(&mut bench), []);
+    let state = bench.join(1_500, "d");
+    let known: Vec<&str> = state.quality.iter().map(|one| one.participant.as_str()).collect();
+    assert_eq!(known, ["b"]);
+    bench.meeting.leave(bench.at(1_600), "b", EndReason::Left);
+    let due = bench.at(3_000);
+    while bench.meeting.poll_timeout().is_some_and(|at| at <= due) {
+        let at = bench.meeting.poll_timeout().expect("just seen");
+        bench.meeting.handle_timeout(at);
+    }
+    assert_eq!(told(&mut bench), [(3, "a Good, c Good".to_owned())]);
+}
+
+#[test]
+fn one_message_about_links_is_bounded() {
+    let mut news = quality::QualityNews::default();
+    let start = Instant::now();
+    let quality = |id: &str| {
+        Some(ParticipantQuality {
+            participant: id.to_owned(),
+            quality: poor(QualityCause::Loss),
+        })
+    };
+    (0..500).for_each(|number| news.record(&format!("{number:03}")));
+    let mut told = 0;
+    for turn in 0..10 {
+        let now = start + turn * quality::INTERVAL;
+        let taken = news.take(now, quality);
+        assert!(taken.len() <= quality::MAX_CHANGES);
+        assert_eq!(news.take(now, quality), []);
+        told += taken.len();
+    }
+    assert_eq!((told, news.due()), (500, None));
 }
 
 #[test]

@@ -208,6 +208,7 @@ impl LiveMeeting {
             }
             SfuEvent::Slots { session, slots } => meeting.on_slots(&session, &slots),
             SfuEvent::SlotsPaused { session, slots } => meeting.on_slots_paused(&session, &slots),
+            SfuEvent::Quality { session, quality } => meeting.on_quality(now(), &session, quality),
             SfuEvent::CodecUnsupported { session, slot } => meeting.on_codec_unsupported(&session, slot),
             SfuEvent::Wanted { session, tracks } => meeting.on_wanted(&session, tracks),
             SfuEvent::Speakers { dominant, speaking, .. } => meeting.on_speakers(dominant, speaking),

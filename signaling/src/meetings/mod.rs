@@ -250,6 +250,7 @@ impl Meetings {
                 | SfuEvent::Slots { session, .. }
                 | SfuEvent::SlotsPaused { session, .. }
                 | SfuEvent::CodecUnsupported { session, .. }
+                | SfuEvent::Quality { session, .. }
                 | SfuEvent::Wanted { session, .. } => self.find_session(session),
                 SfuEvent::Speakers { room, .. } => self.by_id.get(room).map(|live| live.clone()),
             };

@@ -72,6 +72,7 @@ fn server_label(message: &ServerMessage) -> &'static str {
         ServerMessage::CodecUnsupported(_) => "codec_unsupported",
         ServerMessage::Wanted { .. } => "wanted",
         ServerMessage::Speakers(_) => "speakers",
+        ServerMessage::Quality { .. } => "quality",
         ServerMessage::Chat(_) => "chat",
         ServerMessage::History { .. } => "history",
         ServerMessage::ChatLost => "chat_lost",

@@ -74,6 +74,19 @@ height: number, } & ({ "show": "nobody" } | { "show": "active_speaker" } | { "sh
 export type ReceiveMode = "full" | "audio_only" | "save_data";
 
 /**
+ * How well a participant's link carries the meeting, as the server sees it.
+ */
+export type LinkQuality = { grade: QualityGrade,
+/**
+ * What it lacks most; none where it is good.
+ */
+cause?: QualityCause, };
+
+export type QualityGrade = "good" | "fair" | "poor";
+
+export type QualityCause = "downlink" | "uplink" | "loss" | "delay";
+
+/**
  * What a slot shows now.
  */
 export type SlotState = { mid: string,
@@ -209,7 +222,7 @@ tracks: Array<TrackDeclaration>,
  */
 slots: Array<SlotView>, };
 
-export type ServerMessage = { "type": "joined" } & Joined | { "type": "resumed" } & Resumed | { "type": "answer" } & Answer | { "type": "roster", joined?: Array<Participant>, left?: Array<string>, } | { "type": "tracks", participant: string, tracks: Array<TrackInfo>, } | { "type": "slots", slots: Array<SlotState>, } | { "type": "slots_paused", slots: Array<SlotPause>, } | { "type": "codec_unsupported" } & UnsupportedSlot | { "type": "wanted", tracks: Array<WantedTrack>, } | { "type": "speakers" } & Speakers | { "type": "chat" } & ChatLine | { "type": "history", chat: Array<ChatLine>, } | { "type": "chat_lost" } | { "type": "pong", t: number, } | { "type": "error" } & WsError | { "type": "ended", reason: EndReason, };
+export type ServerMessage = { "type": "joined" } & Joined | { "type": "resumed" } & Resumed | { "type": "answer" } & Answer | { "type": "roster", joined?: Array<Participant>, left?: Array<string>, } | { "type": "tracks", participant: string, tracks: Array<TrackInfo>, } | { "type": "slots", slots: Array<SlotState>, } | { "type": "slots_paused", slots: Array<SlotPause>, } | { "type": "codec_unsupported" } & UnsupportedSlot | { "type": "wanted", tracks: Array<WantedTrack>, } | { "type": "speakers" } & Speakers | { "type": "quality", changed: Array<ParticipantQuality>, } | { "type": "chat" } & ChatLine | { "type": "history", chat: Array<ChatLine>, } | { "type": "chat_lost" } | { "type": "pong", t: number, } | { "type": "error" } & WsError | { "type": "ended", reason: EndReason, };
 
 export type Joined = { participant: string,
 /**
@@ -246,11 +259,21 @@ unsupported?: Array<UnsupportedSlot>,
  */
 wanted?: Array<WantedTrack>, speakers: Speakers,
 /**
+ * Those whose links are not good.
+ */
+quality?: Array<ParticipantQuality>,
+/**
  * The latest lines, oldest first; [`ClientMessage::History`] brings earlier ones.
  */
 chat: Array<ChatLine>, };
 
 export type Participant = { id: string, name: string, tracks: Array<TrackInfo>, };
+
+export type ParticipantQuality = { participant: string, grade: QualityGrade,
+/**
+ * What it lacks most; none where it is good.
+ */
+cause?: QualityCause, };
 
 export type Speakers = { dominant?: string,
 /**

@@ -114,3 +114,14 @@ test('a new speakers message forgets the dominant one', () => {
   );
   assert.deepEqual(room.speakers, { speaking: [] });
 });
+
+test('only links that are not good are kept, until they are or their people leave', () => {
+  const poor = { participant: 'b', grade: 'poor', cause: 'loss' } as const;
+  const room = after({ type: 'quality', changed: [poor, { participant: 'a', grade: 'fair', cause: 'delay' }] });
+  assert.deepEqual(room.quality.get('b'), { grade: 'poor', cause: 'loss' });
+  const better = apply(room, { type: 'quality', changed: [{ participant: 'a', grade: 'good' }] });
+  assert.deepEqual([...better.quality.keys()], ['b']);
+  assert.equal(apply(better, { type: 'roster', left: ['b'] } as unknown as ServerMessage).quality.size, 0);
+  const state = { ...joined.state, quality: [poor] };
+  assert.deepEqual([...apply(room, { type: 'resumed', state }).quality.keys()], ['b']);
+});

@@ -1,8 +1,10 @@
 import type {
   ChatLine,
   Joined,
+  LinkQuality,
   MeetingSummary,
   Participant,
+  ParticipantQuality,
   ReceiveMode,
   RoomState,
   ServerMessage,
@@ -28,6 +30,8 @@ export interface Room {
   /** What others can use of one's own tracks, by track id; all of those that are not named. */
   readonly wanted: ReadonlyMap<number, WantedTrack>;
   readonly speakers: Speakers;
+  /** Those whose links do not carry the meeting well, by participant. */
+  readonly quality: ReadonlyMap<string, LinkQuality>;
   readonly chat: readonly ChatLine[];
 }
 
@@ -44,6 +48,7 @@ export function enter(joined: Joined): Room {
     unsupported: new Map(),
     wanted: new Map(),
     speakers: { speaking: [] },
+    quality: new Map(),
     chat: [],
   };
   return renew(room, joined.state);
@@ -59,6 +64,7 @@ export function renew(room: Room, state: RoomState): Room {
     unsupported: withSlots(new Map(), state.unsupported ?? []),
     wanted: withWanted(new Map(), state.wanted ?? []),
     speakers: state.speakers,
+    quality: withQuality(new Map(), state.quality ?? []),
     chat: withLines(room.chat, state.chat),
   };
 }
@@ -85,6 +91,8 @@ export function apply(room: Room, message: ServerMessage): Room {
       const { dominant, speaking } = message;
       return { ...room, speakers: dominant === undefined ? { speaking } : { dominant, speaking } };
     }
+    case 'quality':
+      return { ...room, quality: withQuality(room.quality, message.changed) };
     case 'chat':
       return { ...room, chat: withLines(room.chat, [message]) };
     case 'history':
@@ -96,7 +104,8 @@ export function apply(room: Room, message: ServerMessage): Room {
 
 function withRoster(room: Room, joined: readonly Participant[], left: readonly string[]): Room {
   const gone = new Set([...left, ...joined.map((participant) => participant.id)]);
-  return { ...room, participants: [...room.participants.filter(({ id }) => !gone.has(id)), ...joined] };
+  const quality = new Map([...room.quality].filter(([id]) => !left.includes(id)));
+  return { ...room, quality, participants: [...room.participants.filter(({ id }) => !gone.has(id)), ...joined] };
 }
 
 function withTracks(room: Room, id: string, tracks: TrackInfo[]): Room {
@@ -138,6 +147,18 @@ function withPauses(before: ReadonlySet<string>, changes: readonly SlotPause[]):
     else paused.delete(mid);
   }
   return paused;
+}
+
+function withQuality(
+  before: ReadonlyMap<string, LinkQuality>,
+  changed: readonly ParticipantQuality[],
+): ReadonlyMap<string, LinkQuality> {
+  const quality = new Map(before);
+  for (const { participant, ...link } of changed) {
+    if (link.grade === 'good') quality.delete(participant);
+    else quality.set(participant, link);
+  }
+  return quality;
 }
 
 /** Lines come in order, but for those that were asked for. */

@@ -18,7 +18,8 @@ function room(...others: Participant[]): Room {
     slots: new Map(),
     paused: new Set(),
     unsupported: new Map(),
-  wanted: new Map(),
+    wanted: new Map(),
+    quality: new Map(),
     speakers: { speaking: [] },
     chat: [],
   };

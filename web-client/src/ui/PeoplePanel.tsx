@@ -6,6 +6,7 @@ import { CopyLink, meetingLink } from './CopyLink.tsx';
 import { Foreign } from './Foreign.tsx';
 import { Icon } from './Icon.tsx';
 import { Panel } from './Panel.tsx';
+import { QualityBars, qualityText } from './QualityBars.tsx';
 
 export function PeoplePanel({ session, onClose }: { session: Session; onClose: () => void }) {
   const room = session.room.value!;
@@ -16,10 +17,15 @@ export function PeoplePanel({ session, onClose }: { session: Session; onClose: (
           const { id, name } = participant;
           const voice = sends(participant, 'microphone');
           const picture = sends(participant, 'camera');
+          const quality = room.quality.get(id);
           return (
             <li key={id} class={room.speakers.speaking.includes(id) ? 'speaking' : ''}>
               <Avatar name={name} id={id} />
-              <span class="name">{id === room.self ? t('meeting.you.suffix', { name: isolated(name) }) : <Foreign text={name} />}</span>
+              <span class="name">
+                {id === room.self ? t('meeting.you.suffix', { name: isolated(name) }) : <Foreign text={name} />}
+                {quality && <small>{qualityText(quality)}</small>}
+              </span>
+              {quality && <QualityBars grade={quality.grade} label={t(`quality.${quality.grade}`)} />}
               {sends(participant, 'screen') && (
                 <span role="img" aria-label={t('people.sharing')} title={t('people.sharing')}>
                   <Icon name="screen" />

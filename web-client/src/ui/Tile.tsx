@@ -6,6 +6,7 @@ import type { Tile as TilePlan } from '../room/scene.ts';
 import type { Session } from '../room/session.ts';
 import { Avatar } from './Avatar.tsx';
 import { Icon } from './Icon.tsx';
+import { QualityBars, qualityText } from './QualityBars.tsx';
 import { mirrored, SlotVideo, Video } from './Video.tsx';
 
 interface Props {
@@ -31,6 +32,7 @@ export function Tile({ tile, session, local, levels, frozen, onPin }: Props) {
   const speaking = !screen && !muted && room.speakers.speaking.includes(tile.participant);
   const hindrance = slot && hindranceOf(room, slot.mid, slot.trackId, session.slots.mode.value);
   const weak = slot !== undefined && !hindrance && !screen && frozen.value.has(slot.mid);
+  const quality = screen ? undefined : room.quality.get(tile.participant);
   const label = screen ? t('meeting.screen', { name }) : tile.self ? t('meeting.you.suffix', { name }) : name;
 
   const classes = ['tile'];
@@ -66,6 +68,7 @@ export function Tile({ tile, session, local, levels, frozen, onPin }: Props) {
         )}
         {screen && <Icon name="screen" />}
         <span class="name">{tile.floating ? t('meeting.you') : label}</span>
+        {quality && <QualityBars grade={quality.grade} label={qualityText(quality)} />}
         {weak && (
           <span class="weak" role="img" aria-label={t('meeting.weak')} title={t('meeting.weak')}>
             <Icon name="weak" />

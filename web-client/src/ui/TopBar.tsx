@@ -6,6 +6,7 @@ import type { Session } from '../room/session.ts';
 import { CopyLink } from './CopyLink.tsx';
 import { Foreign } from './Foreign.tsx';
 import { Logo } from './Icon.tsx';
+import { QualityBars, qualityText } from './QualityBars.tsx';
 import { spaced } from './route.ts';
 import { link } from './useLink.ts';
 
@@ -49,19 +50,16 @@ export function clock(ms: number): string {
 function LinkQuality({ session }: { session: Session }) {
   const stats = link.value;
   if (!stats || session.mediaUp.value === null) return null;
-  const word = session.mediaUp.value ? quality(stats) : 'poor';
+  // The server sees what this side cannot: what it was to be sent and was not.
+  const served = session.room.value?.quality.get(session.room.value.self);
+  const own = session.mediaUp.value ? quality(stats) : 'poor';
+  const word = served && (own === 'good' || served.grade === 'poor') ? served.grade : own;
   const percent = (share: number) => Math.round(share * 100);
   const details = t('quality.details', {
     rtt: stats.rttMs ?? '–',
     in: percent(stats.lossIn),
     out: percent(stats.lossOut),
   });
-  const label = `${t(`quality.${word}`)}: ${details}`;
-  return (
-    <span class={`quality ${word}`} role="img" aria-label={label} title={label}>
-      <i />
-      <i />
-      <i />
-    </span>
-  );
+  const words = served?.grade === word ? qualityText(served) : t(`quality.${word}`);
+  return <QualityBars grade={word} label={`${words} (${details})`} />;
 }

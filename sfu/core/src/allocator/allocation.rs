@@ -41,8 +41,10 @@ pub enum Choice {
 pub enum PauseCause {
     /// The link does not carry it. The page says so.
     NoBandwidth,
-    /// Nobody looks: height 0, no layer is sent, or the subscriber wants no video.
+    /// Nobody looks: height 0, or no layer is sent.
     NotShown,
+    /// The subscriber wants no video.
+    Unwanted,
 }
 
 /// Up to which layers a video is sent.

@@ -89,7 +89,11 @@ impl Allocator {
         self.videos.choose(now, budget);
 
         self.put_voices(allocation);
-        let video = self.videos.put(demands, allocation);
+        let unshown = match link.mode {
+            Mode::AudioOnly => PauseCause::Unwanted,
+            Mode::Normal | Mode::SaveData { .. } => PauseCause::NotShown,
+        };
+        let video = self.videos.put(demands, unshown, allocation);
         allocation.voices = self.voices.heard.min(usize::from(u8::MAX)) as u8;
         allocation.allocated = plus(self.voices.takes, video);
         let wanted = plus(self.voices.desired, times(self.videos.desired(), 1.0 / sent_once));

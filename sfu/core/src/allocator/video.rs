@@ -207,14 +207,14 @@ impl Videos {
         }
     }
 
-    /// Writes down what was chosen; gives what it takes.
-    pub fn put(&mut self, demands: &[Demand], allocation: &mut Allocation) -> Bitrate {
+    /// Writes down what was chosen, and `unshown` for what was not asked for; gives what it takes.
+    pub fn put(&mut self, demands: &[Demand], unshown: PauseCause, allocation: &mut Allocation) -> Bitrate {
         let mut takes = Bitrate(0);
         let count = self.contenders.len().max(1);
         let share_of_spare = times(self.spare, 1.0 / count as f64);
         for (slot, demand) in demands.iter().enumerate() {
             if matches!(demand, Demand::Video(_)) {
-                allocation.slots[slot].choice = Choice::Paused(PauseCause::NotShown);
+                allocation.slots[slot].choice = Choice::Paused(unshown);
             }
         }
         for contender in &self.contenders {

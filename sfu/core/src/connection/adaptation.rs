@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 
 use crate::allocator::{
-    Allocation, Allocator, AudioDemand, Choice, Demand, LayerState, Link, LowVoice, Mode, PauseCause, SlotAllocation,
-    VideoDemand, VideoLayer, VideoSource, VoiceRate, Wish,
+    Allocation, Allocator, AudioDemand, Choice, Demand, LayerState, Link, LowVoice, Mode, PauseCause, Shortage,
+    SlotAllocation, VideoDemand, VideoLayer, VideoSource, VoiceRate, Wish,
 };
 use crate::bwe::{self, SendSideBwe};
 use crate::downtrack::Downtrack;
 use crate::negotiated::MediaKind;
 use crate::packet::rtcp::transport_feedback::TransportFeedback;
+use crate::quality::Way;
 use crate::router::Router;
 use crate::track::Track;
 use crate::units::{Bitrate, Mid};
@@ -29,6 +30,8 @@ const FIRST_WISH: Bitrate = Bitrate::kbps(1_500);
 /// Wishes that are noticed at a time; what is more is noticed the next time.
 const MAX_CHANGED_WISHES: usize = 16;
 const FIRST_TIME: Duration = Duration::from_secs(3);
+/// Until then a link is being found out, and is not yet said to lack anything.
+const FOUND_OUT: Duration = Duration::from_secs(6);
 /// A longer queue says that the link carries no more, whatever is lost; a shorter one is of jitter and bursts.
 const MAX_VOICE_QUEUE: Duration = Duration::from_millis(150);
 /// A voice without redundancy is in need from here on …
@@ -191,6 +194,23 @@ impl Adaptation {
             false => self.allocation.desired,
         };
         self.bwe.set_desired(now, desired);
+    }
+
+    /// The way to the client, as its quality is graded: where every slot has all that it asks for, nothing is missing,
+    /// whatever the estimate.
+    pub fn way(&self, now: Instant) -> Way {
+        let is_known = self
+            .since
+            .is_some_and(|since| now.saturating_duration_since(since) >= FOUND_OUT);
+        let lacks = self.allocation.slots.iter().any(|slot| slot.shortage != Shortage::None);
+        Way {
+            estimate: self.bwe.estimate(),
+            desired: match is_known && lacks {
+                true => self.allocation.desired,
+                false => Bitrate(0),
+            },
+            loss: self.bwe.loss().share as f32,
+        }
     }
 
     /// Slots have other places since a new answer.

@@ -3,6 +3,7 @@
 mod adaptation;
 mod feedback;
 mod keyframe_budget;
+mod link_quality;
 mod publisher_clock;
 mod retransmission_budget;
 mod sending;
@@ -36,6 +37,7 @@ use crate::worker_api::{MAX_SLOT_SSRCS, PublishedTrack};
 
 use adaptation::Adaptation;
 pub(crate) use keyframe_budget::{Cause, KeyframeBudget};
+use link_quality::LinkQuality;
 use publisher_clock::PublisherClock;
 pub(crate) use retransmission_budget::RetransmissionBudget;
 pub(crate) use sending::{Probe, Sending, Waiting};
@@ -78,6 +80,7 @@ pub struct Connection {
     pub(crate) sending: Sending,
     pub(crate) retransmissions: RetransmissionBudget,
     pub(crate) keyframes: KeyframeBudget,
+    link_quality: LinkQuality,
     /// As the client's latest report tells it.
     pub(crate) round_trip: Duration,
 }
@@ -129,6 +132,7 @@ impl Connection {
             sending: Sending::new(),
             retransmissions: RetransmissionBudget::new(now),
             keyframes: KeyframeBudget::default(),
+            link_quality: LinkQuality::default(),
             round_trip: INITIAL_ROUND_TRIP,
         };
         connection.apply(negotiated, tracks);

@@ -331,7 +331,7 @@ impl Downtrack {
     pub fn apply(&mut self, choice: Choice) -> bool {
         let (layers, voice, is_held) = match choice {
             Choice::Empty | Choice::Paused(PauseCause::NotShown) => (None, None, false),
-            Choice::Paused(PauseCause::NoBandwidth) => (None, None, true),
+            Choice::Paused(PauseCause::NoBandwidth | PauseCause::Unwanted) => (None, None, true),
             Choice::Video(layer) => (Some(LayerTarget::from(layer)), None, false),
             Choice::Audio(voice) => (None, Some(AudioFormat::from(voice)), false),
         };

@@ -377,6 +377,12 @@ impl Rooms {
                     self.event(RoomsEvent::SlotsPaused { session, pauses });
                 }
             }
+            WorkerEvent::Quality { connection, quality } => {
+                if let Some(key) = self.connections.get(&(worker, connection)) {
+                    let session = self.sessions[key.0].id.clone();
+                    self.event(RoomsEvent::Quality { session, quality });
+                }
+            }
             WorkerEvent::CodecUnsupported {
                 connection, mid, track, ..
             } => {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::negotiated::{IceCredentials, MediaKind, Negotiated};
+use crate::quality::Quality;
 use crate::units::{Bitrate, ConnectionId, Mid, Rid, TrackId, WorkerIndex};
 use crate::worker_api::{self, SlotPause, WorkerCommand};
 
@@ -187,6 +188,8 @@ pub enum RoomsEvent {
         session: SessionId,
         tracks: Vec<WantedTrack>,
     },
+    /// How well the session's link carries the meeting, whenever that changes; good before the first.
+    Quality { session: SessionId, quality: Quality },
     /// Who speaks, loudest first; only those whose audio is forwarded.
     Speakers {
         room: RoomId,

@@ -114,6 +114,12 @@ impl ReceiveStream {
         self.state.as_ref().map(|state| state.highest)
     }
 
+    /// Packets that were expected since counting began, and how many of them came by themselves.
+    pub fn counts(&self) -> (u64, u64) {
+        let counts = |state: &State| (state.highest.0 - state.base.0 + 1, state.received);
+        self.state.as_ref().map_or((0, 0), counts)
+    }
+
     /// The block for the next report; "since the last report" means since the last call. `None`
     /// before the first packet.
     pub fn report_block(&mut self, now: Instant) -> Option<ReportBlock> {

@@ -6,6 +6,7 @@ mod control;
 mod forward;
 #[doc(hidden)]
 pub mod fuzz_bodies;
+mod quality;
 mod receive;
 mod rtcp;
 mod timers;
@@ -120,6 +121,7 @@ pub struct WorkerCore {
     next_feedback: Instant,
     next_reports: Instant,
     next_levels: Instant,
+    next_quality: Instant,
     /// Frames of a voice wait until then for others, or longer.
     next_voice: Option<Instant>,
     /// What subscribers want of tracks, as the control side knows it.
@@ -159,6 +161,7 @@ impl WorkerCore {
             next_feedback: now,
             next_reports: now,
             next_levels: now,
+            next_quality: now,
             next_voice: None,
             wanting: Wanting::new(now),
         }

@@ -88,6 +88,9 @@ impl WorkerCore {
             self.report_wants(now);
             self.expire_packets(now);
             self.send_sender_reports(now, sink);
+            if now >= self.next_quality {
+                self.grade_links(now);
+            }
             self.update_gauges();
             if self.connections.is_empty() {
                 self.pool.trim(usize::MAX);

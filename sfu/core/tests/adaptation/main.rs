@@ -8,6 +8,7 @@ mod receiver;
 mod world;
 
 mod changes;
+mod grades;
 mod joins;
 mod modes;
 mod uplink;

@@ -399,6 +399,9 @@ impl Node {
                     .retain(|slot, _| media.iter().any(|media| media.send.is_some() && media.mid == mid(slot)));
             }
             WorkerCommand::RestartIce { .. } => {}
+            WorkerCommand::SetMode { connection, .. } => {
+                assert!(self.connections.contains_key(&(worker, *connection)), "open");
+            }
             WorkerCommand::Close { connection } => {
                 self.connections.remove(&(worker, *connection)).expect("open");
             }

@@ -8,7 +8,7 @@ fn audio_only_sends_no_video_and_tells_nobody_of_a_weak_network() {
     subscriber.run(&link(2_000));
     let mode = Mode::AudioOnly;
     subscriber.run(&Link { mode, ..link(2_000) });
-    assert_eq!(subscriber.choice(1), Choice::Paused(PauseCause::NotShown));
+    assert_eq!(subscriber.choice(1), Choice::Paused(PauseCause::Unwanted));
     assert!(subscriber.allocation.pauses_changed.is_empty());
     // No more is looked for than the voice takes.
     assert!(
