@@ -12,7 +12,7 @@ use tianqiao_protocol::{
 };
 
 use crate::limits::Rate;
-use crate::meeting::{ChatLimits, Kind, Meeting, MeetingLimits, Newcomer, Output};
+use crate::meeting::{ChatLimits, Kind, Meeting, MeetingLimits, Newcomer, Output, StillLimits};
 use crate::network::Network;
 
 const LIMITS: MeetingLimits = MeetingLimits {
@@ -25,6 +25,11 @@ const LIMITS: MeetingLimits = MeetingLimits {
     },
     chat_rate: Rate::bytes(500, 4_000),
     max_per_identity: 2,
+    stills: StillLimits {
+        max_bytes: 1_000,
+        max_tracks: 2,
+        rate: Rate::bytes(1, 2),
+    },
     unconnected_grace: Duration::from_secs(5),
     roster_interval: Duration::from_millis(200),
     resume_window: Duration::from_secs(25),
@@ -78,7 +83,7 @@ impl Run {
     }
 
     fn call(&mut self, call: u8, bytes: &mut &[u8]) {
-        match call % 17 {
+        match call % 18 {
             0 | 1 => self.reserve(bytes),
             2 | 3 => {
                 let id = self.id(bytes);
@@ -168,6 +173,16 @@ impl Run {
                 let grade = [QualityGrade::Good, QualityGrade::Fair, QualityGrade::Poor][usize::from(what % 3)];
                 self.meeting
                     .on_quality(self.now, &id, LinkQuality { grade, cause: None });
+            }
+            17 => {
+                let (id, track) = (self.id(bytes), u32::from(take(bytes).unwrap_or(0) % 4));
+                let image = vec![0; usize::from(take(bytes).unwrap_or(0)) * 8];
+                let put = self.meeting.put_still(self.now, &id, track, image.clone().into(), 0);
+                if put.is_ok() {
+                    assert!(image.len() <= LIMITS.stills.max_bytes);
+                }
+                let other = self.id(bytes);
+                drop(self.meeting.still(&other, track));
             }
             _ if take(bytes) == Some(255) => self.meeting.end(self.now, EndReason::MeetingEnded),
             _ => {

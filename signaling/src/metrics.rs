@@ -17,6 +17,8 @@ pub struct Metrics {
     pub http_seconds: HistogramVec,
     pub http_closed: IntCounterVec,
     pub accept_errors: IntCounter,
+    pub stills: IntCounterVec,
+    pub still_bytes: IntCounterVec,
 }
 
 /// Seconds; an HTTP answer is made from memory or by one round trip on the bus.
@@ -88,6 +90,22 @@ impl Metrics {
                     &["reason"],
                 ),
             )?,
+            stills: add(
+                registry,
+                counters(
+                    "tianqiao_stills_total",
+                    "Still pictures: in, of presenters; out, that went out whole.",
+                    &["direction"],
+                ),
+            )?,
+            still_bytes: add(
+                registry,
+                counters(
+                    "tianqiao_still_bytes_total",
+                    "Bytes of still pictures, out also of those that were given up.",
+                    &["direction"],
+                ),
+            )?,
             accept_errors: add(
                 registry,
                 IntCounter::new(
@@ -142,13 +160,15 @@ mod tests {
             &metrics.http_requests,
             &metrics.ws_bytes,
             &metrics.http_closed,
+            &metrics.stills,
+            &metrics.still_bytes,
         ] {
             let labels = vec!["x"; counters.desc()[0].variable_labels.len()];
             counters.with_label_values(&labels).inc();
         }
         metrics.http_seconds.with_label_values(&["x"]).observe(0.1);
         let families = registry.gather();
-        assert_eq!(families.len(), 12);
+        assert_eq!(families.len(), 14);
         for family in families {
             assert!(
                 page.contains(&format!("`{}`", family.name())),

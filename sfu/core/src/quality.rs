@@ -39,6 +39,8 @@ pub struct Way {
     pub desired: Bitrate,
     /// Share of the packets that are lost, 0 to 1.
     pub loss: f32,
+    /// The estimate is what it is because of losses.
+    pub is_bound_by_loss: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -90,8 +92,12 @@ const BETTER_AFTER: Duration = Duration::from_secs(6);
 /// The grade of one sample, each limit multiplied by `slack`. Of equal grades the first cause counts: what is
 /// lost or late on a link that is too small is so because it is too small.
 fn rate(sample: &Sample, slack: f32) -> Quality {
+    let downlink = match sample.downlink.is_bound_by_loss && LOSS.grade(sample.downlink.loss, slack) > Grade::Good {
+        true => Cause::Loss,
+        false => Cause::Downlink,
+    };
     let measures = [
-        (Cause::Downlink, MISSING.grade(missing(&sample.downlink), slack)),
+        (downlink, MISSING.grade(missing(&sample.downlink), slack)),
         (Cause::Uplink, MISSING.grade(missing(&sample.uplink), slack)),
         (
             Cause::Loss,
@@ -174,6 +180,7 @@ mod tests {
             estimate: Bitrate(estimate * 1_000),
             desired: Bitrate(1_000_000),
             loss,
+            is_bound_by_loss: false,
         };
         Sample {
             downlink: way(estimate),
@@ -200,6 +207,14 @@ mod tests {
         ] {
             assert_eq!(rate(&sample, 1.0), Quality { grade, cause }, "{sample:?}");
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_because_it_is_lost_is_put_down_to_loss() {
+        let mut sample = sample(300, 2_000, 0.08, 50);
+        sample.downlink.is_bound_by_loss = true;
+        let cause = Some(Cause::Loss);
+        assert_eq!(rate(&sample, 1.0), Quality { grade: Grade::Poor, cause });
     }
 
     #[test]

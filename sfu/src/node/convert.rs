@@ -60,8 +60,9 @@ pub fn views(views: &[protocol::SlotView]) -> Result<Vec<rooms::SlotView>, SfuEr
     views.iter().map(view).collect()
 }
 
-/// With [`protocol::ReceiveMode::SaveData`]: thrifty voices and one small picture, at most 70 MB an hour.
-const SAVE_DATA: Bitrate = Bitrate::kbps(150);
+/// With [`protocol::ReceiveMode::SaveData`]: a thrifty voice (43 kbit/s) and one small picture at half its
+/// frame rate (some 100), at most 81 MB an hour.
+const SAVE_DATA: Bitrate = Bitrate::kbps(180);
 
 pub fn mode(mode: protocol::ReceiveMode) -> Mode {
     match mode {

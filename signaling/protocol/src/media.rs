@@ -96,7 +96,7 @@ pub enum ReceiveMode {
     Full,
     /// No pictures, whatever the slots name.
     AudioOnly,
-    /// At most 150 kbit/s, whatever the link carries: thrifty voices, and one small picture.
+    /// At most 180 kbit/s, whatever the link carries: thrifty voices, and one small picture.
     SaveData,
 }
 

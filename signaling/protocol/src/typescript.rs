@@ -56,6 +56,7 @@ pub fn module() -> String {
         ws::MeetingSummary,
         ws::RoomState,
         ws::Participant,
+        ws::Still,
         ws::ParticipantQuality,
         ws::Speakers,
         ws::Answer,

@@ -114,6 +114,13 @@ pub enum ServerMessage {
         tracks: Vec<WantedTrack>,
     },
     Speakers(Speakers),
+    /// Whether stills of one of the receiver's own tracks are wanted, since somebody's link does not carry its video.
+    StillWanted {
+        track: TrackId,
+        wanted: bool,
+    },
+    /// A newer still of a track whose video the receiver's link does not carry.
+    Still(Still),
     /// Participants whose links carry the meeting better or worse than before.
     Quality {
         changed: Vec<ParticipantQuality>,
@@ -179,6 +186,12 @@ pub struct RoomState {
     /// Those whose links are not good.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quality: Vec<ParticipantQuality>,
+    /// Those of the receiver's own tracks of which stills are wanted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stills_wanted: Vec<TrackId>,
+    /// The latest stills of tracks whose video the receiver's link does not carry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stills: Vec<Still>,
     /// The latest lines, oldest first; [`ClientMessage::History`] brings earlier ones.
     pub chat: Vec<ChatLine>,
 }
@@ -188,6 +201,19 @@ pub struct Participant {
     pub id: ParticipantId,
     pub name: String,
     pub tracks: Vec<TrackInfo>,
+}
+
+/// The latest still picture of a track: `GET /api/v1/meetings/{id}/stills/{track}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct Still {
+    pub track: TrackId,
+    /// Grows with each still of the track.
+    pub version: u32,
+    /// Bytes.
+    pub size: u32,
+    /// When it came to the server, in milliseconds since the Unix epoch.
+    #[ts(type = "number")]
+    pub at: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]

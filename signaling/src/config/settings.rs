@@ -222,6 +222,16 @@ settings! {
         "The same of one IPv4 address, or of the /56 of an IPv6 address."
         max_waiting_sdp_per_address: ByteSize = "32MiB";
     }
+    "Still pictures" {
+        "Largest still picture, which the page of a presenter sends in place of video that somebody's link does not carry."
+        max_still_size: ByteSize = "40KiB";
+        "Tracks of one meeting of which stills are kept at a time, the latest of each."
+        max_still_tracks: usize = "8";
+        "Stills of one track per minute, on average; a fifth of them at once."
+        still_rate: u32 = "20";
+        "Bit rate at which a still goes to a participant, so that it leaves room for voices; one goes at a time."
+        still_bitrate: BitRate = "36kbps";
+    }
     "Rates" {
         "Bit rate of each simulcast layer of a camera. What is above it is dropped until the next key frame. As with all rates here a second's worth may come at once, and 0 is no limit."
         max_video_bitrate: BitRate = "8Mbps";

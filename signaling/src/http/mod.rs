@@ -11,6 +11,7 @@ mod meetings;
 mod own_names;
 mod page;
 mod sdp_fragment;
+mod stills;
 mod tokens;
 mod websocket;
 mod whep;
@@ -41,6 +42,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route(
             "/meetings/{meeting}/join",
             post(join::create).layer(DefaultBodyLimit::max(app.config.max_message_size.0)),
+        )
+        .route(
+            "/meetings/{meeting}/stills/{track}",
+            get(stills::show)
+                .put(stills::put)
+                .layer(DefaultBodyLimit::max(app.config.max_still_size.0)),
         )
         // GET over HTTP/1, CONNECT over HTTP/2.
         .route("/ws", get(websocket::upgrade).connect(websocket::upgrade))

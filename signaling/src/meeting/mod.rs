@@ -6,10 +6,14 @@ mod chat;
 mod participant;
 mod quality;
 mod roster;
+mod stills;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use subtle::ConstantTimeEq;
 use tianqiao_protocol::control::CloseReason;
 use tianqiao_protocol::ws::{ChatLine, EndReason, ParticipantQuality, RoomState, ServerMessage, Speakers};
@@ -26,6 +30,8 @@ pub use participant::{Kind, Newcomer};
 use participant::{Participant, Phase};
 use quality::QualityNews;
 use roster::{Change, Roster};
+use stills::StillNews;
+pub use stills::{StillLimits, StoredStill, is_webp};
 
 /// One participant's share of a meeting's chat is this part of it.
 const CHAT_SHARE: f64 = 4.0;
@@ -40,6 +46,7 @@ pub struct MeetingLimits {
     pub chat_rate: Rate,
     /// Sessions of one person at a time.
     pub max_per_identity: usize,
+    pub stills: StillLimits,
     /// A session whose media has not connected for this time makes room in a full meeting.
     pub unconnected_grace: Duration,
     pub roster_interval: Duration,
@@ -79,6 +86,7 @@ pub struct Meeting {
     /// Those who were in it lately, and when they left.
     known: HashMap<String, Instant>,
     speakers: Speakers,
+    stills: stills::Stills,
     /// Since when nobody has been in it.
     idle_since: Option<Instant>,
     /// Set for good by [`Self::end`].
@@ -97,6 +105,7 @@ impl Meeting {
             chat_bucket: TokenBucket::new(limits.chat_rate, now),
             known: HashMap::new(),
             speakers: Speakers::default(),
+            stills: stills::Stills::default(),
             idle_since: Some(now),
             ended: None,
             outputs: VecDeque::new(),
@@ -202,6 +211,7 @@ impl Meeting {
         if member.is_listed() {
             self.roster.record(id, Change::Joined);
         }
+        self.refresh_stills();
         let state = self.state_for(id);
         self.flush_roster(now);
         Ok(state)
@@ -280,12 +290,44 @@ impl Meeting {
     /// Whether the participant publishes that track.
     pub fn has_track(&self, id: &str, track: TrackId) -> bool {
         let member = self.participants.get(id);
-        member.is_some_and(|member| member.tracks.iter().any(|known| known.id == track))
+        member.is_some_and(|member| member.has_track(track))
     }
 
     /// The person whose session it is.
     pub fn identity(&self, id: &str) -> Option<&str> {
         self.participants.get(id).map(|member| member.identity.as_str())
+    }
+
+    /// Whether that is the secret of the session.
+    pub fn is_session(&self, id: &str, secret: &str) -> bool {
+        let member = self
+            .participants
+            .get(id)
+            .filter(|member| member.phase != Phase::Reserved);
+        member.is_some_and(|member| member.secret.as_bytes().ct_eq(secret.as_bytes()).into())
+    }
+
+    /// A still of one of the participant's own tracks; `at` is in milliseconds since the Unix epoch.
+    pub fn put_still(
+        &mut self,
+        now: Instant,
+        id: &str,
+        track: TrackId,
+        image: Bytes,
+        at: u64,
+    ) -> Result<(), Refusal> {
+        if !self.has_track(id, track) {
+            return Err(Refusal::new(ErrorCode::TrackUnknown, "you publish no such track"));
+        }
+        let news = self.stills.put(now, &self.limits.stills, (id, track), image, at)?;
+        self.tell_stills(news);
+        Ok(())
+    }
+
+    /// The latest still of a track that a slot of the participant shows, and what counts the stills on their way to it.
+    pub fn still(&self, id: &str, track: TrackId) -> Option<(StoredStill, Arc<AtomicU32>)> {
+        let member = self.participants.get(id).filter(|member| member.shows(track))?;
+        Some((self.stills.latest(track)?.clone(), member.transfer.clone()))
     }
 
     pub fn has_participant(&self, id: &str) -> bool {
@@ -331,6 +373,7 @@ impl Meeting {
         };
         let changed = member.replace_slots(slots);
         self.send_slots(id, changed);
+        self.refresh_stills();
         let Some(member) = self.participants.get_mut(id) else {
             return;
         };
@@ -354,6 +397,7 @@ impl Meeting {
         if let Some(member) = self.participants.get_mut(id) {
             let changed = member.change_slots(slots);
             self.send_slots(id, changed);
+            self.refresh_stills();
         }
     }
 
@@ -363,6 +407,7 @@ impl Meeting {
             let slots = member.set_paused(pauses);
             if !slots.is_empty() {
                 self.send(id, ServerMessage::SlotsPaused { slots });
+                self.refresh_stills();
             }
         }
     }
@@ -401,6 +446,7 @@ impl Meeting {
         if self.speakers != speakers {
             self.speakers = speakers.clone();
             self.broadcast(ServerMessage::Speakers(speakers));
+            self.refresh_stills();
         }
     }
 
@@ -461,6 +507,7 @@ impl Meeting {
         }
         self.speakers.speaking.retain(|speaker| speaker != id);
         self.quality_news.forget(id);
+        self.refresh_stills();
         if self.participants.is_empty() {
             self.idle_since = Some(now);
         }
@@ -482,6 +529,7 @@ impl Meeting {
     }
 
     fn on_tracks_changed(&mut self, now: Instant, id: &str) {
+        self.refresh_stills();
         if self.participants.get(id).is_some_and(Participant::is_listed) {
             self.roster.record(id, Change::Tracks);
             self.flush_roster(now);
@@ -510,6 +558,8 @@ impl Meeting {
             wanted,
             speakers: self.speakers.clone(),
             quality,
+            stills_wanted: self.stills.wanted_of(id),
+            stills: self.stills.shown_to(id),
             chat: self.chat.page(None),
         }
     }
@@ -549,6 +599,22 @@ impl Meeting {
         let changed: Vec<ParticipantQuality> = self.quality_news.take(now, quality);
         if !changed.is_empty() {
             self.broadcast(ServerMessage::Quality { changed });
+        }
+    }
+
+    /// Asks for stills of videos that somebody lacks since now, and for those no longer that nobody lacks.
+    fn refresh_stills(&mut self) {
+        let speaker = self.speakers.dominant.as_deref();
+        let news = self.stills.update(&self.limits.stills, &self.participants, speaker);
+        self.tell_stills(news);
+    }
+
+    fn tell_stills(&mut self, news: StillNews) {
+        for (owner, track, wanted) in news.wanted {
+            self.send(&owner, ServerMessage::StillWanted { track, wanted });
+        }
+        for (viewer, still) in news.stills {
+            self.send(&viewer, ServerMessage::Still(still));
         }
     }
 

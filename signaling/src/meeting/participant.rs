@@ -1,6 +1,8 @@
 //! One participant of a meeting.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
 use crate::limits::{Rate, TokenBucket};
@@ -73,6 +75,8 @@ pub(super) struct Participant {
     pub knows_roster_until: u64,
     /// ICE restarts over HTTP so far.
     pub ice_generation: u32,
+    /// The still that is on its way to it; another one ends it.
+    pub transfer: Arc<AtomicU32>,
     name: String,
     /// What each video slot shows, by mid. While reserved: the changes that came before the answer.
     slots: BTreeMap<String, Option<TrackId>>,
@@ -100,6 +104,7 @@ impl Participant {
             quality: LinkQuality::default(),
             knows_roster_until: 0,
             ice_generation: 0,
+            transfer: Arc::default(),
             name: newcomer.name,
             slots: BTreeMap::new(),
             paused: BTreeSet::new(),
@@ -148,6 +153,26 @@ impl Participant {
                 track,
             })
             .collect()
+    }
+
+    /// Its link does not carry all that its slots show.
+    pub fn lacks_video(&self) -> bool {
+        !self.paused.is_empty()
+    }
+
+    /// The tracks of its slots that stand still for want of bandwidth.
+    pub fn lacked(&self) -> impl Iterator<Item = TrackId> {
+        let shown = self.paused.iter().filter_map(|mid| self.slots.get(mid));
+        shown.filter_map(|track| *track)
+    }
+
+    pub fn has_track(&self, track: TrackId) -> bool {
+        self.tracks.iter().any(|known| known.id == track)
+    }
+
+    /// One of its slots shows it.
+    pub fn shows(&self, track: TrackId) -> bool {
+        self.slots.values().any(|shown| *shown == Some(track))
     }
 
     pub fn paused(&self) -> Vec<String> {

@@ -2,6 +2,8 @@ use super::*;
 use crate::network::Network;
 use tianqiao_protocol::{QualityCause, QualityGrade, TrackSource};
 
+mod stills;
+
 const LIMITS: MeetingLimits = MeetingLimits {
     max_participants: 4,
     chat: ChatLimits {
@@ -12,6 +14,11 @@ const LIMITS: MeetingLimits = MeetingLimits {
     },
     chat_rate: Rate::bytes(200, 8_000),
     max_per_identity: 2,
+    stills: StillLimits {
+        max_bytes: 1_000,
+        max_tracks: 2,
+        rate: Rate::bytes(1, 2),
+    },
     unconnected_grace: Duration::from_secs(5),
     roster_interval: Duration::from_millis(200),
     resume_window: Duration::from_secs(25),

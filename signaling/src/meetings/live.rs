@@ -2,9 +2,11 @@
 //! WebSockets, its timer and its SFU node. Locks are held for one call of the state machine.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use rand::seq::IndexedRandom;
 use tianqiao_bus::{BusError, NodeId, vital};
 use tianqiao_protocol::control::{SfuEvent, SfuReply, SfuRequest};
@@ -14,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::{Meetings, now};
 use crate::auth::Passcode;
-use crate::meeting::{Meeting, Newcomer, Output};
+use crate::meeting::{Meeting, Newcomer, Output, StoredStill};
 use crate::refusal::Refusal;
 use crate::session::frame::Frame;
 use crate::session::outbox::{self, Inbox, Outbox};
@@ -173,8 +175,19 @@ impl LiveMeeting {
     }
 
     pub fn send_chat(&self, id: &str, text: &str) -> Result<(), Refusal> {
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.with(|meeting| meeting.send_chat(now(), id, text, at.as_millis() as u64))
+        self.with(|meeting| meeting.send_chat(now(), id, text, unix_millis()))
+    }
+
+    pub fn is_session(&self, id: &str, secret: &str) -> bool {
+        self.lock().meeting.is_session(id, secret)
+    }
+
+    pub fn put_still(&self, id: &str, track: TrackId, image: Bytes) -> Result<(), Refusal> {
+        self.with(|meeting| meeting.put_still(now(), id, track, image, unix_millis()))
+    }
+
+    pub fn still(&self, id: &str, track: TrackId) -> Option<(StoredStill, Arc<AtomicU32>)> {
+        self.lock().meeting.still(id, track)
     }
 
     /// Counts the ICE restarts of a session, from 0.
@@ -340,6 +353,11 @@ impl LiveMeeting {
             }
         });
     }
+}
+
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_millis() as u64
 }
 
 /// Runs the meeting's timeouts until it is over.

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use crate::auth::{Claims, Passcode, random_id};
 use crate::config::Config;
 use crate::limits::Rate;
-use crate::meeting::{ChatLimits, MeetingLimits};
+use crate::meeting::{ChatLimits, MeetingLimits, StillLimits};
 use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::refusal::Refusal;
@@ -67,6 +67,11 @@ impl Meetings {
             },
             chat_rate: Rate::bytes(config.chat_rate.0, config.chat_burst.0),
             max_per_identity: config.max_sessions_per_identity,
+            stills: StillLimits {
+                max_bytes: config.max_still_size.0,
+                max_tracks: config.max_still_tracks,
+                rate: Rate::per_minute(config.still_rate, config.still_rate / 5),
+            },
             unconnected_grace: config.unconnected_grace,
             roster_interval: config.roster_interval,
             resume_window: config.resume_window,

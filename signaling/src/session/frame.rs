@@ -73,6 +73,8 @@ fn server_label(message: &ServerMessage) -> &'static str {
         ServerMessage::Wanted { .. } => "wanted",
         ServerMessage::Speakers(_) => "speakers",
         ServerMessage::Quality { .. } => "quality",
+        ServerMessage::StillWanted { .. } => "still_wanted",
+        ServerMessage::Still(_) => "still",
         ServerMessage::Chat(_) => "chat",
         ServerMessage::History { .. } => "history",
         ServerMessage::ChatLost => "chat_lost",

@@ -71,6 +71,7 @@ export const en = {
   'meeting.speaking': 'Speaking',
   'meeting.weak': 'Picture interrupted',
   'meeting.paused': 'Picture paused: weak network',
+  'meeting.still': 'Still picture of {time}',
   'meeting.unsupported': 'Your browser cannot show this video',
   'meeting.unwanted': 'Audio only: you have switched pictures off',
   'meeting.saving': 'Picture paused to save data',

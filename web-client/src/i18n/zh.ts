@@ -72,6 +72,7 @@ export const zh: Words = {
   'meeting.speaking': '正在发言',
   'meeting.weak': '画面中断',
   'meeting.paused': '网络较差，画面已暂停',
+  'meeting.still': '{time} 的静态画面',
   'meeting.unsupported': '您的浏览器无法显示此画面',
   'meeting.unwanted': '仅音频：您已关闭画面',
   'meeting.saving': '为节省流量，画面已暂停',

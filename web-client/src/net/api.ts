@@ -74,6 +74,36 @@ export function meetingInfo(code: string, token?: string): Promise<MeetingInfo> 
   return request('GET', `meetings/${encodeURIComponent(code)}`, { token });
 }
 
+function stillPath(meeting: string, track: number): string {
+  return `/api/v1/meetings/${encodeURIComponent(meeting)}/stills/${track}`;
+}
+
+/** A still picture (WebP) of one's own track; `session` is the secret of the session. */
+export async function putStill(meeting: string, track: number, session: string, image: Blob): Promise<void> {
+  const headers = { authorization: `Bearer ${session}`, 'content-type': 'image/webp' };
+  const response = await fetch(stillPath(meeting, track), { method: 'PUT', headers, body: image });
+  if (!response.ok) throw new Failure(((await response.json()) as ErrorBody).code);
+}
+
+/** The latest still of a track that one of the session's slots shows, as it arrives. */
+export async function still(meeting: string, track: number, session: string, signal: AbortSignal) {
+  const headers = { authorization: `Bearer ${session}` };
+  const response = await fetch(stillPath(meeting, track), { headers, signal });
+  if (!response.ok || !response.body) throw new Failure('unavailable');
+  const version = Number(response.headers.get('etag')?.replaceAll('"', ''));
+  return { version, chunks: chunksOf(response.body) };
+}
+
+/** Browsers whose streams cannot be iterated are many. */
+async function* chunksOf(body: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  const reader = body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    yield value;
+  }
+}
+
 export async function joinToken(code: string, body: CreateToken): Promise<string> {
   const answer = await request<JoinToken>('POST', `meetings/${encodeURIComponent(code)}/tokens`, { body });
   return answer.token;

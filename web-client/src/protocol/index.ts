@@ -222,7 +222,7 @@ tracks: Array<TrackDeclaration>,
  */
 slots: Array<SlotView>, };
 
-export type ServerMessage = { "type": "joined" } & Joined | { "type": "resumed" } & Resumed | { "type": "answer" } & Answer | { "type": "roster", joined?: Array<Participant>, left?: Array<string>, } | { "type": "tracks", participant: string, tracks: Array<TrackInfo>, } | { "type": "slots", slots: Array<SlotState>, } | { "type": "slots_paused", slots: Array<SlotPause>, } | { "type": "codec_unsupported" } & UnsupportedSlot | { "type": "wanted", tracks: Array<WantedTrack>, } | { "type": "speakers" } & Speakers | { "type": "quality", changed: Array<ParticipantQuality>, } | { "type": "chat" } & ChatLine | { "type": "history", chat: Array<ChatLine>, } | { "type": "chat_lost" } | { "type": "pong", t: number, } | { "type": "error" } & WsError | { "type": "ended", reason: EndReason, };
+export type ServerMessage = { "type": "joined" } & Joined | { "type": "resumed" } & Resumed | { "type": "answer" } & Answer | { "type": "roster", joined?: Array<Participant>, left?: Array<string>, } | { "type": "tracks", participant: string, tracks: Array<TrackInfo>, } | { "type": "slots", slots: Array<SlotState>, } | { "type": "slots_paused", slots: Array<SlotPause>, } | { "type": "codec_unsupported" } & UnsupportedSlot | { "type": "wanted", tracks: Array<WantedTrack>, } | { "type": "speakers" } & Speakers | { "type": "still_wanted", track: number, wanted: boolean, } | { "type": "still" } & Still | { "type": "quality", changed: Array<ParticipantQuality>, } | { "type": "chat" } & ChatLine | { "type": "history", chat: Array<ChatLine>, } | { "type": "chat_lost" } | { "type": "pong", t: number, } | { "type": "error" } & WsError | { "type": "ended", reason: EndReason, };
 
 export type Joined = { participant: string,
 /**
@@ -263,11 +263,36 @@ wanted?: Array<WantedTrack>, speakers: Speakers,
  */
 quality?: Array<ParticipantQuality>,
 /**
+ * Those of the receiver's own tracks of which stills are wanted.
+ */
+stills_wanted?: Array<number>,
+/**
+ * The latest stills of tracks whose video the receiver's link does not carry.
+ */
+stills?: Array<Still>,
+/**
  * The latest lines, oldest first; [`ClientMessage::History`] brings earlier ones.
  */
 chat: Array<ChatLine>, };
 
 export type Participant = { id: string, name: string, tracks: Array<TrackInfo>, };
+
+/**
+ * The latest still picture of a track: `GET /api/v1/meetings/{id}/stills/{track}`.
+ */
+export type Still = { track: number,
+/**
+ * Grows with each still of the track.
+ */
+version: number,
+/**
+ * Bytes.
+ */
+size: number,
+/**
+ * When it came to the server, in milliseconds since the Unix epoch.
+ */
+at: number, };
 
 export type ParticipantQuality = { participant: string, grade: QualityGrade,
 /**

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Joined, Participant, ServerMessage } from '../protocol/index.ts';
-import { apply, enter, hindranceOf, ownTrack, type Room, sends } from './model.ts';
+import { apply, enter, hindranceOf, ownTrack, type Room, sends, stillsOf } from './model.ts';
 
 const person = (id: string, muted = false): Participant => ({
   id,
@@ -124,4 +124,16 @@ test('only links that are not good are kept, until they are or their people leav
   assert.equal(apply(better, { type: 'roster', left: ['b'] } as unknown as ServerMessage).quality.size, 0);
   const state = { ...joined.state, quality: [poor] };
   assert.deepEqual([...apply(room, { type: 'resumed', state }).quality.keys()], ['b']);
+});
+
+test('stills are kept as long as their tracks are there', () => {
+  const still = { track: 98, version: 2, size: 10, at: 1 };
+  const room = after({ type: 'still', ...still }, { type: 'still_wanted', track: 97, wanted: true });
+  assert.equal(stillsOf(room).get(98)?.version, 2);
+  assert.deepEqual([...room.stillsWanted], [97]);
+  assert.equal(apply(room, { type: 'still_wanted', track: 97, wanted: false }).stillsWanted.size, 0);
+  assert.equal(stillsOf(apply(room, { type: 'roster', joined: [], left: ['b'] })).size, 0);
+  const state = { ...joined.state, stills_wanted: [97], stills: [still] };
+  const resumed = apply(after(), { type: 'resumed', state });
+  assert.deepEqual([resumed.stillsWanted.has(97), resumed.stills.get(98)?.version], [true, 2]);
 });

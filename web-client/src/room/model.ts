@@ -10,6 +10,7 @@ import type {
   ServerMessage,
   SlotPause,
   Speakers,
+  Still,
   TrackInfo,
   TrackSource,
   WantedTrack,
@@ -32,6 +33,10 @@ export interface Room {
   readonly speakers: Speakers;
   /** Those whose links do not carry the meeting well, by participant. */
   readonly quality: ReadonlyMap<string, LinkQuality>;
+  /** One's own tracks of which stills are wanted. */
+  readonly stillsWanted: ReadonlySet<number>;
+  /** The latest stills of tracks that this side lacks, by track. */
+  readonly stills: ReadonlyMap<number, Still>;
   readonly chat: readonly ChatLine[];
 }
 
@@ -49,6 +54,8 @@ export function enter(joined: Joined): Room {
     wanted: new Map(),
     speakers: { speaking: [] },
     quality: new Map(),
+    stillsWanted: new Set(),
+    stills: new Map(),
     chat: [],
   };
   return renew(room, joined.state);
@@ -65,6 +72,8 @@ export function renew(room: Room, state: RoomState): Room {
     wanted: withWanted(new Map(), state.wanted ?? []),
     speakers: state.speakers,
     quality: withQuality(new Map(), state.quality ?? []),
+    stillsWanted: new Set(state.stills_wanted),
+    stills: new Map(state.stills?.map((still) => [still.track, still])),
     chat: withLines(room.chat, state.chat),
   };
 }
@@ -93,6 +102,14 @@ export function apply(room: Room, message: ServerMessage): Room {
     }
     case 'quality':
       return { ...room, quality: withQuality(room.quality, message.changed) };
+    case 'still_wanted': {
+      const stillsWanted = new Set(room.stillsWanted);
+      if (message.wanted) stillsWanted.add(message.track);
+      else stillsWanted.delete(message.track);
+      return { ...room, stillsWanted };
+    }
+    case 'still':
+      return { ...room, stills: new Map(room.stills).set(message.track, message) };
     case 'chat':
       return { ...room, chat: withLines(room.chat, [message]) };
     case 'history':
@@ -185,6 +202,12 @@ export function trackOf(participant: Participant | undefined, source: TrackSourc
 /** Whether something of this source is to be seen or heard. */
 export function sends(participant: Participant | undefined, source: TrackSource): boolean {
   return trackOf(participant, source)?.muted === false;
+}
+
+/** The stills of tracks that are still there. */
+export function stillsOf(room: Room): ReadonlyMap<number, Still> {
+  const tracks = new Set(room.participants.flatMap(({ tracks }) => tracks.map(({ id }) => id)));
+  return new Map([...room.stills].filter(([track]) => tracks.has(track)));
 }
 
 /** Why the picture of a slot is not to be seen although it is sent. */

@@ -4,16 +4,18 @@ import { IceWatch } from '../media/ice_watch.ts';
 import { ListeningBuffer } from '../media/jitter.ts';
 import type { LocalMedia } from '../media/local.ts';
 import { Playback } from '../media/playback.ts';
+import { Presenter } from '../media/presenter.ts';
 import type { LinkStats } from '../media/quality.ts';
 import { Silence } from '../media/silence.ts';
-import { answered, joinMeeting } from '../net/api.ts';
+import { answered, joinMeeting, putStill, still } from '../net/api.ts';
 import type { Upload } from '../media/demand.ts';
 import { UploadGuard, type UploadStats } from '../media/upload.ts';
 import { backoff } from '../net/backoff.ts';
 import { Failure, failureCode, type FailureCode, failureOf } from '../net/failure.ts';
 import type { ChatLine, EndReason, JoinedMeeting, ServerMessage, WsError } from '../protocol/index.ts';
 import { SignalingSocket } from '../net/socket.ts';
-import { apply, enter, gapBefore, ownTrack, type Room, sends, trackOf } from './model.ts';
+import { Album } from './album.ts';
+import { apply, enter, gapBefore, ownTrack, type Room, sends, stillsOf, trackOf } from './model.ts';
 import { notePresence } from './memory.ts';
 import { Negotiation } from './negotiation.ts';
 import { Reply } from './reply.ts';
@@ -71,6 +73,8 @@ export class Session {
   readonly screen = signal<MediaStream | null>(null);
   /** How much of the own pictures the way to the server carries. */
   readonly upload = signal<Upload>('all');
+  /** Stills of pictures that this side's link does not carry. */
+  readonly album = new Album((track, signal) => still(this.#meeting(), track, this.#secret ?? '', signal));
   readonly notice = signal<Notice | null>(null);
   /** Whether there may be chat from before what is here. */
   readonly earlierChat = signal(true);
@@ -91,6 +95,7 @@ export class Session {
   #negotiation: Negotiation | undefined;
   #ice: IceWatch | undefined;
   readonly #buffer = new ListeningBuffer();
+  readonly #presenter = new Presenter((track, image) => putStill(this.#meeting(), track, this.#secret ?? '', image));
   #connecting = false;
   #guard = new UploadGuard();
   #hurry: (() => void) | undefined;
@@ -118,6 +123,8 @@ export class Session {
       }),
       effect(() => this.playback.value?.setSpeaker(local.speaker.value)),
       effect(() => this.#obey()),
+      effect(() => this.#presenter.set(this.#presented())),
+      effect(() => this.album.set(this.room.value ? stillsOf(this.room.value) : new Map())),
     );
   }
 
@@ -214,6 +221,8 @@ export class Session {
     this.#socket?.close();
     void this.#opening?.then((socket) => socket?.close());
     this.playback.value?.close();
+    this.#presenter.close();
+    this.album.close();
     this.connection.value.close();
     for (const track of this.screen.value?.getTracks() ?? []) track.stop();
     this.#hurry?.();
@@ -510,6 +519,23 @@ export class Session {
 
   sendChat(text: string): void {
     this.#socket?.send({ type: 'chat', text });
+  }
+
+  #meeting(): string {
+    return this.room.peek()?.meeting.id ?? '';
+  }
+
+  /** What is shown on the tracks of which stills are wanted. */
+  #presented(): Map<number, MediaStreamTrack> {
+    const room = this.room.value;
+    if (!room) return new Map();
+    const tracks = { screen: this.screen.value?.getVideoTracks()[0], camera: this.#local.camera.track.value };
+    const presented = new Map<number, MediaStreamTrack>();
+    for (const source of ['screen', 'camera'] as const) {
+      const [own, track] = [ownTrack(room, source), tracks[source]];
+      if (own && track && room.stillsWanted.has(own.id)) presented.set(own.id, track);
+    }
+    return presented;
   }
 
   // ---- what is shown

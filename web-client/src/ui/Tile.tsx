@@ -1,5 +1,5 @@
 import type { ReadonlySignal } from '@preact/signals';
-import { isolated, t } from '../i18n/index.ts';
+import { isolated, language, t } from '../i18n/index.ts';
 import type { LocalMedia } from '../media/local.ts';
 import { hindranceOf, sends } from '../room/model.ts';
 import type { Tile as TilePlan } from '../room/scene.ts';
@@ -31,6 +31,9 @@ export function Tile({ tile, session, local, levels, frozen, onPin }: Props) {
   const muted = !screen && !sends(participant, 'microphone');
   const speaking = !screen && !muted && room.speakers.speaking.includes(tile.participant);
   const hindrance = slot && hindranceOf(room, slot.mid, slot.trackId, session.slots.mode.value);
+  const still = slot && hindrance !== 'unwanted' ? session.album.pictures.value.get(slot.trackId) : undefined;
+  const time = still && new Date(still.at).toLocaleTimeString(language.value);
+  const words = hindrance && (still ? t('meeting.still', { time: time! }) : t(`meeting.${hindrance}`));
   const weak = slot !== undefined && !hindrance && !screen && frozen.value.has(slot.mid);
   const quality = screen ? undefined : room.quality.get(tile.participant);
   const label = screen ? t('meeting.screen', { name }) : tile.self ? t('meeting.you.suffix', { name }) : name;
@@ -56,10 +59,11 @@ export function Tile({ tile, session, local, levels, frozen, onPin }: Props) {
     >
       {!screen && <Avatar name={participant.name} level={sending && !hindrance ? undefined : levels} id={tile.participant} />}
       {camera && <Video track={camera} mirrored={mirrored.value} />}
+      {still && <img class="still" src={still.url} alt="" data-version={still.version} />}
       {slot && !hindrance && (
         <SlotVideo key={slot.mid} stream={slot.stream} receiver={slot.receiver} trackId={slot.trackId} />
       )}
-      {hindrance && <p class="hindrance">{t(`meeting.${hindrance}`)}</p>}
+      {hindrance && <p class={`hindrance ${still ? 'over' : ''}`}>{words}</p>}
       <figcaption>
         {muted && (
           <span class="muted" role="img" aria-label={t('meeting.muted')} title={t('meeting.muted')}>

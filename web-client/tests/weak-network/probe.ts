@@ -37,6 +37,10 @@ export interface Sample {
   /** Sent by the page: RTP bytes of audio and video. */
   sent_audio: number;
   sent_video: number;
+  /** The slide of the still picture that the page shows. */
+  slide?: number | undefined;
+  /** Bytes of the still that came last. */
+  still_bytes: number;
 }
 
 export type Report =
@@ -156,7 +160,13 @@ export function probe({ name, microphone, camera }: ProbeOptions): void {
       video,
       sent_audio: sent.audio,
       sent_video: sent.video,
+      slide: (globalThis as unknown as { shownSlide?: () => number | undefined }).shownSlide?.(),
+      still_bytes: stillBytes(),
     });
+  };
+  const stillBytes = () => {
+    const entries = performance.getEntriesByType('resource') as PerformanceResourceTiming[];
+    return entries.findLast((entry) => entry.name.includes('/stills/') && entry.encodedBodySize > 0)?.encodedBodySize ?? 0;
   };
   const INTERVAL_MS = 200;
   const turn = (): void => {

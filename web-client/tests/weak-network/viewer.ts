@@ -1,8 +1,8 @@
 /**
  * Somebody in a meeting by a browser of their own. Prints a line of JSON for each report of the page, and does what
  * each line of its standard input says: `visit URL` goes there, `close` leaves the page, `pin NAME` puts a picture
- * on the stage, `size WIDTH HEIGHT` is the page's, `whip JSON` publishes a camera from where the page is. It ends
- * with its input.
+ * on the stage, `size WIDTH HEIGHT` is the page's, `whip JSON` publishes a camera from where the page is, `share`
+ * shares a screen and `slide N` changes what is on it. It ends with its input.
  *
  *     node --import tsx tests/weak-network/viewer.ts '{"name": "Lin", "microphone": false, "camera": false}'
  */
@@ -14,6 +14,7 @@ import { launch } from '../support/browser.ts';
 import { filmFile } from '../support/gathering.ts';
 import { probe, type ProbeOptions } from './probe.ts';
 import { listen, RATE, WavFile } from './recorder.ts';
+import { shownSlide, slides, slidesArgument } from './slides.ts';
 import { publish, type WhipOptions } from './whip.ts';
 
 interface ViewerOptions extends ProbeOptions {
@@ -25,6 +26,8 @@ interface ViewerOptions extends ProbeOptions {
   recording?: string;
   /** The server's, in PEM: as good as one of an authority. Without it any is taken, but then the browser keeps no page. */
   certificate?: string;
+  /** Has slides to share. */
+  slides?: boolean;
   flags?: string[];
 }
 
@@ -56,6 +59,8 @@ if (wav) {
   await page.exposeFunction('hear', (samples: string) => wav.append(samples));
   await page.addInitScript(listen, RATE);
 }
+if (options.slides) await page.addInitScript(slides, slidesArgument);
+await page.addInitScript(`globalThis.shownSlide = () => (${shownSlide.toString()})(${slidesArgument})`);
 await page.addInitScript(probe, { name: options.name, microphone: options.microphone, camera: options.camera });
 say({ type: 'launched' });
 
@@ -74,6 +79,13 @@ for await (const line of createInterface({ input: process.stdin })) {
   } else if (command === 'whip') {
     await page.evaluate(publish, JSON.parse(rest) as WhipOptions);
     say({ type: 'published' });
+  } else if (command === 'share') {
+    await page.click('#control-screen');
+    await page.locator('.banner.sharing').waitFor();
+    say({ type: 'shared' });
+  } else if (command === 'slide') {
+    const at = await page.evaluate((number) => (globalThis as unknown as { showSlide(n: number): number }).showSlide(number), Number(rest));
+    say({ type: 'slide', at });
   }
 }
 await browser.close();

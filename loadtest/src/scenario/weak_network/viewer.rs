@@ -36,6 +36,8 @@ pub struct ViewerOptions {
     /// bad.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<PathBuf>,
+    /// Has slides to share.
+    pub slides: bool,
 }
 
 /// What is published over WHIP.
@@ -75,6 +77,12 @@ pub enum Report {
     },
     /// A camera over WHIP.
     Published,
+    /// The screen with the slides.
+    Shared,
+    /// Another slide is on it.
+    Slide {
+        at: f64,
+    },
 }
 
 /// What the page's RTCPeerConnection says of itself.
@@ -89,6 +97,10 @@ pub struct Sample {
     pub video: Vec<VideoStats>,
     pub sent_audio: f64,
     pub sent_video: f64,
+    /// The slide of the still picture that the page shows.
+    pub slide: Option<u32>,
+    /// Bytes of the still that came last.
+    pub still_bytes: f64,
 }
 
 /// Totals of one audio slot, in samples of 48 kHz.
@@ -204,6 +216,25 @@ impl Viewer {
         self.tell(&format!("whip {}", serde_json::to_string(whip)?)).await?;
         let published = |report: &Report| matches!(report, Report::Published).then_some(());
         self.find(place, PUBLISH_LIMIT, published).await
+    }
+
+    /// Shares the screen with the slides.
+    pub async fn share(&mut self) -> Result<()> {
+        let place = self.count();
+        self.tell("share").await?;
+        let shared = |report: &Report| matches!(report, Report::Shared).then_some(());
+        self.find(place, PUBLISH_LIMIT, shared).await
+    }
+
+    /// Puts a slide (0 to 7) on the shared screen; returns when.
+    pub async fn show_slide(&mut self, number: u32) -> Result<f64> {
+        let place = self.count();
+        self.tell(&format!("slide {number}")).await?;
+        let shown = |report: &Report| match report {
+            Report::Slide { at } => Some(*at),
+            _ => None,
+        };
+        self.find(place, PUBLISH_LIMIT, shown).await
     }
 
     /// Reports so far.

@@ -21,6 +21,8 @@ pub(super) struct Rung {
     pub peak: Bitrate,
     /// What it would take if subscribers' links did not limit it.
     pub desired: Bitrate,
+    /// Where the link has less room than this it is not begun, however little it takes now.
+    pub least: Bitrate,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -154,6 +156,10 @@ fn temporal_layers(layer: &VideoLayer) -> usize {
 /// A screen's do not end: it goes from nothing to all that it may take.
 const CAMERA_SWING: f64 = 1.2;
 
+/// A slide that stands takes nothing, and the next one a key frame of 100 kB or so: on a link that needs more than some
+/// four seconds for it a still picture is there sooner. A third of what moving pictures need at least is about that.
+const SLIDE_SHARE: f64 = 1.0 / 3.0;
+
 fn rung(source: VideoSource, index: usize, layer: &VideoLayer, temporal: usize) -> Rung {
     let count = temporal_layers(layer);
     let measured = layer.rates[temporal];
@@ -168,9 +174,12 @@ fn rung(source: VideoSource, index: usize, layer: &VideoLayer, temporal: usize) 
         let guess = times(expected_rate(height(index, layer)).target, share);
         (guess, guess)
     };
-    let peak = match source {
-        VideoSource::Camera => peak.min(times(now, CAMERA_SWING)),
-        VideoSource::Screen => peak,
+    let (peak, least) = match source {
+        VideoSource::Camera => (peak.min(times(now, CAMERA_SWING)), Bitrate(0)),
+        VideoSource::Screen => {
+            let least = times(expected_rate(height(index, layer)).least, SLIDE_SHARE);
+            (peak.max(least), least)
+        }
     };
     let peak = peak.max(now);
     let target = expected_rate(height(index, layer)).target;
@@ -188,6 +197,7 @@ fn rung(source: VideoSource, index: usize, layer: &VideoLayer, temporal: usize) 
         now,
         peak,
         desired,
+        least,
     }
 }
 

@@ -87,7 +87,7 @@ impl Purse {
             };
             plus(now, rung.now) <= held.max(self.budget.keep)
         } else if contender.by_now && Some(to) <= contender.comfort {
-            plus(now, times(rung.now, MARGIN)) <= self.budget.grow
+            plus(now, times(rung.now.max(rung.least), MARGIN)) <= self.budget.grow
         } else {
             plus(peak, times(rung.peak, MARGIN)) <= self.budget.grow
         };

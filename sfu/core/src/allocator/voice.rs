@@ -7,7 +7,7 @@ use super::arithmetic::{plus, times};
 use super::gate::Gate;
 use super::redundancy::{HeldLoss, LossModel};
 use super::share::MARGIN;
-use super::{AudioDemand, LayerState, Link, Voice, VoiceLayer, VoiceRate};
+use super::{AudioDemand, LayerState, Link, Mode, Voice, VoiceLayer, VoiceRate};
 use crate::units::Bitrate;
 
 /// Headers and tag of a packet: IPv4, UDP, RTP with a CSRC and header extensions, SRTP's tag.
@@ -145,7 +145,12 @@ impl Voices {
         let loss = self.loss.update(now, link.loss, link.loss_burst);
         self.is_weak = budget < if self.is_weak { NO_LONGER_WEAK } else { WEAK_LINK };
         let costs = LEVELS.map(|level| self.cost(&level, &loss, link.red));
-        let full_share = if video { FULL_SHARE } else { 1.0 };
+        let full_share = match link.mode {
+            // Who counts bytes hears as well with fewer.
+            Mode::SaveData { .. } => 0.0,
+            Mode::Normal | Mode::AudioOnly if video => FULL_SHARE,
+            Mode::Normal | Mode::AudioOnly => 1.0,
+        };
         let fits = |margin: f64| {
             let affordable = |(level, cost): (&Level, &Bitrate)| {
                 let share = if level.style == Style::Full { full_share } else { 1.0 };
@@ -185,8 +190,10 @@ impl Voices {
         self.level = Some(level);
         self.plan(&LEVELS[level], &loss, link.red);
         self.takes = costs[level];
-        self.desired = costs[0];
-        self.desired_budget = times(self.desired, MARGIN / full_share);
+        (self.desired, self.desired_budget) = match full_share > 0.0 {
+            true => (costs[0], times(costs[0], MARGIN / full_share)),
+            false => (costs[1], times(costs[1], MARGIN)),
+        };
     }
 
     fn plan(&mut self, level: &Level, loss: &LossModel, red: bool) {
@@ -381,6 +388,16 @@ mod tests {
     fn without_video_a_full_voice_may_take_all() {
         let voices = choose(&link(70), &[voice_with_low(0)], false);
         assert_eq!(heard(&voices), [(VoiceLayer::Full, 1, 0)]);
+    }
+
+    #[test]
+    fn who_saves_data_gets_thrifty_voices_also_where_a_full_one_fits() {
+        let mode = Mode::SaveData { cap: kbps(180) };
+        let link = Link { mode, ..link(2_000) };
+        let voices = choose(&link, &[voice_with_low(0)], true);
+        assert_eq!(heard(&voices), [(VoiceLayer::Low, 1, 0)]);
+        assert!(voices.desired_budget < kbps(40), "{:?}", voices.desired_budget);
+        assert_eq!(heard(&choose(&link, &[voice(0)], false)), [(VoiceLayer::Full, 3, 0)]);
     }
 
     #[test]

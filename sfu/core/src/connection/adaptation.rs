@@ -203,13 +203,15 @@ impl Adaptation {
             .since
             .is_some_and(|since| now.saturating_duration_since(since) >= FOUND_OUT);
         let lacks = self.allocation.slots.iter().any(|slot| slot.shortage != Shortage::None);
+        let stats = self.bwe.stats();
         Way {
-            estimate: self.bwe.estimate(),
+            estimate: stats.estimate,
             desired: match is_known && lacks {
                 true => self.allocation.desired,
                 false => Bitrate(0),
             },
             loss: self.bwe.loss().share as f32,
+            is_bound_by_loss: stats.loss_based.is_some_and(|loss_based| loss_based < stats.delay_based),
         }
     }
 

@@ -67,6 +67,7 @@ impl Connection {
                 estimate: Bitrate(0),
                 desired: Bitrate(self.uptracks.iter().any(is_stopped).into()),
                 loss: self.link_quality.losses.update(counts),
+                is_bound_by_loss: false,
             },
             round_trip: adaptation
                 .and_then(|adaptation| adaptation.bwe.round_trip())

@@ -40,6 +40,7 @@ fn audio_only_sends_no_picture_and_they_come_again() {
     world.show(viewer, "a", 72, 0);
     world.run(secs(8.0));
 
+    let told = world.pauses(viewer).len();
     ask(&mut world, viewer, Mode::AudioOnly);
     world.run(secs(1.0));
     let since = world.time();
@@ -47,15 +48,9 @@ fn audio_only_sends_no_picture_and_they_come_again() {
     let (pictures, lost) = got(&world, viewer, since);
     assert_eq!(pictures, [0, 0]);
     assert!(lost < 0.01, "{lost}");
-    assert_eq!(world.pauses(viewer), [], "nobody is told of a weak network");
+    assert_eq!(world.pauses(viewer).len(), told, "nobody is told of a weak network");
 
-    ask(
-        &mut world,
-        viewer,
-        Mode::SaveData {
-            cap: Bitrate::kbps(150),
-        },
-    );
+    ask(&mut world, viewer, Mode::SaveData { cap: Bitrate::kbps(180) });
     world.run(secs(4.0));
     let since = world.time();
     world.run(secs(5.0));

@@ -5,6 +5,7 @@ mod join;
 mod links;
 mod resume;
 mod steady;
+mod stills;
 mod svc;
 mod uplink;
 
@@ -46,6 +47,8 @@ pub enum Case {
     Join,
     /// AV1 and VP9 in one stream of several layers, seen at three sizes.
     Svc,
+    /// Slides that are shown to 100 kbit/s, 300 ms, 20 %: when is each there, and is speech still understood?
+    Stills,
     /// A link with room for everything: what the measuring itself adds.
     Good,
     /// LTE in a car.
@@ -73,6 +76,7 @@ impl Case {
             Self::Links => links::run(setting).await?,
             Self::Svc => svc::run(setting).await?,
             Self::Join => join::run(setting).await?,
+            Self::Stills => vec![stills::run(setting).await?],
             _ => vec![steady::run(self, setting).await?],
         })
     }

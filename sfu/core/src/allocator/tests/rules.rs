@@ -219,3 +219,14 @@ fn what_piles_up_goes_on_smaller_and_a_voice_that_loses_is_repeated() {
     assert_eq!(voice.redundancy, 2);
     assert_eq!(subscriber.layer(1), None);
 }
+
+#[test]
+fn a_screen_that_stands_still_is_not_begun_where_its_next_slide_would_be_long_in_coming() {
+    for (kbit, is_sent) in [(100, false), (250, false), (400, true)] {
+        let mut subscriber = Subscriber::new(&[speech(0), shared_screen(1_080)]);
+        let none = VideoLayer::default();
+        subscriber.video(1).layers = [layer(1_080, 1, [3, 3, 3]), none, none];
+        subscriber.run_for(60.0, &link(kbit));
+        assert_eq!(subscriber.layer(1).is_some(), is_sent, "{kbit}");
+    }
+}
