@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tianqiao_protocol::control::SfuEvent;
 use tianqiao_protocol::{SlotPause, SlotState};
 
-/// Four chunks: three waits of 110 ms at the rate of these tests.
-const SIZE: usize = 4 * 1_380;
+/// Eight chunks: seven waits of 55 ms at the rate of these tests.
+const SIZE: usize = 8 * 690;
 
 struct Presentation {
     server: TestServer,
@@ -24,7 +24,6 @@ struct Presentation {
 /// A presenter with a screen, and a viewer whose slot shows it and stands still for want of bandwidth.
 async fn presentation() -> Presentation {
     let server = start_with(|config| {
-        config.still_bitrate.0 = 100_000;
         config.max_still_size.0 = 8_000;
     })
     .await;
@@ -34,7 +33,9 @@ async fn presentation() -> Presentation {
     let tracks = json!([{ "mid": "3", "source": "screen" }]);
     bob.send(json!({ "type": "offer", "id": 1, "sdp": "more", "tracks": tracks }))
         .await;
-    let track = bob.recv_type("answer").await["tracks"][0]["id"].as_u64().expect("an id");
+    let track = bob.recv_type("answer").await["tracks"][0]["id"]
+        .as_u64()
+        .expect("an id");
     let session = ann_joined["participant"].as_str().expect("an id").to_owned();
     let mid = "2".to_owned();
     server.node.publish(SfuEvent::Slots {
@@ -47,6 +48,10 @@ async fn presentation() -> Presentation {
     server.node.publish(SfuEvent::SlotsPaused {
         session,
         slots: vec![SlotPause { mid, paused: true }],
+    });
+    server.node.publish(SfuEvent::Spare {
+        session: ann_joined["participant"].as_str().expect("an id").to_owned(),
+        bits_per_second: 100_000,
     });
     ann.recv_type("slots_paused").await;
     assert_eq!(
@@ -104,7 +109,7 @@ async fn a_still_goes_from_its_presenter_to_who_lacks_the_video_and_not_faster_t
     assert_eq!(answer.headers()["content-type"], "image/webp");
     assert_eq!(answer.headers()["etag"], "\"1\"");
     assert_eq!(answer.bytes().await.expect("all of it"), webp(SIZE, 1));
-    assert!(start.elapsed() >= Duration::from_millis(320), "{:?}", start.elapsed());
+    assert!(start.elapsed() >= Duration::from_millis(380), "{:?}", start.elapsed());
     let metrics = show.server.metrics().await;
     for line in [
         "tianqiao_stills_total{direction=\"in\"} 1",
@@ -143,11 +148,23 @@ async fn what_is_no_still_or_nobodys_is_refused() {
             (415, "bad_message"),
         ),
         // Neither the viewer's track nor one that is asked for.
-        (typed(show.request(Method::PUT, show.track, viewer)), (404, "track_unknown")),
-        (typed(show.request(Method::PUT, show.track, &stranger)), (404, "session_unknown")),
-        (show.request(Method::GET, show.track, &stranger), (404, "session_unknown")),
+        (
+            typed(show.request(Method::PUT, show.track, viewer)),
+            (404, "track_unknown"),
+        ),
+        (
+            typed(show.request(Method::PUT, show.track, &stranger)),
+            (404, "session_unknown"),
+        ),
+        (
+            show.request(Method::GET, show.track, &stranger),
+            (404, "session_unknown"),
+        ),
         // It is in no slot of the presenter's own.
-        (show.request(Method::GET, show.track, &show.presenter.1), (404, "not_found")),
+        (
+            show.request(Method::GET, show.track, &show.presenter.1),
+            (404, "not_found"),
+        ),
     ] {
         let response = request.send().await.expect("an answer");
         let (status, code) = refusal(response).await;

@@ -214,7 +214,13 @@ mod tests {
         let mut sample = sample(300, 2_000, 0.08, 50);
         sample.downlink.is_bound_by_loss = true;
         let cause = Some(Cause::Loss);
-        assert_eq!(rate(&sample, 1.0), Quality { grade: Grade::Poor, cause });
+        assert_eq!(
+            rate(&sample, 1.0),
+            Quality {
+                grade: Grade::Poor,
+                cause
+            }
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::allocator::uplink::{Heights, UplinkPlan, Wants};
 use crate::downtrack::voice::AudioFormat;
 use crate::negotiated::{Codec, IceCredentials, Negotiated};
 use crate::quality::Quality;
-use crate::units::{ConnectionId, Mid, TrackId, WorkerIndex};
+use crate::units::{Bitrate, ConnectionId, Mid, TrackId, WorkerIndex};
 
 #[derive(Debug)]
 pub enum WorkerCommand {
@@ -138,6 +138,9 @@ pub enum WorkerEvent {
     },
     /// How well the client's link carries the meeting, whenever that changes; good before the first.
     Quality { connection: ConnectionId, quality: Quality },
+    /// What the link of a client with slots that stand still has left beside media: for still pictures. Once a second at
+    /// most.
+    Spare { connection: ConnectionId, spare: Bitrate },
     /// RFC 6464 levels of the audio tracks that were heard since the last such event, one event
     /// about every [`AUDIO_LEVEL_INTERVAL`].
     AudioLevels { levels: Vec<AudioLevel> },

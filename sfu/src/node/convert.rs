@@ -167,6 +167,10 @@ pub fn event(event: RoomsEvent) -> SfuEvent {
             session: session.to_string(),
             quality: link_quality(quality),
         },
+        RoomsEvent::Spare { session, spare } => SfuEvent::Spare {
+            session: session.to_string(),
+            bits_per_second: spare.0,
+        },
         RoomsEvent::CodecUnsupported { session, mid, track } => SfuEvent::CodecUnsupported {
             session: session.to_string(),
             slot: protocol::UnsupportedSlot {

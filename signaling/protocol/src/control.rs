@@ -122,6 +122,8 @@ pub enum SfuEvent {
     SlotsPaused { session: SessionId, slots: Vec<SlotPause> },
     /// Good before the first.
     Quality { session: SessionId, quality: LinkQuality },
+    /// What the link of a session with paused slots has left beside media; once a second at most.
+    Spare { session: SessionId, bits_per_second: u64 },
     /// Follows the [`Self::Slots`] that names the track.
     CodecUnsupported { session: SessionId, slot: UnsupportedSlot },
     /// What others can use of tracks of the session has changed.

@@ -229,8 +229,8 @@ settings! {
         max_still_tracks: usize = "8";
         "Stills of one track per minute, on average; a fifth of them at once."
         still_rate: u32 = "20";
-        "Bit rate at which a still goes to a participant, so that it leaves room for voices; one goes at a time."
-        still_bitrate: BitRate = "36kbps";
+        "Bit rate at which a still goes to a participant at most; less where the link has less beside voices. One goes at a time."
+        still_bitrate: BitRate = "200kbps";
     }
     "Rates" {
         "Bit rate of each simulcast layer of a camera. What is above it is dropped until the next key frame. As with all rates here a second's worth may come at once, and 0 is no limit."

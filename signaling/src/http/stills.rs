@@ -4,7 +4,6 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -19,14 +18,18 @@ use tokio::time::Instant;
 use super::extract::{ClientIp, too_large};
 use crate::app::App;
 use crate::auth::bearer;
-use crate::meeting::is_webp;
+use crate::meeting::{StillLink, is_webp};
 use crate::meetings::{LiveMeeting, now};
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 
 const WEBP: &str = "image/webp";
-/// Fills, with the frames of HTTP/2 and TLS around it, one TCP segment of an Ethernet.
-const CHUNK: usize = 1_380;
+/// With less a still is of no use, and a voice on the worst links leaves this; bits per second.
+const LEAST_RATE: u64 = 20_000;
+/// Until the media server has said what there is beside voices.
+const FIRST_RATE: u64 = 24_000;
+/// With the frames of HTTP/2 and TLS around it this keeps a link of 100 kbit/s busy for 60 ms, which a voice hardly feels.
+const CHUNK: usize = 690;
 
 /// The latest still of one of the client's own tracks → 204.
 pub async fn put(
@@ -68,20 +71,19 @@ pub async fn show(
     let (live, viewer) = session(&app, ip, &headers, &meeting)?;
     charge(&app, &live, &viewer, 0)?;
     let still = live.still(&viewer, track);
-    let (still, transfers) = still.ok_or_else(|| Refusal::new(ErrorCode::NotFound, "there is no still of it"))?;
+    let (still, link) = still.ok_or_else(|| Refusal::new(ErrorCode::NotFound, "there is no still of it"))?;
     let headers = [
         (header::CONTENT_TYPE, WEBP.to_owned()),
         (header::CONTENT_LENGTH, still.image.len().to_string()),
         (header::ETAG, format!("\"{}\"", still.version)),
         (header::CACHE_CONTROL, "no-store".to_owned()),
     ];
-    let number = transfers.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
     let transfer = Transfer {
         rest: still.image,
         due: Instant::now(),
-        interval: interval(app.config.still_bitrate.0),
-        number,
-        latest: transfers,
+        number: link.begin(),
+        link,
+        most: app.config.still_bitrate.0,
         metrics: app.metrics.clone(),
     };
     Ok((headers, transfer.into_body()).into_response())
@@ -114,22 +116,21 @@ fn charge(app: &App, live: &LiveMeeting, session: &str, bytes: usize) -> Result<
     taken.map_err(|wait| Refusal::rate_limited("too many messages, or too long ones", wait))
 }
 
-/// From chunk to chunk; a rate of 0 is no limit.
-fn interval(bits_per_second: u64) -> Duration {
-    match bits_per_second {
-        0 => Duration::ZERO,
-        rate => Duration::from_secs_f64(CHUNK as f64 * 8.0 / rate as f64),
-    }
+/// From chunk to chunk, where the link has so much left beside media and no more than `most` is to be sent; 0 is no limit.
+fn interval(spare: Option<u64>, most: u64) -> Duration {
+    let rate = spare.unwrap_or(FIRST_RATE).max(LEAST_RATE);
+    let rate = if most == 0 { rate } else { rate.min(most) };
+    Duration::from_secs_f64(CHUNK as f64 * 8.0 / rate as f64)
 }
 
 /// A still on its way to somebody.
 struct Transfer {
     rest: Bytes,
     due: Instant,
-    interval: Duration,
     number: u32,
-    /// The number of the session's latest transfer.
-    latest: Arc<AtomicU32>,
+    link: Arc<StillLink>,
+    /// Bits per second.
+    most: u64,
     metrics: Arc<Metrics>,
 }
 
@@ -147,17 +148,43 @@ impl Transfer {
             return None;
         }
         tokio::time::sleep_until(self.due).await;
-        self.due = Instant::now() + self.interval;
-        if self.latest.load(Ordering::Relaxed) != self.number {
+        self.due = Instant::now() + interval(self.link.spare(), self.most);
+        if !self.link.is_latest(self.number) {
             self.rest.clear();
             return Some(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let chunk = self.rest.split_to(self.rest.len().min(CHUNK));
         let out = "out";
-        self.metrics.still_bytes.with_label_values(&[out]).inc_by(chunk.len() as u64);
+        self.metrics
+            .still_bytes
+            .with_label_values(&[out])
+            .inc_by(chunk.len() as u64);
         if self.rest.is_empty() {
             self.metrics.stills.with_label_values(&[out]).inc();
         }
         Some(Ok(chunk))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_still_takes_what_is_left_but_always_something_and_never_more_than_it_may() {
+        for (spare, most, rate) in [
+            (None, 200_000, FIRST_RATE),
+            (Some(1), 200_000, LEAST_RATE),
+            (Some(30_000), 200_000, 30_000),
+            (Some(5_000_000), 200_000, 200_000),
+            (Some(5_000_000), 0, 5_000_000),
+        ] {
+            let seconds = CHUNK as f64 * 8.0 / rate as f64;
+            assert_eq!(
+                interval(spare, most),
+                Duration::from_secs_f64(seconds),
+                "{spare:?} {most}"
+            );
+        }
     }
 }

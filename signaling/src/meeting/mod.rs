@@ -10,7 +10,6 @@ mod stills;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -31,7 +30,7 @@ use participant::{Participant, Phase};
 use quality::QualityNews;
 use roster::{Change, Roster};
 use stills::StillNews;
-pub use stills::{StillLimits, StoredStill, is_webp};
+pub use stills::{StillLimits, StillLink, StoredStill, is_webp};
 
 /// One participant's share of a meeting's chat is this part of it.
 const CHAT_SHARE: f64 = 4.0;
@@ -308,14 +307,7 @@ impl Meeting {
     }
 
     /// A still of one of the participant's own tracks; `at` is in milliseconds since the Unix epoch.
-    pub fn put_still(
-        &mut self,
-        now: Instant,
-        id: &str,
-        track: TrackId,
-        image: Bytes,
-        at: u64,
-    ) -> Result<(), Refusal> {
+    pub fn put_still(&mut self, now: Instant, id: &str, track: TrackId, image: Bytes, at: u64) -> Result<(), Refusal> {
         if !self.has_track(id, track) {
             return Err(Refusal::new(ErrorCode::TrackUnknown, "you publish no such track"));
         }
@@ -324,10 +316,10 @@ impl Meeting {
         Ok(())
     }
 
-    /// The latest still of a track that a slot of the participant shows, and what counts the stills on their way to it.
-    pub fn still(&self, id: &str, track: TrackId) -> Option<(StoredStill, Arc<AtomicU32>)> {
+    /// The latest still of a track that a slot of the participant shows, and the way that stills have to it.
+    pub fn still(&self, id: &str, track: TrackId) -> Option<(StoredStill, Arc<StillLink>)> {
         let member = self.participants.get(id).filter(|member| member.shows(track))?;
-        Some((self.stills.latest(track)?.clone(), member.transfer.clone()))
+        Some((self.stills.latest(track)?.clone(), member.still_link.clone()))
     }
 
     pub fn has_participant(&self, id: &str) -> bool {
@@ -438,6 +430,13 @@ impl Meeting {
         if std::mem::replace(&mut member.quality, quality) != quality && member.is_listed() {
             self.quality_news.record(id);
             self.flush_quality(now);
+        }
+    }
+
+    /// What the link of a participant has left beside media, while video of it is paused.
+    pub fn on_spare(&mut self, id: &str, bits_per_second: u64) {
+        if let Some(member) = self.participants.get(id) {
+            member.still_link.set_spare(bits_per_second);
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
+use super::stills::StillLink;
 use crate::limits::{Rate, TokenBucket};
 use crate::network::Network;
 use tianqiao_protocol::{
@@ -75,8 +75,7 @@ pub(super) struct Participant {
     pub knows_roster_until: u64,
     /// ICE restarts over HTTP so far.
     pub ice_generation: u32,
-    /// The still that is on its way to it; another one ends it.
-    pub transfer: Arc<AtomicU32>,
+    pub still_link: Arc<StillLink>,
     name: String,
     /// What each video slot shows, by mid. While reserved: the changes that came before the answer.
     slots: BTreeMap<String, Option<TrackId>>,
@@ -104,7 +103,7 @@ impl Participant {
             quality: LinkQuality::default(),
             knows_roster_until: 0,
             ice_generation: 0,
-            transfer: Arc::default(),
+            still_link: Arc::default(),
             name: newcomer.name,
             slots: BTreeMap::new(),
             paused: BTreeSet::new(),

@@ -2,6 +2,7 @@
 //! track, and who is told of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -29,6 +30,35 @@ pub struct StoredStill {
     pub image: Bytes,
     /// Milliseconds since the Unix epoch.
     at: u64,
+}
+
+/// The way of stills to one participant, as it is while they go.
+#[derive(Debug, Default)]
+pub struct StillLink {
+    /// The number of the latest transfer; another one ends it.
+    latest: AtomicU32,
+    /// Bits per second beside media; 0: not known.
+    spare: AtomicU64,
+}
+
+impl StillLink {
+    /// Begins a transfer; its number.
+    pub fn begin(&self) -> u32 {
+        self.latest.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
+    }
+
+    pub fn is_latest(&self, number: u32) -> bool {
+        self.latest.load(Ordering::Relaxed) == number
+    }
+
+    pub(super) fn set_spare(&self, bits_per_second: u64) {
+        self.spare.store(bits_per_second.max(1), Ordering::Relaxed);
+    }
+
+    /// Bits per second beside media.
+    pub fn spare(&self) -> Option<u64> {
+        Some(self.spare.load(Ordering::Relaxed)).filter(|&spare| spare > 0)
+    }
 }
 
 struct Album {
@@ -70,7 +100,11 @@ impl Stills {
         let mut wanted = wanted(participants, speaker, limits.max_tracks);
         self.albums.retain(|&track, album| {
             let stays = wanted.contains_key(&track);
-            if !stays && participants.get(&album.owner).is_some_and(|owner| owner.has_track(track)) {
+            if !stays
+                && participants
+                    .get(&album.owner)
+                    .is_some_and(|owner| owner.has_track(track))
+            {
                 news.wanted.push((album.owner.clone(), track, false));
             }
             stays

@@ -2,7 +2,6 @@
 //! WebSockets, its timer and its SFU node. Locks are held for one call of the state machine.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::{Meetings, now};
 use crate::auth::Passcode;
-use crate::meeting::{Meeting, Newcomer, Output, StoredStill};
+use crate::meeting::{Meeting, Newcomer, Output, StillLink, StoredStill};
 use crate::refusal::Refusal;
 use crate::session::frame::Frame;
 use crate::session::outbox::{self, Inbox, Outbox};
@@ -186,7 +185,7 @@ impl LiveMeeting {
         self.with(|meeting| meeting.put_still(now(), id, track, image, unix_millis()))
     }
 
-    pub fn still(&self, id: &str, track: TrackId) -> Option<(StoredStill, Arc<AtomicU32>)> {
+    pub fn still(&self, id: &str, track: TrackId) -> Option<(StoredStill, Arc<StillLink>)> {
         self.lock().meeting.still(id, track)
     }
 
@@ -222,6 +221,10 @@ impl LiveMeeting {
             SfuEvent::Slots { session, slots } => meeting.on_slots(&session, &slots),
             SfuEvent::SlotsPaused { session, slots } => meeting.on_slots_paused(&session, &slots),
             SfuEvent::Quality { session, quality } => meeting.on_quality(now(), &session, quality),
+            SfuEvent::Spare {
+                session,
+                bits_per_second,
+            } => meeting.on_spare(&session, bits_per_second),
             SfuEvent::CodecUnsupported { session, slot } => meeting.on_codec_unsupported(&session, slot),
             SfuEvent::Wanted { session, tracks } => meeting.on_wanted(&session, tracks),
             SfuEvent::Speakers { dominant, speaking, .. } => meeting.on_speakers(dominant, speaking),

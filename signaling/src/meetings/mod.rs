@@ -256,6 +256,7 @@ impl Meetings {
                 | SfuEvent::SlotsPaused { session, .. }
                 | SfuEvent::CodecUnsupported { session, .. }
                 | SfuEvent::Quality { session, .. }
+                | SfuEvent::Spare { session, .. }
                 | SfuEvent::Wanted { session, .. } => self.find_session(session),
                 SfuEvent::Speakers { room, .. } => self.by_id.get(room).map(|live| live.clone()),
             };

@@ -21,7 +21,6 @@ function room(...others: Participant[]): Room {
     wanted: new Map(),
     quality: new Map(),
     speakers: { speaking: [] },
-    quality: new Map(),
     stillsWanted: new Set(),
     stills: new Map(),
     chat: [],

@@ -28,6 +28,8 @@ pub struct Link {
     pub reserved: Bitrate,
     /// The subscriber takes RED (RFC 2198).
     pub red: bool,
+    /// Its estimator may look for what is desired, with padding.
+    pub is_probed: bool,
     pub mode: Mode,
 }
 

@@ -178,7 +178,7 @@ fn rung(source: VideoSource, index: usize, layer: &VideoLayer, temporal: usize) 
         VideoSource::Camera => (peak.min(times(now, CAMERA_SWING)), Bitrate(0)),
         VideoSource::Screen => {
             let least = times(expected_rate(height(index, layer)).least, SLIDE_SHARE);
-            (peak.max(least), least)
+            (peak, least)
         }
     };
     let peak = peak.max(now);

@@ -65,7 +65,7 @@ impl Allocator {
                     self.videos.clear(slot);
                     self.voices.add(slot, *audio);
                 }
-                Demand::Video(video) => self.videos.add(now, slot, video, link.mode),
+                Demand::Video(video) => self.videos.add(now, slot, video, link),
             }
         }
         let cap = match link.mode {

@@ -30,6 +30,8 @@ pub(super) struct Contender {
     /// Up to where its picture begins to be of use it is held against what is sent now, not against peaks: somebody is
     /// to be seen moving.
     pub by_now: bool,
+    /// What its link carries is looked for.
+    pub is_probed: bool,
     /// No rung above this one, and none at all where it is `None`.
     pub ceiling: Option<usize>,
     pub granted: Option<usize>,
@@ -79,6 +81,11 @@ impl Purse {
             Some(old) => (minus(self.now, old.now), minus(self.peak, old.peak)),
             None => (self.now, self.peak),
         };
+        // Where nobody looks for more, an estimate does not grow beyond what is sent: then everything must begin somehow.
+        let begins = |rate: Bitrate| match contender.is_probed {
+            true => rate.max(rung.least),
+            false => rate,
+        };
         let fits = if contender.current >= Some(to) {
             let held = if to == 0 && contender.is_last {
                 self.budget.hold
@@ -87,9 +94,9 @@ impl Purse {
             };
             plus(now, rung.now) <= held.max(self.budget.keep)
         } else if contender.by_now && Some(to) <= contender.comfort {
-            plus(now, times(rung.now.max(rung.least), MARGIN)) <= self.budget.grow
+            plus(now, times(begins(rung.now), MARGIN)) <= self.budget.grow
         } else {
-            plus(peak, times(rung.peak, MARGIN)) <= self.budget.grow
+            plus(peak, times(begins(rung.peak), MARGIN)) <= self.budget.grow
         };
         if fits {
             (self.now, self.peak) = (plus(now, rung.now), plus(peak, rung.peak));
@@ -166,6 +173,7 @@ mod tests {
             ladder,
             current: None,
             by_now: false,
+            is_probed: true,
             granted: None,
             is_last: false,
         }

@@ -7,7 +7,7 @@ use super::arithmetic::{plus, times};
 use super::gate::{Gate, HOLD};
 use super::ladder::{Ladder, is_readable};
 use super::share::{Budget, Contender, MARGIN, Rank, share};
-use super::{Demand, Mode, VideoDemand, VideoSource};
+use super::{Demand, Link, Mode, VideoDemand, VideoSource};
 use crate::units::{Bitrate, TrackId};
 
 /// A key frame, or a slide that changes, may take more than the estimate for so long as the estimate itself does
@@ -98,8 +98,8 @@ impl Videos {
         };
     }
 
-    pub fn add(&mut self, now: Instant, slot: usize, demand: &VideoDemand, mode: Mode) {
-        let ladder = if demand.height == 0 || mode == Mode::AudioOnly {
+    pub fn add(&mut self, now: Instant, slot: usize, demand: &VideoDemand, link: &Link) {
+        let ladder = if demand.height == 0 || link.mode == Mode::AudioOnly {
             Ladder::default()
         } else {
             Ladder::new(demand)
@@ -140,6 +140,7 @@ impl Videos {
             comfort: ladder.comfort(demand),
             current,
             by_now: state.is_new || state.gate.is_out_of_patience(now),
+            is_probed: link.is_probed,
             ceiling: None,
             granted: None,
             is_last: false,

@@ -32,6 +32,10 @@ const MAX_CHANGED_WISHES: usize = 16;
 const FIRST_TIME: Duration = Duration::from_secs(3);
 /// Until then a link is being found out, and is not yet said to lack anything.
 const FOUND_OUT: Duration = Duration::from_secs(6);
+/// Of an estimate, what is not given away beside media: swings of voices and pictures.
+const SPARE_RESERVE: f64 = 0.1;
+/// A smaller change of what is left is not told.
+const SPARE_CHANGE: f64 = 0.2;
 /// A longer queue says that the link carries no more, whatever is lost; a shorter one is of jitter and bursts.
 const MAX_VOICE_QUEUE: Duration = Duration::from_millis(150);
 /// A voice without redundancy is in need from here on …
@@ -68,6 +72,8 @@ pub(crate) struct Adaptation {
     wishes: Vec<Wish>,
     /// What the client was told to stand still.
     told: Vec<Mid>,
+    /// What was last said to be left while a slot stands still.
+    spare: Option<Bitrate>,
     /// The estimate when layers were chosen last.
     allocated_for: Bitrate,
     /// When layers were chosen first.
@@ -86,6 +92,7 @@ impl Adaptation {
             next_allocation: None,
             wishes: Vec::new(),
             told: Vec::new(),
+            spare: None,
             allocated_for: Bitrate(0),
             since: None,
         }
@@ -182,6 +189,7 @@ impl Adaptation {
             round_trip: self.bwe.round_trip().unwrap_or_default(),
             reserved: Bitrate(0),
             red: slots.iter().any(Downtrack::takes_red),
+            is_probed: slots.iter().any(Downtrack::takes_padding),
             mode: self.mode,
         };
         self.allocator.allocate(now, &link, &self.demands, &mut self.allocation);
@@ -194,6 +202,30 @@ impl Adaptation {
             false => self.allocation.desired,
         };
         self.bwe.set_desired(now, desired);
+    }
+
+    /// What the link has left beside media, for what goes over it in place of the slots that stand still; about once a
+    /// second, `Some` where that is news.
+    pub fn poll_spare(&mut self) -> Option<Bitrate> {
+        if self.told.is_empty() {
+            self.spare = None;
+            return None;
+        }
+        let stats = self.bwe.stats();
+        let left = stats
+            .estimate
+            .times(1.0 - SPARE_RESERVE)
+            .0
+            .saturating_sub(self.allocation.allocated.0);
+        // What is lost of it is sent again, and where packets queue there is less than it seems.
+        let queues = stats.is_overused || stats.queue > MAX_VOICE_QUEUE;
+        let share = (1.0 - self.bwe.loss().share.clamp(0.0, 1.0)) * if queues { 0.5 } else { 1.0 };
+        let spare = Bitrate(left).times(share);
+        let is_news = self.spare.is_none_or(|told| {
+            let change = spare.0.abs_diff(told.0) as f64;
+            change > told.0 as f64 * SPARE_CHANGE
+        });
+        is_news.then(|| *self.spare.insert(spare))
     }
 
     /// The way to the client, as its quality is graded: where every slot has all that it asks for, nothing is missing,
@@ -211,7 +243,9 @@ impl Adaptation {
                 false => Bitrate(0),
             },
             loss: self.bwe.loss().share as f32,
-            is_bound_by_loss: stats.loss_based.is_some_and(|loss_based| loss_based < stats.delay_based),
+            is_bound_by_loss: stats
+                .loss_based
+                .is_some_and(|loss_based| loss_based < stats.delay_based),
         }
     }
 

@@ -383,6 +383,12 @@ impl Rooms {
                     self.event(RoomsEvent::Quality { session, quality });
                 }
             }
+            WorkerEvent::Spare { connection, spare } => {
+                if let Some(key) = self.connections.get(&(worker, connection)) {
+                    let session = self.sessions[key.0].id.clone();
+                    self.event(RoomsEvent::Spare { session, spare });
+                }
+            }
             WorkerEvent::CodecUnsupported {
                 connection, mid, track, ..
             } => {

@@ -190,6 +190,8 @@ pub enum RoomsEvent {
     },
     /// How well the session's link carries the meeting, whenever that changes; good before the first.
     Quality { session: SessionId, quality: Quality },
+    /// What the link of a session with slots that stand still has left beside media.
+    Spare { session: SessionId, spare: Bitrate },
     /// Who speaks, loudest first; only those whose audio is forwarded.
     Speakers {
         room: RoomId,

@@ -1,4 +1,4 @@
-//! How well each client's link carries the meeting.
+//! How well each client's link carries the meeting, and what it has left.
 
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,12 @@ impl WorkerCore {
             if let Some(quality) = connection.poll_quality(now, &self.router) {
                 let connection = connection.id;
                 self.events.push_back(WorkerEvent::Quality { connection, quality });
+            }
+            if let Some(adaptation) = &mut connection.sending.adaptation
+                && let Some(spare) = adaptation.poll_spare()
+            {
+                let connection = connection.id;
+                self.events.push_back(WorkerEvent::Spare { connection, spare });
             }
             let quality = connection.quality();
             let Some(cause) = quality.cause else { continue };

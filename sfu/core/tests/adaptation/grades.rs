@@ -74,7 +74,10 @@ fn losses_are_named_on_either_way() {
     let last = |peer| told(&world, peer).last().map(|told| told.1);
     let (grade, cause) = last(viewer).map_or_else(Default::default, |quality| (quality.grade, quality.cause));
     println!("{:?} {} kbit/s", told(&world, viewer), world.kbit(viewer));
-    assert!(grade >= Grade::Fair && cause == Some(Cause::Loss), "{grade:?} {cause:?}");
+    assert!(
+        grade >= Grade::Fair && cause == Some(Cause::Loss),
+        "{grade:?} {cause:?}"
+    );
     assert_eq!(last(talker), Some(graded(Grade::Fair, Cause::Loss)));
 }
 

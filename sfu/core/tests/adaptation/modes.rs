@@ -50,7 +50,13 @@ fn audio_only_sends_no_picture_and_they_come_again() {
     assert!(lost < 0.01, "{lost}");
     assert_eq!(world.pauses(viewer).len(), told, "nobody is told of a weak network");
 
-    ask(&mut world, viewer, Mode::SaveData { cap: Bitrate::kbps(180) });
+    ask(
+        &mut world,
+        viewer,
+        Mode::SaveData {
+            cap: Bitrate::kbps(180),
+        },
+    );
     world.run(secs(4.0));
     let since = world.time();
     world.run(secs(5.0));

@@ -64,6 +64,9 @@ fn lost_on(name: &str, has_low: bool, seed: u64) -> f64 {
     );
     assert!(heard.most < MS * 300 && heard.late < 0.01, "{heard:?}");
     assert!(queue < MS * 300, "{queue:?}");
+    println!("{:?}", world.spares(viewer));
+    let spare = world.spares(viewer).last().map_or(0, |(_, kbit)| *kbit);
+    assert!(spare < 60, "beside the voice there is not that much: {spare} kbit/s");
     assert!(
         world.pauses(viewer).last().is_some_and(|(_, is_paused)| *is_paused),
         "{:?}",

@@ -298,6 +298,16 @@ impl World {
         all
     }
 
+    /// What was said to be left beside media, in kbit/s.
+    pub fn spares(&self, peer: usize) -> Vec<(Duration, u64)> {
+        let own = self.peers[peer].connection;
+        let spare = |(at, event): &(Duration, WorkerEvent)| match event {
+            WorkerEvent::Spare { connection, spare } if *connection == own => Some((*at, spare.0 / 1_000)),
+            _ => None,
+        };
+        self.events.iter().filter_map(spare).collect()
+    }
+
     fn step(&mut self) {
         self.now += MS;
         let (now, time) = (self.now, self.now - self.epoch);

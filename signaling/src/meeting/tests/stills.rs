@@ -156,6 +156,15 @@ fn of_too_many_tracks_screens_come_first() {
         pause(&mut bench, "v", mid, true);
     }
     let asked = told(&mut bench);
-    let wanted: Vec<TrackId> = ["p", "q", "r"].iter().flat_map(|id| bench.meeting.resume(id, &format!("secret-{id}")).expect("resumed").stills_wanted).collect();
+    let wanted: Vec<TrackId> = ["p", "q", "r"]
+        .iter()
+        .flat_map(|id| {
+            bench
+                .meeting
+                .resume(id, &format!("secret-{id}"))
+                .expect("resumed")
+                .stills_wanted
+        })
+        .collect();
     assert_eq!(wanted, [SCREEN, 20], "{asked:?}");
 }

@@ -61,11 +61,14 @@ pub async fn run(setting: Setting<'_>) -> Result<Run> {
     let mean = came.iter().sum::<f64>() / came.len().max(1) as f64;
     run.more.insert("still_seconds, mean".to_owned(), mean);
     if let Some(first) = first {
-        run.more
-            .insert("seconds from the first sound to the first still".to_owned(), (first - begin) / 1e3);
+        run.more.insert(
+            "seconds from the first sound to the first still".to_owned(),
+            (first - begin) / 1e3,
+        );
     }
     if let Some(last) = visit.samples.last() {
-        run.more.insert("kB of the last still".to_owned(), last.still_bytes / 1e3);
+        run.more
+            .insert("kB of the last still".to_owned(), last.still_bytes / 1e3);
     }
     run.at_most("still_seconds, worst", 20.0, worst.flatten());
     match setting.short {

@@ -41,6 +41,7 @@ impl SimulatedLink {
             estimate: self.estimate,
             undrained: self.estimate,
             lossless: self.estimate,
+            is_probed: self.probes,
             ..link(0)
         }
     }
@@ -102,11 +103,15 @@ fn a_still_screen_does_not_hold_the_estimate_low_for_ever() {
 #[test]
 fn a_picture_that_stands_still_is_not_kept_so_by_the_peaks_of_another_for_ever() {
     let mut subscriber = Subscriber::new(&[slides(), tile(1, 180)]);
-    subscriber.run(&link(60));
+    let unprobed = |kbit| Link {
+        is_probed: false,
+        ..link(kbit)
+    };
+    subscriber.run(&unprobed(60));
     assert_eq!(subscriber.layer(1), None);
-    subscriber.run_for(5.0, &link(200));
+    subscriber.run_for(5.0, &unprobed(200));
     assert_eq!(subscriber.layer(1), None);
-    subscriber.run_for(7.0, &link(200));
+    subscriber.run_for(7.0, &unprobed(200));
     assert!(subscriber.layer(1).is_some());
 }
 
