@@ -41,7 +41,7 @@ export function SettingsPanel({ session, local, onClose }: Props) {
         </label>
         <Mode session={session} mode="audio_only" />
         <Mode session={session} mode="save_data" />
-        <p class="hint data-used">{t('settings.data', { n: (session.bytes.value / 1e6).toFixed(1) })}</p>
+        <p class="data-used">{t('settings.data', { n: (session.bytes.value / 1e6).toFixed(1) })}</p>
         <label>
           <span>{t('settings.language')}</span>
           <select value={language} onChange={(event) => setLanguage(event.currentTarget.value as Language)}>
