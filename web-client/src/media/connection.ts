@@ -25,6 +25,10 @@ const LAYERS: (OwnLayer & RTCRtpEncodingParameters)[] = [
 
 const SCREEN = { maxBitrate: 2_500_000, maxFramerate: 15 };
 
+/** A voice as browsers send it, and one that its way to the server carries twice, as RED has it, where little is carried. */
+const VOICE_LAYERS: OwnLayer[] = [{ rid: '', maxBitrate: 32_000 }];
+const THRIFTY_VOICE: WantedLayer[] = [{ rid: '', max_bitrate: 20_000 }];
+
 /** Sound goes before one's own pictures. */
 const FIRST: RTCRtpEncodingParameters = { priority: 'high', networkPriority: 'high' };
 
@@ -53,7 +57,7 @@ export class MediaConnection {
   #buffer: number | null = null;
   #pictureBuffer: number | null = null;
   #following: ReturnType<typeof setTimeout> | undefined;
-  readonly #limiters: { camera: Limiter; screen?: Limiter };
+  readonly #limiters: { microphone: Limiter; camera: Limiter; screen?: Limiter };
   #screen: RTCRtpTransceiver | undefined;
   #screenAudio: RTCRtpTransceiver | undefined;
   /** A second sender of the microphone, for those behind weak links. */
@@ -67,7 +71,10 @@ export class MediaConnection {
     this.#camera = addCamera(this.pc);
     preferCodecs(this.#camera, 'video', CAMERA);
     keepExtensions(this.#camera, CAMERA_EXTENSIONS);
-    this.#limiters = { camera: new Limiter(this.#camera.sender, LAYERS) };
+    this.#limiters = {
+      microphone: new Limiter(this.#microphone.sender, VOICE_LAYERS),
+      camera: new Limiter(this.#camera.sender, LAYERS),
+    };
     this.audioSlots = Array.from({ length: AUDIO_SLOTS }, () => this.#addSlot('audio'));
     this.videoSlots = Array.from({ length: videoSlots }, () => this.#addSlot('video'));
   }
@@ -196,6 +203,11 @@ export class MediaConnection {
     // Not every browser counts at both.
     const counts = entries.filter(({ type }) => type === 'transport' || type === 'candidate-pair');
     return counts.reduce((sum, { bytesReceived = 0 }) => sum + bytesReceived, 0);
+  }
+
+  /** The way to the server carries little more than the voice. */
+  setThriftyVoice(on: boolean): void {
+    this.#limiters.microphone.set(on ? THRIFTY_VOICE : undefined, 'all');
   }
 
   close(): void {

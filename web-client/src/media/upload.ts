@@ -11,16 +11,16 @@ export interface UploadStats {
 }
 
 /**
- * Below this a picture gives way to the next lower step: a voice as browsers send it takes 60 to 95 kbit/s on the wire, the
- * smallest picture 150 and is of use from 30 on, the middle one 500.
+ * What each step takes at least: a voice as browsers send it takes 60 to 95 kbit/s on the wire, the smallest picture 150 and
+ * is of use from 30 on, the middle one 500; and an estimate of a full link is some tenths too high now and then.
  */
-const LEAST: Record<Upload, number> = { all: 350_000, small: 120_000, none: 0 };
+const LEAST: Record<Upload, number> = { all: 350_000, small: 160_000, none: 0 };
 /** A voice that loses more needs all there is. */
 const MUCH_LOSS = 0.15;
 /** On a link of this much losses are not of our making. */
 const PLENTY = 1_000_000;
 /** A single look may fall on a key frame. */
-const SHORT_FOR_MS = 3_000;
+const SHORT_FOR_MS = 1_500;
 /** More is tried after this; an estimate says nothing of what a link carries beyond what is sent. */
 const FIRST_TRY_MS = 20_000;
 /** Each time that it fails the next try comes later, up to this. */
@@ -28,7 +28,6 @@ const LAST_TRY_MS = 160_000;
 /** A try that held for so long has not failed. */
 const HELD_MS = 30_000;
 
-const LOWER: Record<Upload, Upload> = { all: 'small', small: 'none', none: 'none' };
 const HIGHER: Record<Upload, Upload> = { all: 'all', small: 'all', none: 'small' };
 
 /** How much of one's own pictures the way to the server carries, so that the voice gets through. */
@@ -56,7 +55,7 @@ export class UploadGuard {
       this.#shortSince ??= now;
       if (now - this.#shortSince >= SHORT_FOR_MS) {
         if (this.#raised) this.#patience = Math.min(2 * this.#patience, LAST_TRY_MS);
-        this.#set(now, LOWER[this.#level], false);
+        this.#set(now, this.#level === 'small' || available < LEAST.small ? 'none' : 'small', false);
       }
     } else {
       this.#shortSince = undefined;

@@ -472,6 +472,7 @@ export class Session {
       return track && room.wanted.get(track.id);
     };
     for (const source of ['camera', 'screen'] as const) connection.limit(source, wantedOf(source)?.layers, this.upload.value);
+    connection.setThriftyVoice(this.upload.value === 'none');
     this.#sendLowVoice(connection, wantedOf('microphone')?.low_voice ?? false).catch(console.error);
   }
 
