@@ -199,7 +199,7 @@ fn wanted(participants: &BTreeMap<ParticipantId, Participant>, speaker: Option<&
             let is_worth = match track.source {
                 TrackSource::Screen => true,
                 TrackSource::Camera => speaker == Some(member.id.as_str()),
-                TrackSource::Microphone | TrackSource::ScreenAudio => false,
+                TrackSource::Microphone | TrackSource::MicrophoneLow | TrackSource::ScreenAudio => false,
             };
             if is_worth {
                 owners.insert(track.id, (track.source != TrackSource::Screen, member.id.as_str()));
