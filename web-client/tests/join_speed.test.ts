@@ -32,7 +32,7 @@ test('a join is quick and small', async () => {
   for (let series = 0; series < SERIES && median >= FIRST_FRAME_MS; series += 1) {
     median = await medianOfJoins(ada, wei, join_url, bytes);
   }
-  console.log(`WebSocket bytes from join to first frame, both ways: ${Math.max(...bytes)} at most`);
+  console.log(`bytes of signaling from join to first frame, both ways: ${Math.max(...bytes)} at most`);
   assert.ok(median < FIRST_FRAME_MS, `${median} ms`);
   assert.ok(Math.max(...bytes) <= JOIN_BYTES, `${Math.max(...bytes)} bytes`);
 });

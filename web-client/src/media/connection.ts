@@ -52,6 +52,8 @@ export class MediaConnection {
   readonly pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle' });
   readonly audioSlots: readonly Slot[];
   readonly videoSlots: readonly Slot[];
+  /** The first packet of a voice. */
+  readonly firstSound: Promise<unknown>;
   readonly #microphone: RTCRtpTransceiver;
   readonly #camera: RTCRtpTransceiver;
   #buffer: number | null = null;
@@ -76,6 +78,9 @@ export class MediaConnection {
       camera: new Limiter(this.#camera.sender, LAYERS),
     };
     this.audioSlots = Array.from({ length: AUDIO_SLOTS }, () => this.#addSlot('audio'));
+    this.firstSound = Promise.race(
+      this.audioSlots.map(({ transceiver: { receiver } }) => new Promise((resolve) => (receiver.track.onunmute = resolve))),
+    );
     this.videoSlots = Array.from({ length: videoSlots }, () => this.#addSlot('video'));
   }
 

@@ -14,6 +14,8 @@ import { compress } from './frames.ts';
 
 /** The price may rise while one works for it. */
 const PROOFS_AT_MOST = 4;
+/** Over the worst link an answer takes some seconds; one that was on its way when the network changed never comes. */
+const ANSWER_TIMEOUT_MS = 20_000;
 
 interface Request {
   body?: CreateMeeting | CreateToken | JoinMeeting;
@@ -54,6 +56,7 @@ async function exchange<T>(method: string, path: string, { body, gzip, token }: 
         ...(proof && { [PROOF_HEADER]: proof }),
       },
       body: packed ?? json,
+      signal: AbortSignal.timeout(ANSWER_TIMEOUT_MS),
     });
   } catch {
     throw new Failure('network');

@@ -4,6 +4,9 @@ import type { MeetingPage } from './MeetingPage.tsx';
 /** The meeting's own page: over a slow link it takes a second that sound does not have to wait for. */
 export const meetingPage = signal<typeof MeetingPage | null>(null);
 
+/** The page was kept, or came over a link that has room for the rest beside the join. */
+export const cameQuickly = performance.now() < 2_000;
+
 const TRIES = 3;
 const PAUSE_MS = 1_000;
 let isLoading = false;

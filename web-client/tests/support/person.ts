@@ -35,7 +35,7 @@ declare const probe: Probe;
 export class Person {
   readonly name: string;
   readonly page: Page;
-  /** Bytes of the WebSocket's frames, both ways. */
+  /** Bytes of the join's bodies and the WebSocket's frames, both ways. */
   readonly bytes = { sent: 0, received: 0 };
   readonly errors: string[] = [];
 
@@ -47,6 +47,11 @@ export class Person {
     this.page = page;
     this.name = name;
     page.on('pageerror', (error) => this.errors.push(error.message));
+    page.on('requestfinished', async (request) => {
+      if (!request.url().endsWith('/join')) return;
+      this.bytes.sent += request.postDataBuffer()?.length ?? 0;
+      this.bytes.received += (await request.sizes().catch(() => undefined))?.responseBodySize ?? 0;
+    });
     page.on('websocket', (socket) => {
       socket.on('framesent', ({ payload }) => (this.bytes.sent += Buffer.byteLength(payload)));
       socket.on('framereceived', ({ payload }) => (this.bytes.received += Buffer.byteLength(payload)));
