@@ -99,7 +99,7 @@ async fn page_join_and_websocket_share_one_connection() {
         &client::join(token, "offer").to_string(),
     )
     .await;
-    assert_eq!((status, &joined["type"]), (StatusCode::CREATED, &json!("joined")));
+    assert_eq!(status, StatusCode::CREATED, "{joined}");
 
     let mut socket = upgrade(&mut sender, OWN).await.expect("a WebSocket");
     let resumed = ask(&mut socket, json!({ "type": "resume", "session": joined["session"] })).await;

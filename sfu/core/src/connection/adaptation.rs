@@ -43,6 +43,9 @@ const MUCH_LOSS: f64 = 0.02;
 /// … and so little that the estimate by delay, which is bound to what arrives (`bwe::aimd`), stays below the link by so
 /// much: a link without a queue carries more.
 const UNTESTED: f64 = 1.5;
+/// Whatever the estimate, as long as there is no queue: a low voice with two repetitions is 47 kbit/s, and margin and
+/// reserve. Who joins over a slow link has its queue full of the page, by which the estimate falls to next to nothing.
+const LEAST_FOR_VOICE: Bitrate = Bitrate::kbps(60);
 /// Without audio for so long a voice pauses, as with discontinuous transmission (which sends every 400 ms).
 const VOICE_SILENCE: Duration = Duration::from_millis(300);
 /// What browsers send, until it is measured.
@@ -181,7 +184,7 @@ impl Adaptation {
             undrained: self.bwe.undrained(),
             lossless: match queues {
                 true => self.allocated_for,
-                false if loss.share >= MUCH_LOSS => stats.delay_based.times(UNTESTED),
+                false if loss.share >= MUCH_LOSS => stats.delay_based.times(UNTESTED).max(LEAST_FOR_VOICE),
                 false => stats.delay_based,
             },
             loss: loss.share as f32,
