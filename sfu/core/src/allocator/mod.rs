@@ -38,6 +38,11 @@ const RESERVE: f64 = 0.05;
 /// Losses beyond this are not repaired by sending again: more would be spent on it than on pictures.
 const MOST_REPAIRED_LOSS: f32 = 0.5;
 
+/// A link this slow that loses so much is for speech alone: a picture of which each key frame takes a second, and a part
+/// is sent again, would cost words.
+const FOR_SPEECH_BELOW: Bitrate = Bitrate::kbps(150);
+const FOR_SPEECH_LOSS: f32 = 0.1;
+
 /// An estimate that losses alone hold below this does not take a voice its redundancy: a bundled voice and its
 /// repetition take 76 kbit/s, with margin and reserve this; the worst links that speech is to survive carry 100.
 const VOICE_FLOOR: Bitrate = Bitrate::kbps(95);
@@ -80,11 +85,15 @@ impl Allocator {
         );
         self.voices.choose(now, link, planned.max(floor), self.videos.any());
         let sent_once = sent_once(link);
+        let is_for_speech = total < FOR_SPEECH_BELOW && link.loss >= FOR_SPEECH_LOSS;
         let left = |rate: Bitrate| times(minus(minus(rate.min(cap), link.reserved), self.voices.takes), sent_once);
-        let budget = Budget {
-            keep: left(link.estimate),
-            hold: left(link.undrained),
-            grow: times(minus(planned, self.voices.takes), sent_once),
+        let budget = match is_for_speech {
+            true => Budget::default(),
+            false => Budget {
+                keep: left(link.estimate),
+                hold: left(link.undrained),
+                grow: times(minus(planned, self.voices.takes), sent_once),
+            },
         };
         self.videos.choose(now, budget);
 

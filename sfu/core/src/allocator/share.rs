@@ -50,7 +50,7 @@ impl Contender {
 }
 
 /// What there is to share.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Budget {
     /// What is sent may take this much until something is taken away.
     pub keep: Bitrate,

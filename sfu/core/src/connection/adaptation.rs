@@ -29,6 +29,8 @@ const MUCH_MORE: f64 = 1.3;
 const FIRST_WISH: Bitrate = Bitrate::kbps(1_500);
 /// Wishes that are noticed at a time; what is more is noticed the next time.
 const MAX_CHANGED_WISHES: usize = 16;
+/// A first probe shows within a round trip that a link carries so much, where it does.
+const GOOD_START: Bitrate = Bitrate::kbps(200);
 const FIRST_TIME: Duration = Duration::from_secs(3);
 /// Until then a link is being found out, and is not yet said to lack anything.
 const FOUND_OUT: Duration = Duration::from_secs(6);
@@ -193,7 +195,10 @@ impl Adaptation {
             reserved: Bitrate(0),
             red: slots.iter().any(Downtrack::takes_red),
             is_probed: slots.iter().any(Downtrack::takes_padding),
-            mode: self.mode,
+            mode: match self.is_found_out(now) {
+                true => self.mode,
+                false => Mode::AudioOnly,
+            },
         };
         self.allocator.allocate(now, &link, &self.demands, &mut self.allocation);
         let since = *self.since.get_or_insert(now);
@@ -250,6 +255,15 @@ impl Adaptation {
                 .loss_based
                 .is_some_and(|loss_based| loss_based < stats.delay_based),
         }
+    }
+
+    /// A link is found out when it carries more than a village's, or has been used for a while: until then a picture could
+    /// fill it, and nobody knows how much it loses.
+    fn is_found_out(&self, now: Instant) -> bool {
+        let used = self
+            .since
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        used >= FIRST_TIME || self.allocated_for >= GOOD_START
     }
 
     /// Slots have other places since a new answer.
