@@ -35,7 +35,7 @@ const WEAK_VOICES: usize = 2;
 const HOLD: Duration = Duration::from_secs(5);
 
 /// Redundancy that made a queue is tried again soon: what is lost meanwhile is heard, the change is not.
-const REDUNDANCY_GATE: Gate = Gate::new(Duration::from_secs(1), Duration::from_secs(4));
+const REDUNDANCY_GATE: Gate = Gate::new(Duration::from_millis(300), Duration::from_secs(1));
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Style {

@@ -48,6 +48,9 @@ const UNTESTED: f64 = 1.5;
 /// Whatever the estimate, as long as there is no queue: a low voice with two repetitions is 47 kbit/s, and margin and
 /// reserve. Who joins over a slow link has its queue full of the page, by which the estimate falls to next to nothing.
 const LEAST_FOR_VOICE: Bitrate = Bitrate::kbps(60);
+/// A queue is drained with one repetition too, 35 kbit/s, where so much is lost that words go missing without.
+const LEAST_FOR_A_REPETITION: Bitrate = Bitrate::kbps(42);
+const GREAT_LOSS: f64 = 0.1;
 /// Without audio for so long a voice pauses, as with discontinuous transmission (which sends every 400 ms).
 const VOICE_SILENCE: Duration = Duration::from_millis(300);
 /// What browsers send, until it is measured.
@@ -185,6 +188,7 @@ impl Adaptation {
             estimate: self.allocated_for,
             undrained: self.bwe.undrained(),
             lossless: match queues {
+                true if loss.share >= GREAT_LOSS => self.allocated_for.max(LEAST_FOR_A_REPETITION),
                 true => self.allocated_for,
                 false if loss.share >= MUCH_LOSS => stats.delay_based.times(UNTESTED).max(LEAST_FOR_VOICE),
                 false => stats.delay_based,
