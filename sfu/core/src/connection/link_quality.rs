@@ -88,6 +88,7 @@ fn is_stopped(now: Instant, uptrack: &Uptrack, router: &Router) -> bool {
         && !uptrack.screen
         && !track.muted
         && is_wanted
+        && track.uplink.is_asked_for(now, STOPPED)
         && last.is_some_and(|last| now.saturating_duration_since(last) >= STOPPED)
 }
 

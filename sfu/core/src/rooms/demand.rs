@@ -157,7 +157,11 @@ impl Rooms {
         if let News::Layers(plan) = news {
             let demand = self.demands.tracks.get(&track);
             let workers = demand.into_iter().flat_map(|demand| &demand.by_worker);
-            for worker in workers.map(|&(worker, _)| worker).collect::<Vec<_>>() {
+            let mut workers: Vec<WorkerIndex> = workers.map(|&(worker, _)| worker).collect();
+            // Its own worker has to know that a camera is silent by order.
+            let home = self.tracks.get(&track).map(|owner| owner.home);
+            workers.extend(home.filter(|home| !workers.contains(home)));
+            for worker in workers {
                 self.command(worker, WorkerCommand::SetPlan { track, plan });
             }
         }

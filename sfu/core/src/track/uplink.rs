@@ -43,6 +43,14 @@ impl Uplink {
         }
     }
 
+    /// Has the publisher been asked for any layer for so long? Before it is told anything, it is to send all.
+    pub fn is_asked_for(&self, now: Instant, time: Duration) -> bool {
+        self.told.as_ref().is_none_or(|(_, asked)| {
+            let mut since = asked.iter().flatten();
+            since.any(|&since| now.saturating_duration_since(since) >= time)
+        })
+    }
+
     /// The most that the publisher sends of a layer, where it was told.
     pub fn ceiling(&self, layer: usize) -> Option<Bitrate> {
         self.told.as_ref().and_then(|(plan, _)| plan.layers[layer])

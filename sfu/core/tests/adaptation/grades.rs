@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use tianqiao_sfu_core::allocator::uplink::UplinkPlan;
 use tianqiao_sfu_core::quality::{Cause, Grade, Quality};
-use tianqiao_sfu_core::worker_api::WorkerEvent;
+use tianqiao_sfu_core::units::TrackId;
+use tianqiao_sfu_core::worker_api::{WorkerCommand, WorkerEvent};
 use tianqiao_testnet::profile::Profile;
 
 use crate::world::{World, audio_slot, good, limited, profile, secs, video_slot};
@@ -110,4 +112,20 @@ fn a_camera_that_stops_although_it_is_on_says_that_the_uplink_is_too_small() {
     world.peers[publisher].cameras.push(camera);
     world.run(secs(12.0));
     assert_eq!(told_last(&world), Some(Quality::default()));
+}
+
+#[test]
+fn a_camera_that_was_told_to_stop_is_not_blamed_on_the_uplink() {
+    let mut world = World::new();
+    let publisher = world.publisher(71, &good());
+    viewer(&mut world, &limited(5_000));
+    world.run(secs(10.0));
+    let plan = WorkerCommand::SetPlan {
+        track: TrackId(71),
+        plan: UplinkPlan::default(),
+    };
+    world.worker.handle_command(world.now, plan);
+    world.peers[publisher].cameras.clear();
+    world.run(secs(10.0));
+    assert_eq!(told(&world, publisher), []);
 }
