@@ -44,7 +44,7 @@ fn speech_gets_through(name: &str, has_low: bool, lost: f64) {
     assert!(mean < lost, "{mean}");
 }
 
-/// The share of what is said that is not heard.
+/// The share of what is said that is not heard, or too late.
 fn lost_on(name: &str, has_low: bool, seed: u64) -> f64 {
     let (mut world, viewer) = listen(name, has_low, seed);
     world.run(secs(15.0));
@@ -62,8 +62,8 @@ fn lost_on(name: &str, has_low: bool, seed: u64) -> f64 {
         world.kbit(viewer),
         world.pauses(viewer)
     );
-    assert!(heard.most < MS * 300 && heard.late < 0.01, "{heard:?}");
-    assert!(queue < MS * 300, "{queue:?}");
+    assert!(heard.most < MS * 300 && heard.late < 0.05, "{heard:?}");
+    assert!(queue < MS * 400, "{queue:?}");
     println!("{:?}", world.spares(viewer));
     let spare = world.spares(viewer).last().map_or(0, |(_, kbit)| *kbit);
     assert!(spare < 60, "beside the voice there is not that much: {spare} kbit/s");
@@ -72,7 +72,7 @@ fn lost_on(name: &str, has_low: bool, seed: u64) -> f64 {
         "{:?}",
         world.pauses(viewer)
     );
-    heard.lost
+    heard.lost + heard.late
 }
 
 #[test]
@@ -92,5 +92,5 @@ fn on_a_bad_day() {
 
 #[test]
 fn on_a_bad_day_without_a_low_voice() {
-    speech_gets_through("village-bad", false, 0.06);
+    speech_gets_through("village-bad", false, 0.065);
 }
