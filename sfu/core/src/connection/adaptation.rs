@@ -8,7 +8,7 @@ use crate::allocator::{
     Allocation, Allocator, AudioDemand, Choice, Demand, LayerState, Link, LowVoice, Mode, PauseCause, Shortage,
     SlotAllocation, VideoDemand, VideoLayer, VideoSource, VoiceRate, Wish,
 };
-use crate::bwe::{self, SendSideBwe};
+use crate::bwe::{self, BweStats, SendSideBwe};
 use crate::downtrack::Downtrack;
 use crate::negotiated::MediaKind;
 use crate::packet::rtcp::transport_feedback::TransportFeedback;
@@ -27,11 +27,11 @@ const MUCH_MORE: f64 = 1.3;
 /// What is wished for at least while somebody comes in and has not said what is to be shown, so that probes know the
 /// link before the first picture: a camera at 360 lines and its neighbours.
 const FIRST_WISH: Bitrate = Bitrate::kbps(1_500);
-/// Wishes that are noticed at a time; what is more is noticed the next time.
-const MAX_CHANGED_WISHES: usize = 16;
+const FIRST_TIME: Duration = Duration::from_secs(3);
 /// A first probe shows within a round trip that a link carries so much, where it does.
 const GOOD_START: Bitrate = Bitrate::kbps(200);
-const FIRST_TIME: Duration = Duration::from_secs(3);
+/// Wishes that are noticed at a time; what is more is noticed the next time.
+const MAX_CHANGED_WISHES: usize = 16;
 /// Until then a link is being found out, and is not yet said to lack anything.
 const FOUND_OUT: Duration = Duration::from_secs(6);
 /// Of an estimate, what is not given away beside media: swings of voices and pictures.
@@ -183,11 +183,10 @@ impl Adaptation {
         let loss = self.bwe.loss();
         self.allocated_for = self.bwe.estimate();
         let stats = self.bwe.stats();
-        let queues = stats.is_overused || stats.queue > MAX_VOICE_QUEUE;
         let link = Link {
             estimate: self.allocated_for,
             undrained: self.bwe.undrained(),
-            lossless: match queues {
+            lossless: match has_queue(&stats) {
                 true if loss.share >= GREAT_LOSS => self.allocated_for.max(LEAST_FOR_A_REPETITION),
                 true => self.allocated_for,
                 false if loss.share >= MUCH_LOSS => stats.delay_based.times(UNTESTED).max(LEAST_FOR_VOICE),
@@ -205,10 +204,9 @@ impl Adaptation {
             },
         };
         self.allocator.allocate(now, &link, &self.demands, &mut self.allocation);
-        let since = *self.since.get_or_insert(now);
-        let is_new = now.saturating_duration_since(since) < FIRST_TIME
-            && self.mode == Mode::Normal
-            && slots.iter().any(Downtrack::takes_padding);
+        self.since.get_or_insert(now);
+        let is_new =
+            self.used_for(now) < FIRST_TIME && self.mode == Mode::Normal && slots.iter().any(Downtrack::takes_padding);
         let desired = match is_new {
             true => self.allocation.desired.max(FIRST_WISH),
             false => self.allocation.desired,
@@ -230,8 +228,7 @@ impl Adaptation {
             .0
             .saturating_sub(self.allocation.allocated.0);
         // What is lost of it is sent again, and where packets queue there is less than it seems.
-        let queues = stats.is_overused || stats.queue > MAX_VOICE_QUEUE;
-        let share = (1.0 - self.bwe.loss().share.clamp(0.0, 1.0)) * if queues { 0.5 } else { 1.0 };
+        let share = (1.0 - self.bwe.loss().share.clamp(0.0, 1.0)) * if has_queue(&stats) { 0.5 } else { 1.0 };
         let spare = Bitrate(left).times(share);
         let is_news = self.spare.is_none_or(|told| {
             let change = spare.0.abs_diff(told.0) as f64;
@@ -243,9 +240,7 @@ impl Adaptation {
     /// The way to the client, as its quality is graded: where every slot has all that it asks for, nothing is missing,
     /// whatever the estimate.
     pub fn way(&self, now: Instant) -> Way {
-        let is_known = self
-            .since
-            .is_some_and(|since| now.saturating_duration_since(since) >= FOUND_OUT);
+        let is_known = self.used_for(now) >= FOUND_OUT;
         let lacks = self.allocation.slots.iter().any(|slot| slot.shortage != Shortage::None);
         let stats = self.bwe.stats();
         Way {
@@ -264,10 +259,13 @@ impl Adaptation {
     /// A link is found out when it carries more than a village's, or has been used for a while: until then a picture could
     /// fill it, and nobody knows how much it loses.
     fn is_found_out(&self, now: Instant) -> bool {
-        let used = self
-            .since
-            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        used >= FIRST_TIME || self.allocated_for >= GOOD_START
+        self.used_for(now) >= FIRST_TIME || self.allocated_for >= GOOD_START
+    }
+
+    /// Since layers were chosen first.
+    fn used_for(&self, now: Instant) -> Duration {
+        self.since
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     /// Slots have other places since a new answer.
@@ -296,6 +294,11 @@ impl Adaptation {
         self.told.retain(|mid| slots.iter().any(|slot| slot.mid == *mid));
         pauses
     }
+}
+
+/// So many packets wait on the way that more would only wait with them.
+fn has_queue(stats: &BweStats) -> bool {
+    stats.is_overused || stats.queue > MAX_VOICE_QUEUE
 }
 
 /// What a slot is to show.
