@@ -66,18 +66,7 @@ test('a muted microphone is shown and not heard', async () => {
 test('a hidden page gets no pictures, but voices', async () => {
   const { mid } = await ada.sees('Wei');
   await ada.setHidden(true);
-  let before = -1;
-  await ada.until(
-    'half a second without a packet of video',
-    async () => {
-      await ada.page.waitForTimeout(500); // the span that is measured
-      const now = (await ada.video(mid)).packetsReceived;
-      const risen = now - before;
-      before = now;
-      return risen;
-    },
-    (risen) => risen === 0,
-  );
+  await ada.getsNoPicture(mid, 500);
   await ada.hearsSomebody();
   await ada.setHidden(false);
   await ada.framesGoOn(mid);

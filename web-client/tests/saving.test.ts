@@ -26,18 +26,7 @@ test('audio only: no pictures, voices go on; back again they come', async () => 
   await ada.page.click('#control-settings');
   await ada.page.check('input[name=audio_only]');
   await ada.tile('Wei').locator('.hindrance', { hasText: 'Audio only' }).waitFor();
-  let before = -1;
-  await ada.until(
-    'a second without a packet of video',
-    async () => {
-      await ada.page.waitForTimeout(1_000); // the span that is measured
-      const now = (await ada.video(mid)).packetsReceived;
-      const risen = now - before;
-      before = now;
-      return risen;
-    },
-    (risen) => risen === 0,
-  );
+  await ada.getsNoPicture(mid, 1_000);
   await ada.hearsSomebody();
   await ada.page.uncheck('input[name=audio_only]');
   await ada.sees('Wei');

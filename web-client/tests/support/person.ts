@@ -166,6 +166,22 @@ export class Person {
     }
   }
 
+  /** Waits for a span of `ms` without a packet of the slot's video. */
+  async getsNoPicture(mid: string, ms: number): Promise<void> {
+    let before = -1;
+    await this.until(
+      `${ms} ms without a packet of video`,
+      async () => {
+        await this.page.waitForTimeout(ms); // the span that is measured
+        const now = (await this.video(mid)).packetsReceived;
+        const risen = now - before;
+        before = now;
+        return risen;
+      },
+      (risen) => risen === 0,
+    );
+  }
+
   /** `count` more frames of this section are decoded. */
   async framesGoOn(mid: string, count = 5): Promise<void> {
     const before = (await this.video(mid)).framesDecoded;
