@@ -89,7 +89,8 @@ impl WorkerCore {
                 continue;
             }
             told.looked = Some(now);
-            let (wants, heights) = (wants(&self.connections, track), track.heights());
+            let heights = track.heights();
+            let wants = wants(&self.connections, track, &heights);
             if told.is_outgrown(&wants, &heights) {
                 tracks.push((id, wants, heights));
             }
@@ -110,7 +111,8 @@ impl WorkerCore {
             if track.subscribers.is_empty() && told.is_none() {
                 continue;
             }
-            let (wants, heights) = (wants(&self.connections, track), track.heights());
+            let heights = track.heights();
+            let wants = wants(&self.connections, track, &heights);
             let is_known = match told {
                 Some(told) => told.wants == wants && (told.heights == heights || wants.is_empty()),
                 None => wants.is_empty(),
@@ -151,10 +153,9 @@ impl WorkerCore {
     }
 }
 
-/// What the subscribers on this worker want of a track.
-fn wants(connections: &Slab<Connection>, track: &Track) -> Wants {
+/// What the subscribers on this worker want of a track whose layers have these heights.
+fn wants(connections: &Slab<Connection>, track: &Track, heights: &Heights) -> Wants {
     let mut wants = Wants::default();
-    let heights = track.heights();
     for subscriber in &track.subscribers {
         let Some(connection) = connections.get(subscriber.connection) else {
             continue;
@@ -170,7 +171,7 @@ fn wants(connections: &Slab<Connection>, track: &Track) -> Wants {
                     // Nothing is known of its link: it is sent what it shows.
                     None => Some(Bitrate(u64::MAX)),
                 };
-                if let (Some(highest), Some(affordable)) = (highest_wanted(&heights, slot.height()), affordable) {
+                if let (Some(highest), Some(affordable)) = (highest_wanted(heights, slot.height()), affordable) {
                     wants.add_video(highest, affordable);
                 }
             }
