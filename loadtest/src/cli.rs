@@ -203,6 +203,9 @@ pub struct WeakNetworkCommand {
     /// Added to the URL that is opened behind the link.
     #[arg(long, default_value = "")]
     url_extra: String,
+    /// Has the browser behind the link hold no more than it thinks itself, whatever the page says.
+    #[arg(long)]
+    small_buffer: bool,
     /// Three links in short runs, with bounds that only what is broken misses.
     #[arg(long)]
     short: bool,
@@ -521,6 +524,7 @@ impl WeakNetworkCommand {
             seeds: self.seeds,
             seconds: self.seconds,
             url_extra: self.url_extra,
+            small_buffer: self.small_buffer,
             speaker: self.speaker,
             server: ServerOptions {
                 binary: self.server_bin,

@@ -8,6 +8,7 @@ pub use tianqiao_sfu_core::rooms::RoomsLimits;
 use tianqiao_sfu_core::sdp::CodecPreferences;
 pub use tianqiao_sfu_core::sdp::SdpLimits;
 pub use tianqiao_sfu_core::units::Bitrate;
+pub use tianqiao_sfu_core::worker_core::SpeechConfig;
 
 pub use crate::node::{IntakeConfig, QueueLimits};
 pub use crate::tcp::TcpSettings;
@@ -35,6 +36,7 @@ pub struct SfuConfig {
     pub rates: RateLimits,
     /// Of all media that the node sends; 0: no limit.
     pub max_bitrate: Bitrate,
+    pub speech: SpeechConfig,
     pub sdp: SdpLimits,
     pub intake: IntakeConfig,
     pub codecs: CodecPreferences,
@@ -54,6 +56,7 @@ impl Default for SfuConfig {
             limits: RoomsLimits::default(),
             rates: RateLimits::default(),
             max_bitrate: Bitrate(0),
+            speech: SpeechConfig::default(),
             sdp: SdpLimits::default(),
             intake: IntakeConfig::default(),
             codecs: CodecPreferences::default(),

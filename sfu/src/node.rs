@@ -64,9 +64,14 @@ impl Node {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let ntp = NtpClock::new(Instant::now(), since_epoch);
         let rates = config.worker_rates(config.worker_count().unwrap_or(1));
+        let speech = config.speech;
         let new_core = move |worker, now| {
-            let settings = WorkerConfig::new(worker, certificate.clone(), ntp);
-            WorkerCore::new(WorkerConfig { rates, ..settings }, now)
+            let settings = WorkerConfig {
+                rates,
+                speech,
+                ..WorkerConfig::new(worker, certificate.clone(), ntp)
+            };
+            WorkerCore::new(settings, now)
         };
         Self::start_with(config, bus, registry, fingerprint, new_core).await
     }

@@ -2,7 +2,7 @@
 
 use tianqiao::Config;
 use tianqiao::file_limit::{self, FileUse};
-use tianqiao_sfu::config::{Bitrate, QueueLimits, RateLimits, SdpLimits, SfuConfig};
+use tianqiao_sfu::config::{Bitrate, QueueLimits, RateLimits, SdpLimits, SfuConfig, SpeechConfig};
 
 /// Takes all the files that the system lets us have open, and lowers the limits that they are too few for.
 pub fn fit_to_files(config: &mut Config, sfu: &mut SfuConfig) {
@@ -88,6 +88,10 @@ pub fn sfu_config(config: &Config) -> SfuConfig {
         quantum: config.max_sdp_size.0,
     };
     sfu.rates = rate_limits(config);
+    sfu.speech = SpeechConfig {
+        low_voices: config.low_voices,
+        redundancy: u8::try_from(config.voice_redundancy).unwrap_or(u8::MAX),
+    };
     sfu.max_bitrate = Bitrate(config.max_node_bitrate.0);
     sfu
 }

@@ -101,6 +101,8 @@ pub struct Track {
     pub wants_allocation: bool,
     /// The loudest level in −dBov and the voice bit since the last report to the control side.
     pub heard: Option<(u8, bool)>,
+    /// When its voice bit was set last (RFC 6464).
+    pub spoke: Option<Instant>,
 }
 
 impl Track {
@@ -130,7 +132,12 @@ impl Track {
             layers_changed: false,
             wants_allocation: false,
             heard: None,
+            spoke: None,
         }
+    }
+
+    pub fn spoke_within(&self, now: Instant, time: Duration) -> bool {
+        self.spoke.is_some_and(|at| now.saturating_duration_since(at) < time)
     }
 
     /// The other workers that want its packets.

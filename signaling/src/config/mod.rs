@@ -121,6 +121,9 @@ impl Config {
                 "proof-bits is at most max-proof-bits, and that at most 28",
             ));
         }
+        if self.voice_redundancy > 3 {
+            return Err(ConfigError::Conflict("voice-redundancy is at most 3"));
+        }
         if self.reserve_percent > 50 {
             return Err(ConfigError::Conflict("reserve-percent is at most 50"));
         }

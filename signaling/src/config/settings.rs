@@ -232,6 +232,12 @@ settings! {
         "Bit rate at which a still goes to a participant at most; less where the link has less beside voices. One goes at a time."
         still_bitrate: BitRate = "200kbps";
     }
+    "Speech" {
+        "Ask speakers for a second, low voice while somebody behind a weak link listens."
+        low_voices: bool = "true";
+        "How many earlier frames a packet of voice repeats at most, 0 to 3, on links that lose much."
+        voice_redundancy: u32 = "3";
+    }
     "Rates" {
         "Bit rate of each simulcast layer of a camera. What is above it is dropped until the next key frame. As with all rates here a second's worth may come at once, and 0 is no limit."
         max_video_bitrate: BitRate = "8Mbps";

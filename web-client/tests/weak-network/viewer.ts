@@ -28,13 +28,15 @@ interface ViewerOptions extends ProbeOptions {
   certificate?: string;
   /** Has slides to share. */
   slides?: boolean;
+  /** Receivers hold no more than the browser thinks, whatever the page says. */
+  smallBuffer?: boolean;
   flags?: string[];
 }
 
 const options = JSON.parse(process.argv[2] ?? '') as ViewerOptions;
 const speech = options.speech ? [`--use-file-for-fake-audio-capture=${options.speech}`] : [];
 const browser = await launch({
-  camera: options.film ? await filmFile('ada', { framesPerSecond: 15, frames: 30 }) : undefined,
+  camera: options.film ? await filmFile('ada', { framesPerSecond: 20, frames: 40 }) : undefined,
   flags: [trust(options.certificate), ...speech, ...(options.flags ?? [])],
 });
 const page = await browser.newPage();
@@ -58,6 +60,9 @@ const wav = options.recording ? new WavFile(options.recording) : undefined;
 if (wav) {
   await page.exposeFunction('hear', (samples: string) => wav.append(samples));
   await page.addInitScript(listen, RATE);
+}
+if (options.smallBuffer) {
+  await page.addInitScript(() => Object.defineProperty(RTCRtpReceiver.prototype, 'jitterBufferTarget', { get: () => null, set: () => {} }));
 }
 if (options.slides) await page.addInitScript(slides, slidesArgument);
 await page.addInitScript(`globalThis.shownSlide = () => (${shownSlide.toString()})(${slidesArgument})`);

@@ -36,6 +36,8 @@ pub struct WeakNetworkOptions {
     pub seconds: Option<u64>,
     /// Added to the URL that the village opens.
     pub url_extra: String,
+    /// The village's receivers hold no more than the browser thinks.
+    pub small_buffer: bool,
     pub speaker: SpeakerKind,
     pub server: ServerOptions,
     pub web_client: PathBuf,
@@ -90,6 +92,7 @@ pub async fn run(options: &WeakNetworkOptions) -> Result<Vec<Run>> {
     let recordings = Recordings::load(&options.folder)?;
     let mut common = Common::new(options.server.clone(), &options.web_client, recordings)?;
     common.url_extra.clone_from(&options.url_extra);
+    common.small_buffer = options.small_buffer;
     common.speaker = options.speaker;
     common.voices = options.voices;
     if options.score {

@@ -95,8 +95,10 @@ pub struct Common {
     pub web_client: PathBuf,
     pub recordings: Recordings,
     pub clients: Clients,
-    /// Added to the URL that the village opens, such as `?voice-layers=0`.
+    /// Added to the URL that the village opens.
     pub url_extra: String,
+    /// The village's receivers hold no more than the browser thinks.
+    pub small_buffer: bool,
     pub speaker: SpeakerKind,
     /// Who talk at once.
     pub voices: usize,
@@ -112,6 +114,7 @@ impl Common {
             recordings,
             clients: ClientKind::Lean.start(1)?,
             url_extra: String::new(),
+            small_buffer: false,
             speaker: SpeakerKind::default(),
             voices: 1,
             scorer: None,
@@ -267,6 +270,7 @@ impl<'a> Stage<'a> {
         let options = ViewerOptions {
             name: VILLAGE.to_owned(),
             certificate: self.room.server.certificate(),
+            small_buffer: self.room.common.small_buffer,
             ..options.clone()
         };
         Viewer::launch(&self.room.common.web_client, Some(self.link.netns()), &options).await

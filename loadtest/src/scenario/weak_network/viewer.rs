@@ -38,6 +38,9 @@ pub struct ViewerOptions {
     pub certificate: Option<PathBuf>,
     /// Has slides to share.
     pub slides: bool,
+    /// Receivers hold no more than the browser thinks, whatever the page says.
+    #[serde(rename = "smallBuffer")]
+    pub small_buffer: bool,
 }
 
 /// What is published over WHIP.

@@ -26,8 +26,8 @@ pub struct Link {
     pub round_trip: Duration,
     /// What goes over it beside RTP: still pictures, the page's own messages.
     pub reserved: Bitrate,
-    /// The subscriber takes RED (RFC 2198).
-    pub red: bool,
+    /// How many earlier frames a packet of voice may repeat, 0–3; `None` where the subscriber has no RED (RFC 2198).
+    pub red: Option<u8>,
     /// Its estimator may look for what is desired, with padding.
     pub is_probed: bool,
     pub mode: Mode,

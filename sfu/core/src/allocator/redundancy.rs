@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const REACH: Duration = Duration::from_millis(320);
 
 /// More frames than that help too little for their bytes.
-const MOST_FRAMES: u8 = 3;
+pub(super) const MOST_FRAMES: u8 = 3;
 
 /// How packets are lost, as two states of a link of which one loses all (Gilbert's model).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -50,11 +50,11 @@ impl LossModel {
     }
 
     /// The least that leaves at most `goal` of the frames lost; where nothing does, what leaves the fewest.
-    /// `packet` is the time from packet to packet.
-    pub fn redundancy(&self, packet: Duration, goal: f64) -> Redundancy {
+    /// `packet` is the time from packet to packet; no more than `most` frames are repeated.
+    pub fn redundancy(&self, packet: Duration, goal: f64, most: u8) -> Redundancy {
         let none = Redundancy::default();
         let packets = (REACH.as_micros() / packet.as_micros().max(1)).min(16) as u8;
-        let choices = (1..=MOST_FRAMES).flat_map(|frames| {
+        let choices = (1..=most.min(MOST_FRAMES)).flat_map(|frames| {
             let distances = 1..=packets / frames;
             distances.map(move |distance| Redundancy { frames, distance })
         });
@@ -113,7 +113,7 @@ mod tests {
             (0.3, 0.01, 3),
             (0.4, 0.03, 3),
         ] {
-            let redundancy = LossModel::new(share, 1.0).redundancy(PACKET, goal);
+            let redundancy = LossModel::new(share, 1.0).redundancy(PACKET, goal, MOST_FRAMES);
             assert_eq!(redundancy.frames, frames, "{share} {goal}");
             assert!(redundancy.distance <= 1, "{share} {goal}: {redundancy:?}");
         }
@@ -122,12 +122,12 @@ mod tests {
     #[test]
     fn bursts_are_reached_across() {
         let model = LossModel::new(0.03, 3.0);
-        let redundancy = model.redundancy(Duration::from_millis(20), 0.01);
+        let redundancy = model.redundancy(Duration::from_millis(20), 0.01, MOST_FRAMES);
         assert_eq!((redundancy.frames, redundancy.distance), (1, 3));
         assert!(model.residual(redundancy) <= 0.01);
         // With 60 ms from packet to packet there are five within reach.
         let model = LossModel::new(0.2, 2.5);
-        let redundancy = model.redundancy(PACKET, 0.03);
+        let redundancy = model.redundancy(PACKET, 0.03, MOST_FRAMES);
         assert!(redundancy.frames * redundancy.distance <= 5, "{redundancy:?}");
     }
 
@@ -165,14 +165,18 @@ mod tests {
 
     #[test]
     fn a_hopeless_link_gets_what_helps_most_and_nonsense_gets_nothing() {
-        let redundancy = LossModel::new(0.6, 1.0).redundancy(PACKET, 0.01);
+        let redundancy = LossModel::new(0.6, 1.0).redundancy(PACKET, 0.01, MOST_FRAMES);
         assert_eq!(redundancy, Redundancy { frames: 3, distance: 1 });
         assert_eq!(
-            LossModel::new(f32::NAN, f32::INFINITY).redundancy(PACKET, 0.01).frames,
+            LossModel::new(f32::NAN, f32::INFINITY)
+                .redundancy(PACKET, 0.01, MOST_FRAMES)
+                .frames,
             0
         );
         assert_eq!(
-            LossModel::new(0.2, 1.0).redundancy(Duration::from_secs(1), 0.01).frames,
+            LossModel::new(0.2, 1.0)
+                .redundancy(Duration::from_secs(1), 0.01, MOST_FRAMES)
+                .frames,
             0
         );
     }
@@ -181,7 +185,7 @@ mod tests {
     fn loss_is_believed_at_once_and_forgotten_slowly() {
         let start = Instant::now();
         let mut held = HeldLoss::default();
-        let frames = |model: LossModel| model.redundancy(PACKET, 0.01).frames;
+        let frames = |model: LossModel| model.redundancy(PACKET, 0.01, MOST_FRAMES).frames;
         assert_eq!(frames(held.update(start, 0.0, 1.0)), 0);
         assert_eq!(frames(held.update(start + Duration::from_millis(100), 0.2, 1.0)), 2);
         for (second, expected) in [(3, 2), (10, 1), (60, 0)] {

@@ -84,7 +84,7 @@ pub(super) fn link(kbit: u64) -> Link {
         loss_burst: 1.0,
         round_trip: Duration::from_millis(100),
         reserved: Bitrate(0),
-        red: true,
+        red: Some(3),
         is_probed: true,
         mode: Mode::Normal,
     }

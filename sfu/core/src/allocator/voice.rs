@@ -24,7 +24,7 @@ const MOST_PAYLOAD_BYTES: u64 = 1_100;
 
 /// As long as there is video to show, voices as they were published may take this share; beyond it thrifty ones
 /// leave room for a picture.
-const FULL_SHARE: f64 = 0.4;
+const FULL_SHARE: f64 = 0.2;
 
 /// On a link below this at most [`WEAK_VOICES`] are heard: a third that breaks in would break the other two.
 const WEAK_LINK: Bitrate = Bitrate(200_000);
@@ -196,7 +196,7 @@ impl Voices {
         };
     }
 
-    fn plan(&mut self, level: &Level, loss: &LossModel, red: bool) {
+    fn plan(&mut self, level: &Level, loss: &LossModel, red: Option<u8>) {
         let most = if self.is_weak { WEAK_VOICES } else { usize::MAX };
         self.heard = self.order.len().min(level.voices).min(most);
         for (place, (slot, demand)) in self.order.iter().enumerate() {
@@ -210,7 +210,7 @@ impl Voices {
     }
 
     /// What the voices take: those that speak, and in silence room for one.
-    fn cost(&self, level: &Level, loss: &LossModel, red: bool) -> Bitrate {
+    fn cost(&self, level: &Level, loss: &LossModel, red: Option<u8>) -> Bitrate {
         let speaking = self.order.iter().filter(|(_, demand)| demand.is_flowing).count();
         let loud = speaking.min(level.voices).max(1);
         let sum = self
@@ -228,7 +228,7 @@ impl Voices {
 }
 
 /// How a voice is sent at a level, the layer that it should be sent in, and what it takes on the wire.
-fn cheapest(demand: &AudioDemand, level: &Level, loss: &LossModel, red: bool) -> (Voice, VoiceLayer, Bitrate) {
+fn cheapest(demand: &AudioDemand, level: &Level, loss: &LossModel, red: Option<u8>) -> (Voice, VoiceLayer, Bitrate) {
     let send = |layer, rate: &VoiceRate, bundle| {
         let (voice, takes) = packets(layer, rate, bundle, level.residual, loss, red);
         (voice, layer, takes)
@@ -237,7 +237,7 @@ fn cheapest(demand: &AudioDemand, level: &Level, loss: &LossModel, red: bool) ->
         return send(VoiceLayer::Full, &demand.full, 1);
     }
     let interval = demand.full.interval.as_micros().max(1);
-    let bundle = if red {
+    let bundle = if red.is_some() {
         (BUNDLE_TIME.as_micros() / interval).clamp(1, 3) as u8
     } else {
         1
@@ -264,16 +264,15 @@ fn packets(
     bundle: u8,
     residual: f64,
     loss: &LossModel,
-    red: bool,
+    red: Option<u8>,
 ) -> (Voice, Bitrate) {
     let interval = rate.interval.max(Duration::from_millis(1));
     let packet = interval * u32::from(bundle);
     let frame = (rate.payload.0 as f64 * interval.as_secs_f64() / 8.0).ceil() as u64;
     let per_packet = frame * u64::from(bundle);
-    let mut redundancy = if red {
-        loss.redundancy(packet, residual)
-    } else {
-        Default::default()
+    let mut redundancy = match red {
+        Some(most) => loss.redundancy(packet, residual, most),
+        None => Default::default(),
     };
     while redundancy.frames > 0 && per_packet * u64::from(redundancy.frames + 1) > MOST_PAYLOAD_BYTES {
         redundancy.frames -= 1;
@@ -327,7 +326,7 @@ mod tests {
             (low, 1, twenty, 2, 47),
             (full, 3, none, 0, 43),
         ] {
-            let (voice, takes) = packets(VoiceLayer::Full, &rate, bundle, 0.01, &loss, true);
+            let (voice, takes) = packets(VoiceLayer::Full, &rate, bundle, 0.01, &loss, Some(3));
             assert_eq!(
                 (voice.redundancy, takes.0.div_ceil(1_000)),
                 (redundancy, kbit),
@@ -355,9 +354,10 @@ mod tests {
         ];
         let plain = [voice(0), voice(1)];
         for (kbit, loss, demands, expected) in [
-            (1_000, 0.0, &low[..], &[(Full, 1, 0); 4][..]),
-            (1_000, 0.05, &low[..2], &[(Full, 1, 1); 2]),
-            (384, 0.03, &low[..1], &[(Full, 1, 1)]),
+            (1_500, 0.0, &low[..], &[(Full, 1, 0); 4][..]),
+            (1_000, 0.0, &low, &[(Low, 1, 0); 4]),
+            (1_200, 0.05, &low[..2], &[(Full, 1, 1); 2]),
+            (384, 0.03, &low[..1], &[(Low, 1, 1)]),
             (100, 0.05, &low[..1], &[(Low, 1, 1)]),
             // 0.8 % of 20 % stay lost.
             (100, 0.2, &low[..1], &[(Low, 1, 2)]),
@@ -403,7 +403,7 @@ mod tests {
     #[test]
     fn without_red_there_is_neither_redundancy_nor_bundling() {
         let link = Link {
-            red: false,
+            red: None,
             ..lossy(100, 0.1)
         };
         assert_eq!(heard(&choose(&link, &[voice(0)], true)), [(VoiceLayer::Full, 1, 0)]);
@@ -450,14 +450,14 @@ mod tests {
             heard(&voices)[0].0
         };
         for (at, kbit, expected) in [
-            (0.0, 300, VoiceLayer::Full),
+            (0.0, 400, VoiceLayer::Full),
             (0.1, 100, VoiceLayer::Low),
             // It would fit, but without the margin.
-            (0.2, 155, VoiceLayer::Low),
-            (8.0, 155, VoiceLayer::Low),
-            (8.1, 300, VoiceLayer::Low),
-            (13.0, 300, VoiceLayer::Low),
-            (13.1, 300, VoiceLayer::Full),
+            (0.2, 310, VoiceLayer::Low),
+            (8.0, 310, VoiceLayer::Low),
+            (8.1, 400, VoiceLayer::Low),
+            (13.0, 400, VoiceLayer::Low),
+            (13.1, 400, VoiceLayer::Full),
         ] {
             assert_eq!(layer(at, kbit), expected, "{at}");
         }

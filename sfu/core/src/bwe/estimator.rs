@@ -7,7 +7,7 @@ use super::alr::AlrDetector;
 use super::delay_based::{DelayBased, Signals};
 use super::drain::Drain;
 use super::feedback::{FeedbackMatcher, LostPacket};
-use super::history::{History, SentPacket};
+use super::history::{Fate, History, SentPacket};
 use super::inherent_loss::EMPTY_QUEUE;
 use super::loss_based::{Context, LossBased, LossState};
 use super::loss_pattern::{Loss, LossPattern};
@@ -120,6 +120,19 @@ impl Estimator {
     #[inline]
     pub fn on_sent(&mut self, now: Instant, packet: SentPacket) -> u16 {
         self.history.push(Micros::since(self.epoch, now), packet)
+    }
+
+    /// What became of a packet, and how long ago it was sent; `None` where it is forgotten.
+    pub fn fate(&self, now: Instant, number: u16) -> Option<(Fate, Duration)> {
+        let (fate, age) = self.history.fate(number, self.now(now))?;
+        Some((fate, age.duration()))
+    }
+
+    pub fn on_resent(&mut self, number: u16) {
+        let seq = self.history.next_seq().nearest(number);
+        if let Some(entry) = self.history.entry_mut(seq) {
+            entry.set_resent();
+        }
     }
 
     pub fn on_transport_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) -> &[LostPacket] {

@@ -131,6 +131,9 @@ impl FeedbackMatcher {
             Fate::Unknown => false,
         };
         entry.set_fate(Fate::Arrived);
+        if entry.is_resent() {
+            return;
+        }
         let sent = entry.sent(now);
         self.highest = self.highest.max(seq);
         if now - sent > MAX_AGE {
@@ -270,6 +273,19 @@ mod tests {
             .collect();
         assert_eq!(late, [(1, true)]);
         assert_eq!(matcher.stats.duplicates, 1);
+    }
+
+    #[test]
+    fn a_packet_that_was_sent_again_under_its_number_is_no_measure() {
+        let (mut matcher, mut history) = (FeedbackMatcher::default(), sent(4));
+        told(&mut matcher, &mut history, (0, 10, 0), &[Some(0), None, Some(1), None]);
+        history.entry_mut(ExtendedSeq(1)).unwrap().set_resent();
+        let now = Micros::millis(90);
+        assert_eq!(history.fate(1, now), Some((Fate::Lost, Micros::millis(80))));
+        told(&mut matcher, &mut history, (1, 20, 1), &[Some(9), Some(1), Some(1)]);
+        assert_eq!(arrivals(&matcher).len(), 1, "3 alone");
+        assert_eq!(history.fate(1, now), Some((Fate::Arrived, Micros::millis(80))));
+        assert_eq!(history.fate(4, now), None);
     }
 
     #[test]

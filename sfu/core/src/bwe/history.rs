@@ -53,8 +53,11 @@ pub struct Entry {
     kind_and_fate: KindAndFate,
 }
 
+/// Two bits of kind, two of fate, and [`RESENT`].
 #[derive(Clone, Copy, Debug, Default)]
 struct KindAndFate(u8);
+
+const RESENT: u8 = 1 << 4;
 
 impl Entry {
     pub fn kind(&self) -> PacketKind {
@@ -67,7 +70,7 @@ impl Entry {
     }
 
     pub fn fate(&self) -> Fate {
-        match self.kind_and_fate.0 >> 2 {
+        match self.kind_and_fate.0 >> 2 & 3 {
             0 => Fate::Unknown,
             1 => Fate::Lost,
             _ => Fate::Arrived,
@@ -75,7 +78,16 @@ impl Entry {
     }
 
     pub fn set_fate(&mut self, fate: Fate) {
-        self.kind_and_fate.0 = self.kind_and_fate.0 & 3 | (fate as u8) << 2;
+        self.kind_and_fate.0 = self.kind_and_fate.0 & !0b1100 | (fate as u8) << 2;
+    }
+
+    /// The same packet went out once more under its number: when it comes tells nothing of the link.
+    pub fn is_resent(&self) -> bool {
+        self.kind_and_fate.0 & RESENT != 0
+    }
+
+    pub fn set_resent(&mut self) {
+        self.kind_and_fate.0 |= RESENT;
     }
 
     /// When it was sent, as seen from `now`, which is at most 71 minutes later.
@@ -140,6 +152,17 @@ impl History {
     pub fn sent_at(&self, seq: ExtendedSeq, now: Micros) -> Option<Micros> {
         let is_known = (self.oldest()..self.next_seq()).contains(&seq);
         is_known.then(|| self.entries[seq.0 as usize & (self.entries.len() - 1)].sent(now))
+    }
+
+    /// What became of the packet with this number, and how long ago it was sent; `None` where it is forgotten.
+    pub fn fate(&self, number: u16, now: Micros) -> Option<(Fate, Micros)> {
+        let seq = self.next_seq().nearest(number);
+        let is_known = (self.oldest()..self.next_seq()).contains(&seq);
+        let entry = self
+            .entries
+            .get(seq.0 as usize & (self.entries.len() - 1))
+            .filter(|_| is_known)?;
+        Some((entry.fate(), now - entry.sent(now)))
     }
 
     /// The oldest number still remembered.
@@ -211,9 +234,12 @@ mod tests {
         ] {
             let seq = history.push(Micros::ZERO, SentPacket { kind, ..PACKET });
             let entry = history.entry_mut(ExtendedSeq(seq.into())).unwrap();
-            for fate in [Fate::Lost, Fate::Arrived, Fate::Unknown] {
-                entry.set_fate(fate);
-                assert_eq!((entry.kind(), entry.fate()), (kind, fate));
+            for is_resent in [false, true] {
+                for fate in [Fate::Lost, Fate::Arrived, Fate::Unknown] {
+                    entry.set_fate(fate);
+                    assert_eq!((entry.kind(), entry.fate(), entry.is_resent()), (kind, fate, is_resent));
+                }
+                entry.set_resent();
             }
         }
     }

@@ -35,7 +35,7 @@ use crate::units::Bitrate;
 
 use estimator::Estimator;
 pub use feedback::{FeedbackStats, LostPacket};
-pub use history::{PacketKind, ProbeId, SentPacket};
+pub use history::{Fate, PacketKind, ProbeId, SentPacket};
 pub use loss_pattern::Loss;
 pub use probe_controller::ProbeCluster;
 
@@ -117,6 +117,18 @@ impl SendSideBwe {
         match &mut self.estimator {
             Some(estimator) => estimator.on_sent(now, packet),
             None => self.estimator(now).on_sent(now, packet),
+        }
+    }
+
+    /// What feedback has said of the packet with this number, and how long ago it was sent; `None` where it is forgotten.
+    pub fn fate(&self, now: Instant, number: u16) -> Option<(Fate, Duration)> {
+        self.estimator.as_ref()?.fate(now, number)
+    }
+
+    /// The packet with this number was sent again as it was, so that its arrival is no measure of the link.
+    pub fn on_resent(&mut self, number: u16) {
+        if let Some(estimator) = &mut self.estimator {
+            estimator.on_resent(number);
         }
     }
 

@@ -17,6 +17,7 @@ use crate::router::Router;
 use crate::track::Track;
 use crate::units::{Bitrate, Mid};
 use crate::worker_api::SlotPause;
+use crate::worker_core::SpeechConfig;
 
 /// Layers are chosen anew no more often than that, but for a new source or height …
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -173,12 +174,17 @@ impl Adaptation {
         changed
     }
 
+    /// So much is lost that words go missing.
+    pub fn loses_much(&self) -> bool {
+        self.bwe.loss().share >= MUCH_LOSS
+    }
+
     /// Decides what each of `slots` sends.
-    pub fn allocate(&mut self, now: Instant, slots: &[Downtrack], router: &Router) {
+    pub fn allocate(&mut self, now: Instant, slots: &[Downtrack], router: &Router, speech: SpeechConfig) {
         self.is_stale = false;
         self.next_allocation = Some(now + INTERVAL);
         self.demands.clear();
-        let demands = slots.iter().map(|slot| demand(now, slot, router));
+        let demands = slots.iter().map(|slot| demand(now, slot, router, speech));
         self.demands.extend(demands);
         let loss = self.bwe.loss();
         self.allocated_for = self.bwe.estimate();
@@ -196,7 +202,7 @@ impl Adaptation {
             loss_burst: loss.mean_burst as f32,
             round_trip: self.bwe.round_trip().unwrap_or_default(),
             reserved: Bitrate(0),
-            red: slots.iter().any(Downtrack::takes_red),
+            red: slots.iter().any(Downtrack::takes_red).then_some(speech.redundancy),
             is_probed: slots.iter().any(Downtrack::takes_padding),
             mode: match self.is_found_out(now) {
                 true => self.mode,
@@ -302,17 +308,17 @@ fn has_queue(stats: &BweStats) -> bool {
 }
 
 /// What a slot is to show.
-fn demand(now: Instant, slot: &Downtrack, router: &Router) -> Demand {
+fn demand(now: Instant, slot: &Downtrack, router: &Router, speech: SpeechConfig) -> Demand {
     let Some(track) = slot.source().and_then(|source| router.by_id(source)) else {
         return Demand::Empty;
     };
     match slot.kind {
-        MediaKind::Audio => Demand::Audio(audio(now, track)),
+        MediaKind::Audio => Demand::Audio(audio(now, track, speech)),
         MediaKind::Video => Demand::Video(video(now, slot, track)),
     }
 }
 
-fn audio(now: Instant, track: &Track) -> AudioDemand {
+fn audio(now: Instant, track: &Track, speech: SpeechConfig) -> AudioDemand {
     let last = track.layers[0].last_packet;
     AudioDemand {
         track: track.id,
@@ -320,7 +326,7 @@ fn audio(now: Instant, track: &Track) -> AudioDemand {
         is_flowing: !track.muted && last.is_some_and(|last| now.saturating_duration_since(last) < VOICE_SILENCE),
         full: VOICE,
         // Whoever cannot send it is asked for it in vain, which costs nothing.
-        low: Some(LowVoice {
+        low: speech.low_voices.then(|| LowVoice {
             rate: LOW_VOICE,
             state: match track.active_layers().any(|layer| layer == LOW_LAYER) {
                 true => LayerState::Active,

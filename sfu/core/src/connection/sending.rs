@@ -149,6 +149,14 @@ impl Sending {
         adaptation.bwe.on_sent(now, SentPacket { bytes, kind, probe });
     }
 
+    /// A packet went out again as it was, with its number.
+    pub fn on_resent(&mut self, ticks: Ticks, path: Path, len: usize, number: u16) {
+        self.pacer.charge(ticks, len + overhead(path));
+        if let Some(adaptation) = &mut self.adaptation {
+            adaptation.bwe.on_resent(number);
+        }
+    }
+
     /// Begins the cluster that the estimator asks for, where none goes out.
     pub fn begin_probe(&mut self, now: Instant) {
         if let Some(adaptation) = self.adaptation.as_mut().filter(|_| self.probe.is_none()) {

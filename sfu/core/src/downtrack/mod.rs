@@ -333,7 +333,17 @@ impl Downtrack {
             Choice::Empty | Choice::Paused(PauseCause::NotShown) => (None, None, false),
             Choice::Paused(PauseCause::NoBandwidth | PauseCause::Unwanted) => (None, None, true),
             Choice::Video(layer) => (Some(LayerTarget::from(layer)), None, false),
-            Choice::Audio(voice) => (None, Some(AudioFormat::from(voice)), false),
+            Choice::Audio(voice) => {
+                let resend = self.audio_format().resend;
+                (
+                    None,
+                    Some(AudioFormat {
+                        resend,
+                        ..AudioFormat::from(voice)
+                    }),
+                    false,
+                )
+            }
         };
         let voice = voice.unwrap_or_else(|| self.audio_format());
         if (self.layers, self.is_held, self.audio_format()) == (layers, is_held, voice) {

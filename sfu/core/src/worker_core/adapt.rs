@@ -6,6 +6,7 @@ use super::{PacketSink, WorkerCore};
 use crate::bwe::{BweStats, PacketKind};
 use crate::connection::Probe;
 use crate::downtrack::Downtrack;
+use crate::negotiated::MediaKind;
 use crate::packet::rtcp::transport_feedback::TransportFeedback;
 use crate::rate::Ticks;
 use crate::track::Subscriber;
@@ -37,6 +38,7 @@ impl WorkerCore {
         if let Some(adaptation) = &mut connection.sending.adaptation {
             adaptation.on_transport_feedback(now, feedback);
             self.has_news = true;
+            self.resend_lost_voices(now, index);
         }
     }
 
@@ -90,17 +92,21 @@ impl WorkerCore {
 
     /// Shares the estimate out among the slots of a connection.
     fn allocate(&mut self, now: Instant, index: usize) {
+        let is_only_listening = self.is_only_listening(now, index);
         let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
         let Some(adaptation) = &mut connection.sending.adaptation else {
             return;
         };
-        adaptation.allocate(now, &connection.slots, &self.router);
+        adaptation.allocate(now, &connection.slots, &self.router, self.speech);
         let rate = adaptation.bwe.pacing_rate();
         connection.sending.pacer.set_rate(rate);
         let mut changed = std::mem::take(&mut self.retargets);
         if let Some(adaptation) = &mut connection.sending.adaptation {
+            let resend = is_only_listening && adaptation.loses_much();
+            let voices = connection.slots.iter_mut().filter(|slot| slot.kind == MediaKind::Audio);
+            voices.for_each(|slot| slot.set_resend(resend));
             for (at, (slot, allocated)) in connection.slots.iter_mut().zip(adaptation.choices()).enumerate() {
                 if slot.apply(allocated.target()) {
                     changed.push(at);

@@ -196,7 +196,8 @@ impl WorkerCore {
                 self.batch.clear();
             }
             let out = self.batch.free();
-            let Some(written) = slot.write(out, packet, &decision, track.id, sending.next_number()) else {
+            let number = sending.next_number();
+            let Some(written) = slot.write(out, packet, &decision, track.id, number) else {
                 self.counters.drops.count(DropReason::TooLarge);
                 continue;
             };
@@ -208,7 +209,7 @@ impl WorkerCore {
                 continue;
             };
             if has_voice {
-                slot.on_protected(decision.seq, &out[..len]);
+                slot.on_protected(decision.seq, number, &out[..len]);
             }
             self.batch.commit(path, len);
             sending.on_sent(now, ticks, path, len, kind, decision.transport_cc.is_some());

@@ -53,6 +53,25 @@ pub struct WorkerConfig {
     /// Bytes of outgoing packets that are gathered before they are handed to the kernel.
     pub batch_bytes: usize,
     pub rates: RateLimits,
+    pub speech: SpeechConfig,
+}
+
+/// What is done for speech over weak links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpeechConfig {
+    /// Speakers are asked for a second, low voice while somebody behind a weak link listens.
+    pub low_voices: bool,
+    /// Earlier frames that a packet of voice repeats at most (RFC 2198), 0–3.
+    pub redundancy: u8,
+}
+
+impl Default for SpeechConfig {
+    fn default() -> Self {
+        Self {
+            low_voices: true,
+            redundancy: 3,
+        }
+    }
 }
 
 impl WorkerConfig {
@@ -65,6 +84,7 @@ impl WorkerConfig {
             // Of a few subscribers' frames: what is written must still be in the cache when the kernel copies it.
             batch_bytes: 64 * 1024,
             rates: RateLimits::default(),
+            speech: SpeechConfig::default(),
         }
     }
 }
@@ -108,6 +128,7 @@ pub struct WorkerCore {
     heard: Vec<usize>,
     counters: Counters,
     ceilings: Ceilings,
+    speech: SpeechConfig,
     /// Of all media that the worker sends.
     egress: RateMeter,
     /// Where [`Ticks`] count from.
@@ -134,6 +155,7 @@ impl WorkerCore {
             pool: PacketPool::new(config.pool_packets),
             batch: SendBatch::with_capacity(config.batch_bytes),
             ceilings: Ceilings::new(&config.rates),
+            speech: config.speech,
             egress: RateMeter::default(),
             epoch: now,
             config,

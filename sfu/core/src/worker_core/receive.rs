@@ -113,7 +113,12 @@ impl WorkerCore {
         let route = received.route;
         let track = self.router.published(route, index).ok_or(DropReason::RtpUnknownSsrc)?;
         if track.kind == MediaKind::Audio
-            && on_level(track, received.info.audio_level, received.payload.len() <= MAX_SILENCE)
+            && on_level(
+                now,
+                track,
+                received.info.audio_level,
+                received.payload.len() <= MAX_SILENCE,
+            )
         {
             self.heard.push(route);
         }
@@ -133,12 +138,15 @@ impl WorkerCore {
 }
 
 /// Notes the loudest level since the last report; true if it is the first.
-fn on_level(track: &mut Track, level: Option<u8>, is_silence: bool) -> bool {
+fn on_level(now: Instant, track: &mut Track, level: Option<u8>, is_silence: bool) -> bool {
     let (level, voice) = match level {
         _ if is_silence => (SILENCE, false),
         Some(byte) => (byte & 0x7f, byte & 0x80 != 0),
         None => (ASSUMED_LEVEL, true),
     };
+    if voice {
+        track.spoke = Some(now);
+    }
     match &mut track.heard {
         Some((loudest, spoken)) => {
             *loudest = (*loudest).min(level);

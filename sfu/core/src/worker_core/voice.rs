@@ -1,14 +1,14 @@
 //! What voices need of a worker beyond the way of other packets: frames that redundancy brought, frames that wait
 //! for others, packets that are sent again as they were.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::forward::MAX_OUTGOING;
 use super::{PacketSink, WorkerCore};
 use crate::bwe::PacketKind as PacketType;
 use crate::connection::Received;
 use crate::downtrack::history::RESEND_INTERVAL;
-use crate::downtrack::voice::AudioFormat;
+use crate::downtrack::voice::{AudioFormat, Resend};
 use crate::drop_reason::DropReason;
 use crate::negotiated::MediaKind;
 use crate::pool::PacketInfo;
@@ -16,6 +16,9 @@ use crate::rate::Ticks;
 use crate::track::Subscriber;
 use crate::uptrack::red_recovery::recover;
 use crate::worker_api::SetAudio;
+
+/// Until then who is silent may want to say something; the page waits as long before it holds sound back.
+const SILENT_FOR: Duration = Duration::from_secs(30);
 
 impl WorkerCore {
     /// Routes the frames in a RED packet that were lost on their way here, before the packet's own.
@@ -115,7 +118,7 @@ impl WorkerCore {
         let len = connection
             .transport
             .protect_rtp(out, written.len, written.header_len, decision.seq)?;
-        slot.on_protected(decision.seq, &out[..len]);
+        slot.on_protected(decision.seq, number, &out[..len]);
         self.batch.commit(path, len);
         let ticks = Ticks::since(self.epoch, now);
         let is_numbered = decision.transport_cc.is_some();
@@ -142,7 +145,7 @@ impl WorkerCore {
             return false;
         }
         let interval = RESEND_INTERVAL.max(connection.round_trip / 2);
-        let Some(datagram) = connection
+        let Some(Resend { datagram, number }) = connection
             .slots
             .get_mut(slot)
             .and_then(|slot| slot.resend_audio(now, seq, interval))
@@ -158,9 +161,43 @@ impl WorkerCore {
             self.counters.drops.count(DropReason::SendBufferFull);
             return false;
         }
+        connection.sending.on_resent(ticks, path, len, number);
         connection.egress.charge(&self.ceilings.session, ticks, len);
         self.egress.charge(&self.ceilings.worker, ticks, len);
         self.counters.retransmissions_sent += 1;
         true
+    }
+
+    /// Sends again what a client's feedback says it lost of its voices, and nothing else brought.
+    pub(super) fn resend_lost_voices(&mut self, now: Instant, index: usize) {
+        for slot in 0..self
+            .connections
+            .get(index)
+            .map_or(0, |connection| connection.slots.len())
+        {
+            while let Some(seq) = self.next_missing(now, index, slot) {
+                self.resend_audio(now, index, slot, seq);
+            }
+        }
+    }
+
+    fn next_missing(&mut self, now: Instant, index: usize, slot: usize) -> Option<u16> {
+        let connection = self.connections.get_mut(index)?;
+        let bwe = &connection.sending.adaptation.as_ref()?.bwe;
+        connection
+            .slots
+            .get_mut(slot)?
+            .next_missing(|number| bwe.fate(now, number))
+    }
+
+    /// Who cannot be waiting to answer can wait for what is sent again: the page holds its sound back then.
+    pub(super) fn is_only_listening(&self, now: Instant, index: usize) -> bool {
+        let uptracks = self
+            .connections
+            .get(index)
+            .map_or(&[][..], |connection| &connection.uptracks);
+        let voices = uptracks.iter().filter(|uptrack| uptrack.kind == MediaKind::Audio);
+        let mut tracks = voices.filter_map(|uptrack| self.router.by_id(uptrack.track));
+        tracks.all(|track| track.muted || !track.spoke_within(now, SILENT_FOR))
     }
 }

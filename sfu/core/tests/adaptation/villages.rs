@@ -7,6 +7,9 @@ use tianqiao_testnet::profile::Profile;
 use crate::publisher::Speech;
 use crate::world::{LOW_VOICE, MS, World, audio_slot, camera, good, microphone, secs, video_slot};
 
+/// Of who only listens: the page holds sound back for so long where much is lost, and what is lost is sent again.
+const PATIENCE: Duration = MS.saturating_mul(1_000);
+
 fn listen(name: &str, has_low: bool, seed: u64) -> (World, usize) {
     let mut world = World::with_seed(seed);
     let speaker = match has_low {
@@ -55,14 +58,14 @@ fn lost_on(name: &str, has_low: bool, seed: u64) -> f64 {
     world.run(secs(40.0));
     let heard = world
         .listener(viewer, 60)
-        .heard(from, world.time() - secs(1.0), MS * 300);
+        .heard(from, world.time() - secs(1.0), PATIENCE);
     let queue = world.peers[viewer].queue;
     println!(
         "{name} low {has_low}: {heard:?} queue {queue:?} {} kbit/s {:?}",
         world.kbit(viewer),
         world.pauses(viewer)
     );
-    assert!(heard.most < MS * 300 && heard.late < 0.05, "{heard:?}");
+    assert!(heard.most < MS * 500 && heard.late < 0.03, "{heard:?}");
     assert!(queue < MS * 400, "{queue:?}");
     println!("{:?}", world.spares(viewer));
     let spare = world.spares(viewer).last().map_or(0, |(_, kbit)| *kbit);
@@ -77,20 +80,20 @@ fn lost_on(name: &str, has_low: bool, seed: u64) -> f64 {
 
 #[test]
 fn at_the_edge_of_a_cell() {
-    speech_gets_through("village-2g-edge", true, 0.015);
+    speech_gets_through("village-2g-edge", true, 0.005);
 }
 
 #[test]
 fn at_the_edge_of_a_cell_without_a_low_voice() {
-    speech_gets_through("village-2g-edge", false, 0.02);
+    speech_gets_through("village-2g-edge", false, 0.008);
 }
 
 #[test]
 fn on_a_bad_day() {
-    speech_gets_through("village-bad", true, 0.03);
+    speech_gets_through("village-bad", true, 0.01);
 }
 
 #[test]
 fn on_a_bad_day_without_a_low_voice() {
-    speech_gets_through("village-bad", false, 0.065);
+    speech_gets_through("village-bad", false, 0.04);
 }

@@ -9,7 +9,7 @@ fn voice_comes_before_video_and_a_slow_picture_before_none() {
         (50, None),
         (80, None),
         (120, Some((0, 0))),
-        (160, Some((0, 0))),
+        (160, Some((0, 1))),
         (200, Some((0, 1))),
         (384, Some((0, 2))),
         (1_000, Some((1, 2))),
@@ -92,9 +92,11 @@ fn a_drop_is_answered_at_once_and_a_recovery_within_seconds() {
     subscriber.run(&link(1_000));
     assert_eq!(subscriber.layers()[1..], [Some((1, 2)), Some((0, 2))]);
     subscriber.run(&link(250));
+    assert_eq!(subscriber.layers()[1..], [Some((0, 2)), Some((0, 0))]);
+    subscriber.run(&link(220));
     assert_eq!(subscriber.layers()[1..], [Some((0, 2)), None]);
     assert_eq!(subscriber.allocation.pauses_changed, [2]);
-    assert_eq!(subscriber.run_for(20.0, &link(250)), 0);
+    assert_eq!(subscriber.run_for(20.0, &link(220)), 0);
     subscriber.run_for(0.9, &link(1_000));
     assert_eq!(subscriber.layer(1), Some((0, 2)));
     subscriber.run_for(0.2, &link(1_000));

@@ -5,6 +5,8 @@ use crate::downtrack::SlotFormat;
 use crate::negotiated::{Codec, MAX_LAYERS};
 use crate::units::PayloadType;
 
+use super::resend_ring::Repeats;
+
 /// How a slot's voice is sent. The default is as it comes: each frame in a packet of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AudioFormat {
@@ -50,6 +52,13 @@ impl From<allocator::Voice> for AudioFormat {
 }
 
 impl AudioFormat {
+    pub(super) fn repeats(&self) -> Repeats {
+        Repeats {
+            frames: self.redundancy,
+            distance: self.distance,
+        }
+    }
+
     pub(super) fn bounded(self) -> Self {
         Self {
             redundancy: self.redundancy.min(3),

@@ -22,6 +22,7 @@ use crate::pool::Packet;
 use crate::units::ExtendedSeq;
 
 pub use format::AudioFormat;
+pub use resend_ring::Resend;
 
 use cutover::{Cutover, LatestSound};
 use format::RedFormat;

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::bwe::Fate;
 use crate::units::ExtendedSeq;
 
 /// Of all datagrams. A low voice with two earlier frames takes 3.5 kB/s, a full one with one 12 kB/s: two seconds of
@@ -14,10 +15,33 @@ const BYTES: usize = 24 * 1024;
 const PACKETS: usize = 128;
 /// A packet that was sent again so often will not get through in time.
 const MAX_RESENDS: u8 = 3;
+/// Beyond that a receiver that waits as long as they do (1.5 s) has played on before a repeat is there.
+const MAX_AGE: Duration = Duration::from_millis(1_200);
+/// RED reaches back three frames that are up to five packets apart.
+const FARTHEST_CARRIER: u64 = 15;
+
+/// Which earlier packets' frames a packet carries again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repeats {
+    pub frames: u8,
+    pub distance: u8,
+}
+
+/// A datagram to be sent again.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Resend<'a> {
+    pub datagram: &'a [u8],
+    /// Its transport-wide number.
+    pub number: u16,
+}
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
     seq: ExtendedSeq,
+    number: u16,
+    repeats: Repeats,
+    /// What was in it has come, or is on its way again.
+    is_settled: bool,
     /// Where it begins, counted in all bytes that were ever put in; `len` 0: there is none.
     start: u64,
     len: u16,
@@ -33,10 +57,21 @@ pub struct ResendRing {
     /// Where the next one begins, counted as [`Entry::start`].
     next: u64,
     highest: ExtendedSeq,
+    /// All before are settled.
+    open: ExtendedSeq,
+}
+
+impl Entry {
+    /// It carries the frames of the packet `age` before it, or is that packet.
+    fn carries(&self, age: u64) -> bool {
+        let distance = u64::from(self.repeats.distance.max(1));
+        age.is_multiple_of(distance) && age / distance <= u64::from(self.repeats.frames)
+    }
 }
 
 impl ResendRing {
-    pub fn insert(&mut self, seq: ExtendedSeq, datagram: &[u8]) {
+    /// A packet went out as `datagram` under a transport-wide `number`.
+    pub fn insert(&mut self, seq: ExtendedSeq, number: u16, repeats: Repeats, datagram: &[u8]) {
         if datagram.is_empty() || datagram.len() > BYTES / 8 {
             return;
         }
@@ -53,6 +88,9 @@ impl ResendRing {
         self.bytes[at..at + datagram.len()].copy_from_slice(datagram);
         self.entries[seq.0 as usize % PACKETS] = Entry {
             seq,
+            number,
+            repeats,
+            is_settled: false,
             start: self.next,
             len: datagram.len() as u16,
             resends: 0,
@@ -64,7 +102,7 @@ impl ResendRing {
 
     /// What went out under `seq`; `None` where it is overwritten, or was sent again less than `interval` ago or
     /// often enough.
-    pub fn resend(&mut self, now: Instant, seq: u16, interval: Duration) -> Option<&[u8]> {
+    pub fn resend(&mut self, now: Instant, seq: u16, interval: Duration) -> Option<Resend<'_>> {
         let seq = self.highest.nearest(seq);
         let next = self.next;
         let entry = self.entries.get_mut(seq.0 as usize % PACKETS)?;
@@ -76,8 +114,93 @@ impl ResendRing {
         entry.resends += 1;
         entry.resent = Some(now);
         let at = (entry.start % BYTES as u64) as usize;
-        self.bytes.get(at..at + usize::from(entry.len))
+        Some(Resend {
+            datagram: self.bytes.get(at..at + usize::from(entry.len))?,
+            number: entry.number,
+        })
     }
+
+    /// The packet that is to be sent again for frames that came in no packet: the last that carries them, as it carries
+    /// most of what was lost with them. `fate` tells by number what became of a packet and how long ago it was sent.
+    pub fn next_missing(&mut self, fate: impl Fn(u16) -> Option<(Fate, Duration)>) -> Option<u16> {
+        self.open = self
+            .open
+            .max(ExtendedSeq((self.highest.0 + 1).saturating_sub(PACKETS as u64)));
+        for seq in self.open.0..=self.highest.0 {
+            let missing = match self.entry(seq) {
+                Some(entry) if !entry.is_settled => match fate(entry.number) {
+                    Some((Fate::Lost, age)) if age <= MAX_AGE => true,
+                    Some((Fate::Unknown, age)) if age <= MAX_AGE => false,
+                    _ => {
+                        self.settle(seq);
+                        continue;
+                    }
+                },
+                _ => continue,
+            };
+            if !missing {
+                continue;
+            }
+            match self.last_carrier(seq, &fate) {
+                Carrier::Came => self.settle(seq),
+                Carrier::Awaited => {}
+                Carrier::Lost(last) => {
+                    for carried in seq..=last {
+                        let is_carried = self.entry(last).is_some_and(|last| last.carries(last.seq.0 - carried));
+                        if is_carried {
+                            self.settle(carried);
+                        }
+                    }
+                    return Some(ExtendedSeq(last).truncate());
+                }
+            }
+        }
+        while self.open < self.highest && self.entry(self.open.0).is_none_or(|entry| entry.is_settled) {
+            self.open = ExtendedSeq(self.open.0 + 1);
+        }
+        None
+    }
+
+    /// What became of the packets that carry the frames of `seq`, which itself is lost.
+    fn last_carrier(&self, seq: u64, fate: impl Fn(u16) -> Option<(Fate, Duration)>) -> Carrier {
+        let mut last = seq;
+        for later in seq + 1..=self.highest.0.min(seq + FARTHEST_CARRIER) {
+            let Some(entry) = self.entry(later).filter(|entry| entry.carries(later - seq)) else {
+                continue;
+            };
+            match fate(entry.number) {
+                Some((Fate::Arrived, _)) => return Carrier::Came,
+                Some((Fate::Unknown, _)) => return Carrier::Awaited,
+                Some((Fate::Lost, _)) => last = later,
+                None => {}
+            }
+        }
+        Carrier::Lost(last)
+    }
+
+    fn entry(&self, seq: u64) -> Option<&Entry> {
+        let entry = self.entries.get(seq as usize % PACKETS)?;
+        (entry.seq.0 == seq && entry.len > 0).then_some(entry)
+    }
+
+    fn settle(&mut self, seq: u64) {
+        if let Some(entry) = self
+            .entries
+            .get_mut(seq as usize % PACKETS)
+            .filter(|entry| entry.seq.0 == seq)
+        {
+            entry.is_settled = true;
+        }
+    }
+}
+
+/// What became of the packets that carry some frames.
+enum Carrier {
+    Came,
+    /// One of them is under way.
+    Awaited,
+    /// All were lost, this one last.
+    Lost(u64),
 }
 
 #[cfg(test)]
@@ -94,11 +217,11 @@ mod tests {
             assert_eq!(ring.resend(now, 0, AGAIN), None);
             let datagram = |seq: u64| vec![seq as u8; len];
             for seq in 65_000..66_000 {
-                ring.insert(ExtendedSeq(seq), &datagram(seq));
+                ring.insert(ExtendedSeq(seq), 0, Repeats::default(), &datagram(seq));
             }
             let found = |ring: &mut ResendRing, seq: u64| {
                 let found = ring.resend(now, seq as u16, AGAIN)?;
-                Some(found.to_vec())
+                Some(found.datagram.to_vec())
             };
             for seq in 66_000 - kept as u64..66_000 {
                 assert_eq!(found(&mut ring, seq), Some(datagram(seq)), "{len} {seq}");
@@ -112,12 +235,53 @@ mod tests {
     fn not_at_once_again_and_not_for_ever() {
         let now = Instant::now();
         let mut ring = ResendRing::default();
-        ring.insert(ExtendedSeq(7), &[1, 2]);
-        ring.insert(ExtendedSeq(8), &[0; BYTES / 8 + 1]);
+        ring.insert(ExtendedSeq(7), 0, Repeats::default(), &[1, 2]);
+        ring.insert(ExtendedSeq(8), 1, Repeats::default(), &[0; BYTES / 8 + 1]);
         assert_eq!(ring.resend(now, 8, AGAIN), None, "longer than any packet");
         for (at, is_sent) in [(0, true), (20, false), (50, true), (100, true), (1_000, false)] {
             let sent = ring.resend(now + Duration::from_millis(at), 7, AGAIN);
             assert_eq!(sent.is_some(), is_sent, "{at} ms");
+        }
+    }
+
+    /// Packets from 100 on, each 60 ms after the one before, with numbers from 7,000 on. Of each: `l`ost, `c`ame, or `?`.
+    fn missing(repeats: Repeats, fates: &str) -> Vec<u16> {
+        let mut ring = ResendRing::default();
+        for at in 0..fates.len() as u64 {
+            ring.insert(ExtendedSeq(100 + at), 7_000 + at as u16, repeats, &[1]);
+        }
+        let fate = |number: u16| {
+            let at = usize::from(number - 7_000);
+            let age = Duration::from_millis(60) * (fates.len() - at) as u32;
+            let fate = match fates.as_bytes()[at] {
+                b'l' => Fate::Lost,
+                b'c' => Fate::Arrived,
+                _ => Fate::Unknown,
+            };
+            Some((fate, age))
+        };
+        std::iter::from_fn(|| ring.next_missing(fate)).collect()
+    }
+
+    #[test]
+    fn what_no_other_packet_brought_is_sent_again_by_the_last_that_has_it() {
+        let none = Repeats::default();
+        let two = Repeats { frames: 2, distance: 1 };
+        let apart = Repeats { frames: 1, distance: 3 };
+        for (repeats, fates, expected) in [
+            (none, "clclc", &[101, 103][..]),
+            (two, "clclcc", &[]),
+            // The next two may still bring it.
+            (two, "ccl??", &[]),
+            (two, "ccll?", &[]),
+            (two, "clllc", &[103]),
+            (two, "cllllllc", &[103, 106]),
+            (apart, "clcclc", &[104]),
+            (apart, "clcccc", &[]),
+            // Older than anybody waits: 21 × 60 ms.
+            (none, "lccccccccccccccccccccl", &[121]),
+        ] {
+            assert_eq!(missing(repeats, fates), expected, "{repeats:?} {fates}");
         }
     }
 }

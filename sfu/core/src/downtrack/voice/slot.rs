@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 
-use super::{AudioFormat, FRAME, LatestSound, RedFormat, Voice};
+use super::resend_ring::Repeats;
+use super::{AudioFormat, FRAME, LatestSound, RedFormat, Resend, Voice};
+use crate::bwe::Fate;
 use crate::downtrack::layers::DescriptorEdit;
 use crate::downtrack::{Decision, Downtrack, Flow, SeqMap, Stretch};
 use crate::negotiated::MediaKind;
@@ -299,17 +301,36 @@ impl Downtrack {
         true
     }
 
-    /// A packet went out as `datagram`, encrypted, under `seq`.
+    /// A packet went out as `datagram`, encrypted, under `seq` and a transport-wide `number`.
     #[inline(never)]
-    pub fn on_protected(&mut self, seq: ExtendedSeq, datagram: &[u8]) {
-        if let Some(resend) = self.voice.as_mut().and_then(|voice| voice.resend.as_mut()) {
-            resend.insert(seq, datagram);
+    pub fn on_protected(&mut self, seq: ExtendedSeq, number: u16, datagram: &[u8]) {
+        let Some(voice) = &mut self.voice else { return };
+        if let Some(resend) = &mut voice.resend {
+            let repeats = match voice.blocks.is_empty() {
+                true => Repeats::default(),
+                false => voice.format.repeats(),
+            };
+            resend.insert(seq, number, repeats, datagram);
+        }
+    }
+
+    /// The packet that is to be sent again for what no other brought; `fate` tells by transport-wide number what became of
+    /// a packet and how long ago it was sent.
+    pub fn next_missing(&mut self, fate: impl Fn(u16) -> Option<(Fate, Duration)>) -> Option<u16> {
+        self.voice.as_mut()?.resend.as_mut()?.next_missing(fate)
+    }
+
+    /// Whether what is lost of the voice is to be sent again, for who waits for it.
+    pub fn set_resend(&mut self, resend: bool) {
+        let format = self.audio_format();
+        if format.resend != resend {
+            self.set_audio(AudioFormat { resend, ..format });
         }
     }
 
     /// The datagram that went out under `seq`, to send it again as it was: SRTP index, transport-wide number and
     /// all. `None` where it is not kept ([`AudioFormat::resend`]) or was sent again less than `interval` ago.
-    pub fn resend_audio(&mut self, now: Instant, seq: u16, interval: Duration) -> Option<&[u8]> {
+    pub fn resend_audio(&mut self, now: Instant, seq: u16, interval: Duration) -> Option<Resend<'_>> {
         self.voice.as_mut()?.resend.as_mut()?.resend(now, seq, interval)
     }
 }

@@ -91,7 +91,7 @@ impl Slot {
     fn write(&mut self, packet: &Packet, decision: &Decision) -> Vec<u8> {
         let written = self.downtrack.write(&mut self.buffer, packet, decision, TRACK, 0);
         let datagram = self.buffer[..written.expect("fits").len].to_vec();
-        self.downtrack.on_protected(decision.seq, &datagram);
+        self.downtrack.on_protected(decision.seq, 0, &datagram);
         datagram
     }
 }
