@@ -59,6 +59,9 @@ enum Scenario {
         /// Publish video only.
         #[arg(long)]
         no_audio: bool,
+        /// Have receivers tell when each packet came, as browsers do, so that the server estimates their links.
+        #[arg(long)]
+        feedback: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -346,6 +349,7 @@ impl Cli {
                 video_kbps,
                 seconds,
                 no_audio,
+                feedback,
                 common,
                 ..
             } => {
@@ -361,6 +365,7 @@ impl Cli {
                     video_kbps,
                     seconds,
                     audio: !no_audio,
+                    feedback,
                     clients: common.clients()?,
                     generator_cpus: common.generator_cpus.clone(),
                     server_cpus: common.server_cpus.clone(),

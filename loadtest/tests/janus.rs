@@ -26,6 +26,7 @@ async fn janus_forwards_sound_and_pictures() {
         (ClientKind::Webrtc, fan),
     ] {
         let load = ForwardOptions {
+            feedback: false,
             clients: clients.start(1).expect("a thread"),
             generator_cpus: None,
             server_cpus: None,

@@ -155,6 +155,7 @@ impl Load {
     /// To be called on the generator's side of `place`, where its threads then are.
     pub fn start(&self, place: &Place) -> Result<ForwardOptions> {
         Ok(ForwardOptions {
+            feedback: false,
             clients: self.clients.start(1)?,
             generator_cpus: Some(place.generator.cpus.clone()),
             server_cpus: Some(place.server.cpus.clone()),

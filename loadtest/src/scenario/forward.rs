@@ -44,6 +44,8 @@ pub struct ForwardOptions {
     pub video_kbps: u32,
     pub seconds: u64,
     pub audio: bool,
+    /// Receivers tell when each packet came (transport-wide feedback), as browsers do.
+    pub feedback: bool,
 }
 
 impl ForwardOptions {
@@ -260,6 +262,7 @@ impl Party {
             peer: PeerConfig {
                 audio_slots: if options.audio { AUDIO_SLOTS } else { 0 },
                 video_slots: slots,
+                arrival_feedback: options.feedback,
                 ..config.peer
             },
             ..config
