@@ -169,23 +169,22 @@ impl Visit {
         picture
     }
 
-    /// How long after `at` packets of the speech and frames of `name` come again.
+    /// How long after `at` packets of the speech and frames of `name` come again: after the longest time without them, as a
+    /// frame or two may still have been on their way, or in a buffer.
     pub fn media_back(&self, name: &str, at: f64) -> Back {
-        let first = |is_it: &dyn Fn(&Sample, &Sample) -> bool| {
-            let mut pairs = self.pairs(at, f64::MAX);
-            pairs
-                .find(|(before, after)| is_it(before, after))
-                .map(|(_, after)| (after.at - at) / 1e3)
+        let back = |comes: &dyn Fn(&Sample, &Sample) -> bool| {
+            let moments = self.pairs(at, f64::MAX).filter(|(before, after)| comes(before, after));
+            end_of_longest_gap(at, moments.map(|(_, after)| after.at)).map(|end| (end - at) / 1e3)
         };
         Back {
-            sound: first(&|before, after| {
+            sound: back(&|before, after| {
                 let mut slots = after.audio.iter().filter(|slot| slot.energy > SOUND);
                 slots.any(|slot| {
                     let was = before.audio.iter().find(|was| was.mid == slot.mid);
                     slot.packets > was.map_or(0.0, |was| was.packets)
                 })
             }),
-            picture: first(&|before, after| {
+            picture: back(&|before, after| {
                 let slots = before.same_slot(after, name);
                 slots.is_some_and(|(was, is)| is.frames > was.frames)
             }),
@@ -209,6 +208,13 @@ impl Visit {
         let spans = self.samples.windows(SPAN).map(|span| (&span[0], &span[SPAN - 1]));
         spans.map(of).collect()
     }
+}
+
+/// `moments` ascend.
+fn end_of_longest_gap(begin: f64, moments: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut last = begin;
+    let gaps = moments.map(|moment| (moment - std::mem::replace(&mut last, moment), moment));
+    gaps.max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, end)| end)
 }
 
 /// Samples of a second.
@@ -246,6 +252,17 @@ pub fn link_use(link: &LinkReport, from: usize, to: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn media_are_back_at_the_end_of_the_longest_gap() {
+        for (moments, expected) in [
+            (&[][..], None),
+            (&[5.0, 6.0], Some(5.0)),
+            (&[1.0, 1.2, 3.0, 3.2], Some(3.0)),
+        ] {
+            assert_eq!(end_of_longest_gap(0.9, moments.iter().copied()), expected, "{moments:?}");
+        }
+    }
 
     fn video(frames: f64, height: u32) -> VideoStats {
         VideoStats {
