@@ -260,7 +260,11 @@ mod tests {
             (&[5.0, 6.0], Some(5.0)),
             (&[1.0, 1.2, 3.0, 3.2], Some(3.0)),
         ] {
-            assert_eq!(end_of_longest_gap(0.9, moments.iter().copied()), expected, "{moments:?}");
+            assert_eq!(
+                end_of_longest_gap(0.9, moments.iter().copied()),
+                expected,
+                "{moments:?}"
+            );
         }
     }
 

@@ -171,6 +171,9 @@ impl Estimator {
         let share = self.loss_based.inherent().share();
         self.throughput = self.acked_rate.throughput().before_loss(share);
         self.probes_measured += u64::from(probed.is_some());
+        if probed.is_some() {
+            self.probes.on_measured();
+        }
         let probed = probed?.times(1.0 / (1.0 - share));
         let least = self.throughput.steady.map_or(Bitrate(0), |steady| {
             steady.times(PROBE_DROP).min(self.delay_based.rate())

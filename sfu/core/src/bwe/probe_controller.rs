@@ -28,6 +28,9 @@ const FIRST_RESULT_WITHIN: Micros = Micros::millis(200);
 const SEND_WITHIN: Micros = Micros::millis(500);
 /// Regular probes: so often …
 const INTERVAL: Micros = Micros::secs(5);
+/// … or sooner, a few times in a row, where losses left too little of the last one to measure …
+const AGAIN_AFTER: Micros = Micros::millis(1_500);
+const REGULAR_TRIES: u8 = 3;
 /// … and at this times the estimate.
 const SCALE: f64 = 2.0;
 /// With losses the estimate is felt out in smaller steps.
@@ -93,6 +96,8 @@ pub struct ProbeController {
     /// First clusters sent.
     tries: u8,
     last_probe: Option<Micros>,
+    /// Clusters in a row that came to nothing.
+    unmeasured: u8,
     round_trip: Micros,
     estimate: Bitrate,
     desired: Bitrate,
@@ -117,6 +122,7 @@ impl ProbeController {
             state: State::Start,
             tries: 0,
             last_probe: None,
+            unmeasured: 0,
             round_trip: Micros::ZERO,
             estimate: start,
             desired: Bitrate(0),
@@ -162,6 +168,11 @@ impl ProbeController {
         {
             self.probe(now, estimate.times(FURTHER_SCALE), true);
         }
+    }
+
+    /// The rate of a cluster could be told.
+    pub fn on_measured(&mut self) {
+        self.unmeasured = 0;
     }
 
     /// Queues are empty after overuse: was the drop a passing one?
@@ -214,6 +225,8 @@ impl ProbeController {
         if let State::Waiting { is_first: true, .. } = self.state {
             self.tries += 1;
         }
+        // Until its result comes.
+        self.unmeasured = self.unmeasured.saturating_add(1);
         Some(cluster)
     }
 
@@ -232,7 +245,11 @@ impl ProbeController {
     }
 
     fn probe_regularly(&mut self, now: Micros) {
-        let is_due = self.last_probe.is_none_or(|last| now - last >= INTERVAL);
+        let interval = match self.unmeasured {
+            1..=REGULAR_TRIES => AGAIN_AFTER + self.round_trip,
+            _ => INTERVAL,
+        };
+        let is_due = self.last_probe.is_none_or(|last| now - last >= interval);
         if is_due && self.estimate < self.desired.times(ENOUGH_OVER_DESIRED) {
             self.probe(now, self.estimate.times(SCALE), true);
         }

@@ -135,6 +135,7 @@ fn probes_regularly_while_more_is_desired() {
         let mut probes = settled(1_000, estimate);
         probes.set_desired(ms(200), Bitrate::kbps(desired));
         kbps(&mut probes);
+        probes.on_measured();
         probes.state = State::Done;
         for at in [300, 4_900] {
             probes.handle_timeout(ms(at));
@@ -143,6 +144,21 @@ fn probes_regularly_while_more_is_desired() {
         probes.handle_timeout(ms(5_200));
         assert_eq!(kbps(&mut probes), expected, "{desired} {estimate}");
     }
+}
+
+#[test]
+fn a_probe_without_a_result_is_sent_again_soon_but_not_for_ever() {
+    let mut probes = settled(1_000, 300);
+    probes.on_measured();
+    let mut sent = Vec::new();
+    for at in (200..16_000).step_by(100) {
+        probes.handle_timeout(ms(at));
+        if kbps(&mut probes).is_some() {
+            sent.push(at);
+        }
+        probes.state = State::Done;
+    }
+    assert_eq!(sent, [5_000, 6_500, 8_000, 9_500, 14_500]);
 }
 
 /// ProbesOnMaxAllocatedBitrateIncreaseOnlyWhenInAlr (here always), ProbesOnMaxAllocatedBitrateLimitedByCurrentBwe.
