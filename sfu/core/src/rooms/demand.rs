@@ -10,7 +10,7 @@ use super::{Rooms, WorkerCommand};
 use crate::allocator::announce::{Announcement, LowVoiceAnnouncement};
 use crate::allocator::uplink::{Heights, UplinkPlan, Wants};
 use crate::negotiated::MediaKind;
-use crate::units::{Rid, TrackId, WorkerIndex};
+use crate::units::{Bitrate, Rid, TrackId, WorkerIndex};
 use crate::worker_api::TrackWants;
 
 #[derive(Debug, Default)]
@@ -187,15 +187,16 @@ impl Rooms {
     }
 }
 
-/// By the names that the publisher gave its layers. One stream without a name carries all of them.
+/// By the names that the publisher gave its layers. One stream without a name carries all of them, one beside the other.
 fn wanted_layers(plan: &UplinkPlan, rids: &[Rid]) -> Vec<WantedLayer> {
     if rids.is_empty() {
-        let most = plan.layers.iter().flatten().max();
-        let layer = |&max_bitrate| WantedLayer {
+        let all = plan.layers.iter().flatten();
+        let sum = all.copied().reduce(|one, other| Bitrate(one.0.saturating_add(other.0)));
+        let layer = |max_bitrate| WantedLayer {
             rid: Rid::new(),
             max_bitrate,
         };
-        return most.map(layer).into_iter().collect();
+        return sum.map(layer).into_iter().collect();
     }
     let named = rids.iter().zip(&plan.layers);
     let layer = |(&rid, rate): (&Rid, &Option<_>)| rate.map(|max_bitrate| WantedLayer { rid, max_bitrate });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tianqiao_sfu_core::allocator::VoiceLayer;
-use tianqiao_sfu_core::allocator::uplink::Wants;
+use tianqiao_sfu_core::allocator::uplink::{Heights, Wants};
 use tianqiao_sfu_core::rooms::{RoomsEvent, TrackSource};
 use tianqiao_sfu_core::units::{Bitrate, WorkerIndex};
 use tianqiao_sfu_core::worker_api::{TrackWants, WorkerCommand, WorkerEvent};
@@ -15,8 +15,12 @@ const SECOND: Duration = Duration::from_secs(1);
 impl Node {
     /// A worker tells what its subscribers want of a track.
     fn want(&mut self, worker: u8, name: &str, source: TrackSource, wants: Wants) {
+        self.want_of(worker, name, source, wants, [180, 360, 720]);
+    }
+
+    /// The same of a track whose layers have other heights.
+    fn want_of(&mut self, worker: u8, name: &str, source: TrackSource, wants: Wants, heights: Heights) {
         let track = self.track(name, source);
-        let heights = [180, 360, 720];
         let wants = Box::new(wants);
         let tracks = vec![TrackWants { track, wants, heights }];
         self.event_of(WorkerIndex(worker), WorkerEvent::Wanted { tracks });
@@ -144,7 +148,7 @@ fn links_that_swing_are_no_news() {
 #[test]
 fn a_stream_without_layers_gets_one_ceiling() {
     let mut node = ann();
-    node.want(0, "ann", Screen, viewers(&[(2, 2, 1_500)]));
+    node.want_of(0, "ann", Screen, viewers(&[(2, 0, 1_500)]), [720, 0, 0]);
     node.pass(SECOND * 6);
     let told = node.told();
     let ceiling = told.iter().find_map(|told| told.strip_prefix("ann: =")?.parse().ok());
@@ -152,6 +156,21 @@ fn a_stream_without_layers_gets_one_ceiling() {
         ceiling.is_some_and(|kbit: u64| (1_150..=1_250).contains(&kbit)),
         "{told:?}"
     );
+}
+
+#[test]
+fn a_stream_with_layers_in_it_gets_the_sum_of_theirs() {
+    let mut node = ann();
+    node.want(0, "ann", Screen, viewers(&[(1, 0, 900), (1, 1, 2_000)]));
+    node.pass(SECOND * 6);
+    assert_eq!(node.told(), ["ann: ", "ann: =900"]);
+    // It is told when its smallest layer alone is watched, and when nobody watches.
+    node.want(0, "ann", Screen, viewers(&[(1, 0, 900)]));
+    node.pass(SECOND * 6);
+    assert_eq!(node.told(), ["ann: =200"]);
+    node.want(0, "ann", Screen, viewers(&[]));
+    node.pass(SECOND * 6);
+    assert_eq!(node.told(), ["ann: "]);
 }
 
 #[test]
