@@ -70,9 +70,12 @@ impl Spatial {
         announced | last.is_none_or(|last| packet.arrival.saturating_duration_since(last) > silence)
     }
 
-    /// Spatial layers of which anything is known, at least 1.
+    /// Spatial layers of which anything is known, at least 1. One that is off counts while its height is told: its publisher
+    /// can send it again.
     pub fn count(&self) -> usize {
-        (u8::BITS - (self.announced | 1).leading_zeros()) as usize
+        let announced = (u8::BITS - (self.announced | 1).leading_zeros()) as usize;
+        let highest = self.heights.iter().rposition(|&height| height > 0);
+        announced.max(highest.map_or(1, |highest| highest + 1))
     }
 
     pub fn height(&self, spatial: usize) -> Option<u16> {

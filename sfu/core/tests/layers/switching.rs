@@ -264,6 +264,19 @@ fn layers_that_their_publisher_switches_off_are_not_asked_for() {
 }
 
 #[test]
+fn a_publisher_that_sends_the_smallest_layer_alone_could_still_send_the_others() {
+    let mut viewer = Viewer::new(AV1, true, 180);
+    let mut link = Link::new(mode(3, 3, true), AV1);
+    link.run(&mut viewer, 30);
+    link.encoder.active = 1;
+    link.run(&mut viewer, 60);
+    assert_eq!(viewer.track.heights(), [180, 360, 720]);
+    let view = viewer.track.layers_view();
+    let active: Vec<_> = view.iter().map(|layer| (layer.height, layer.active)).collect();
+    assert_eq!(active, [(Some(180), true), (Some(360), false), (Some(720), false)]);
+}
+
+#[test]
 fn frame_numbers_go_on_over_a_switch_of_streams() {
     let mut viewer = Viewer::new(AV1, true, 720);
     let now = Instant::now();
