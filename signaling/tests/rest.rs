@@ -29,7 +29,7 @@ async fn a_meeting_from_creation_to_its_end() {
             .expect("JSON");
         assert_eq!(
             info,
-            json!({ "code": code, "passcode_required": true }),
+            json!({ "code": code, "passcode_required": true, "camera": { "codec": "vp8" } }),
             "that is all for strangers"
         );
     }

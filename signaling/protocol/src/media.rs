@@ -49,6 +49,32 @@ pub struct TrackDeclaration {
     pub muted: bool,
 }
 
+/// How pages are asked to send their cameras. A browser that cannot sends VP8 in simulcast.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct CameraEncoding {
+    pub codec: CameraCodec,
+    /// Of WebRTC-SVC (W3C): one stream with these layers. None: simulcast.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub scalability_mode: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+#[serde(rename_all = "snake_case")]
+pub enum CameraCodec {
+    Vp8,
+    H264,
+    Vp9,
+    Av1,
+}
+
+impl CameraCodec {
+    /// Browsers send several layers of it in one stream (SVC).
+    pub fn is_scalable(self) -> bool {
+        matches!(self, Self::Vp9 | Self::Av1)
+    }
+}
+
 /// A published track as others see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct TrackInfo {

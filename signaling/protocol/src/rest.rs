@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use ts_rs::TS;
 
-use crate::media::{SlotView, TrackDeclaration};
+use crate::media::{CameraEncoding, SlotView, TrackDeclaration};
 use crate::ws::Joined;
 
 /// `POST /api/v1/meetings` → 201 [`CreatedMeeting`].
@@ -30,12 +30,13 @@ pub struct CreatedMeeting {
     pub host_token: String,
 }
 
-/// `GET /api/v1/meetings/{id-or-code}` → 200. Strangers learn that it is there and whether it has a passcode; the rest
-/// is for who has a join token for it, as `Authorization: Bearer`.
+/// `GET /api/v1/meetings/{id-or-code}` → 200. Strangers learn that it is there, whether it has a passcode and
+/// what is asked of cameras, so that a page makes its offer before anybody joins; the rest is for who has a join token for it, as `Authorization: Bearer`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct MeetingInfo {
     pub code: String,
     pub passcode_required: bool,
+    pub camera: CameraEncoding,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[ts(optional)]
     pub id: Option<String>,

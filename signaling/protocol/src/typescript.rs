@@ -27,6 +27,8 @@ pub fn module() -> String {
         media::MediaKind,
         media::TrackSource,
         media::TrackDeclaration,
+        media::CameraEncoding,
+        media::CameraCodec,
         media::TrackInfo,
         media::SlotTarget,
         media::SlotView,

@@ -11,10 +11,11 @@ use std::path::Path;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches};
 use thiserror::Error;
+use tianqiao_protocol::media::CameraEncoding;
 
 pub use document::{markdown_table, sample_file};
 pub use settings::Config;
-pub use value::{BitRate, ByteSize, CreateMeetings, LogFormat};
+pub use value::{BitRate, ByteSize, CreateMeetings, LogFormat, ScalabilityMode};
 use value::{Kind, Value};
 
 #[derive(Debug, Error)]
@@ -100,6 +101,15 @@ impl Config {
         let config = Self::from_layer(&layer)?;
         config.check()?;
         Ok(config)
+    }
+
+    /// What pages are asked to send of their cameras.
+    pub fn camera_encoding(&self) -> CameraEncoding {
+        let codec = self.camera_codec;
+        CameraEncoding {
+            codec,
+            scalability_mode: codec.is_scalable().then(|| self.camera_scalability.0.clone()),
+        }
     }
 
     /// Rules that hold between settings.

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tianqiao_protocol::media::CameraCodec;
 
-use super::{BitRate, ByteSize, ConfigError, CreateMeetings, Layer, LogFormat, Setting, Value, parse};
+use super::{BitRate, ByteSize, ConfigError, CreateMeetings, Layer, LogFormat, ScalabilityMode, Setting, Value, parse};
 
 macro_rules! settings {
     ($($section:literal { $($help:literal $name:ident: $type:ty = $default:literal;)* })*) => {
@@ -83,6 +84,10 @@ settings! {
         workers: usize = "0";
         "Keep each worker on a core of its own, if there are as many workers as cores that the server may use."
         pin_workers: bool = "true";
+        "Codec in which pages send their cameras: vp8 or h264 as a stream for each size (simulcast), vp9 or av1 as one stream with layers (SVC). A browser that cannot sends VP8; one that cannot decode it sees no picture."
+        camera_codec: CameraCodec = "vp8";
+        "Layers of a camera in vp9 or av1, by their name in WebRTC-SVC (W3C): up to three sizes and three rates of pictures, from L1T1 to L3T3 and L3T3_KEY."
+        camera_scalability: ScalabilityMode = "L3T3_KEY";
     }
     "Logging" {
         "Which log lines go to standard error: error, warn, info, debug or trace, also per module as in info,tianqiao=debug."

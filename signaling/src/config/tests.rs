@@ -73,6 +73,7 @@ fn mistakes_name_their_source() {
         (vec![], vec![], "listen = { a = 1 }", "listen: expected ADDR:PORT"),
         (vec!["--tls-cert", "a.pem"], vec![], "", "go together"),
         (vec!["--trusted-proxies", "10.0.0.0/99"], vec![], "", "not a network"),
+        (vec!["--camera-codec", "h265"], vec![], "", "expected vp8, h264"),
         (vec!["--max-connections", "0"], vec![], "", "at least 1"),
         (vec!["--dead-after", "5s"], vec![], "", "longer than ping-interval"),
     ] {
@@ -81,6 +82,37 @@ fn mistakes_name_their_source() {
         all.extend(args);
         let error = load(&all, &env).expect_err(expected).to_string();
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn modes_have_as_many_layers_as_are_forwarded() {
+    for (text, is_one) in [
+        ("L1T1", true),
+        ("L1T3", true),
+        ("L2T1_KEY", true),
+        ("L3T3_KEY", true),
+        ("L1T3_KEY", false),
+        ("L4T1", false),
+        ("L3T4", false),
+        ("L2T2h", false),
+        ("S3T3", false),
+        ("", false),
+    ] {
+        assert_eq!(ScalabilityMode::parse(text).is_ok(), is_one, "{text}");
+    }
+}
+
+#[test]
+fn a_mode_is_for_the_codecs_that_have_it() {
+    for (codec, mode) in [
+        ("vp8", None),
+        ("h264", None),
+        ("vp9", Some("L1T3")),
+        ("av1", Some("L1T3")),
+    ] {
+        let config = load(&["--camera-codec", codec, "--camera-scalability", "L1T3"], &[]).expect("valid settings");
+        assert_eq!(config.camera_encoding().scalability_mode.as_deref(), mode, "{codec}");
     }
 }
 

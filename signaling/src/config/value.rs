@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tianqiao_protocol::media::CameraCodec;
 
 /// What a setting's text looks like, for help and for the quotes of the sample file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,6 +222,44 @@ impl Value for CreateMeetings {
             "anyone" => Ok(Self::Anyone),
             "token" => Ok(Self::Token),
             _ => Err(format!("expected anyone or token, found {text:?}")),
+        }
+    }
+}
+
+impl Value for CameraCodec {
+    const KIND: Kind = Kind::Text;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "vp8" => Ok(Self::Vp8),
+            "h264" => Ok(Self::H264),
+            "vp9" => Ok(Self::Vp9),
+            "av1" => Ok(Self::Av1),
+            _ => Err(format!("expected vp8, h264, vp9 or av1, found {text:?}")),
+        }
+    }
+}
+
+/// A scalability mode of WebRTC-SVC (W3C) of up to three spatial and three temporal layers, each size twice the one below.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScalabilityMode(pub String);
+
+impl Value for ScalabilityMode {
+    const KIND: Kind = Kind::Text;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (layers, is_keyed) = match text.strip_suffix("_KEY") {
+            Some(layers) => (layers, true),
+            None => (text, false),
+        };
+        match layers.as_bytes() {
+            // With one size there is no prediction between sizes to restrict.
+            [b'L', spatial @ b'1'..=b'3', b'T', b'1'..=b'3'] if !(is_keyed && *spatial == b'1') => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(format!(
+                "expected a scalability mode such as L1T3 or L3T3_KEY, found {text:?}"
+            )),
         }
     }
 }

@@ -81,6 +81,7 @@ pub async fn show(
         return Ok(Json(MeetingInfo {
             code: live.code.clone(),
             passcode_required: live.passcode.is_some(),
+            camera: app.config.camera_encoding(),
             id: Some(live.id.clone()),
             title: live.title.clone(),
             participants: Some(live.listed() as u32),
@@ -96,6 +97,7 @@ pub async fn show(
     Ok(Json(MeetingInfo {
         code: live.code.clone(),
         passcode_required: live.passcode.is_some(),
+        camera: app.config.camera_encoding(),
         id: None,
         title: None,
         participants: None,

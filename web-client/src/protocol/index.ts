@@ -44,6 +44,17 @@ export type TrackDeclaration = {
 mid: string, source: TrackSource, muted: boolean, };
 
 /**
+ * How pages are asked to send their cameras. A browser that cannot sends VP8 in simulcast.
+ */
+export type CameraEncoding = { codec: CameraCodec,
+/**
+ * Of WebRTC-SVC (W3C): one stream with these layers. None: simulcast.
+ */
+scalability_mode?: string, };
+
+export type CameraCodec = "vp8" | "h264" | "vp9" | "av1";
+
+/**
  * A published track as others see it.
  */
 export type TrackInfo = { id: number, source: TrackSource, muted: boolean, };
@@ -152,10 +163,10 @@ join_url: string,
 host_token: string, };
 
 /**
- * `GET /api/v1/meetings/{id-or-code}` → 200. Strangers learn that it is there and whether it has a passcode; the rest
- * is for who has a join token for it, as `Authorization: Bearer`.
+ * `GET /api/v1/meetings/{id-or-code}` → 200. Strangers learn that it is there, whether it has a passcode and
+ * what is asked of cameras, so that a page makes its offer before anybody joins; the rest is for who has a join token for it, as `Authorization: Bearer`.
  */
-export type MeetingInfo = { code: string, passcode_required: boolean, id?: string, title?: string, participants?: number, };
+export type MeetingInfo = { code: string, passcode_required: boolean, camera: CameraEncoding, id?: string, title?: string, participants?: number, };
 
 /**
  * `POST /api/v1/meetings/{id-or-code}/tokens` → 201 [`JoinToken`].
