@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CAMERA, pickCodecs, SLOT, VOICE } from './codecs.ts';
+import { CAMERA, pickCodecs, SCREEN, SLOT, VOICE } from './codecs.ts';
 
 const codec = (mimeType: string, sdpFmtpLine?: string) =>
   ({ mimeType, clockRate: 90000, ...(sdpFmtpLine ? { sdpFmtpLine } : {}) }) as RTCRtpCodec;
@@ -17,7 +17,9 @@ const video = [
 
 test('wishes decide which codecs and in which order', () => {
   const names = (wishes: typeof SLOT, all: RTCRtpCodec[]) => pickCodecs(all, wishes).map((c) => c.mimeType);
-  assert.deepEqual(names(CAMERA, video), ['video/VP8', 'video/rtx']);
+  assert.deepEqual(names(SCREEN, video), ['video/VP8', 'video/rtx']);
+  assert.deepEqual(names(CAMERA.vp9, video), ['video/VP9', 'video/rtx']);
+  assert.deepEqual(names(CAMERA.av1, video), ['video/rtx']);
   assert.deepEqual(names(SLOT, video), ['video/VP8', 'video/H264', 'video/VP9', 'video/rtx']);
   assert.deepEqual(names(VOICE, [codec('audio/opus'), codec('audio/CN'), codec('audio/red')]), [
     'audio/red',

@@ -1,5 +1,7 @@
 /** Which codecs and header extensions the offer names, so that it stays short. */
 
+import type { CameraCodec } from '../protocol/index.ts';
+
 type Wanted = (codec: RTCRtpCodec) => boolean;
 
 const named =
@@ -18,8 +20,15 @@ const AV1: Wanted = (codec) => named('video/av1')(codec) && /profile=0/.test(cod
 export const VOICE: readonly Wanted[] = [named('audio/red'), named('audio/opus')];
 /** Its redundancy is made by the server, for each listener. */
 export const LOW_VOICE: readonly Wanted[] = [named('audio/opus')];
-export const CAMERA: readonly Wanted[] = [VP8, RTX];
-/** A slot takes whatever others send: this page VP8, encoders over WHIP mostly H.264. */
+/** One codec each: the server prefers VP8 to others that are offered beside it. */
+export const CAMERA: Readonly<Record<CameraCodec, readonly Wanted[]>> = {
+  vp8: [VP8, RTX],
+  h264: [H264, RTX],
+  vp9: [VP9, RTX],
+  av1: [AV1, RTX],
+};
+export const SCREEN: readonly Wanted[] = CAMERA.vp8;
+/** A slot takes whatever others send: this page mostly VP8, encoders over WHIP mostly H.264. */
 export const SLOT: readonly Wanted[] = [VP8, H264, VP9, AV1, RTX];
 
 /** The codecs of `available` that are wanted, in the order of the wishes. */
@@ -28,6 +37,12 @@ export function pickCodecs<C extends RTCRtpCodec>(available: readonly C[], wishe
     const found = available.find(wish);
     return found ? [found] : [];
   });
+}
+
+/** Only what a browser can decode too, it lets a page prefer. */
+export function canEncode(codec: CameraCodec): boolean {
+  const wanted = CAMERA[codec][0]!;
+  return [RTCRtpSender, RTCRtpReceiver].every((end) => end.getCapabilities('video')?.codecs.some(wanted));
 }
 
 export function preferCodecs(transceiver: RTCRtpTransceiver, kind: 'audio' | 'video', wishes: readonly Wanted[]): void {
@@ -50,7 +65,9 @@ const DEPENDENCY_DESCRIPTOR = 'https://aomediacodec.github.io/av1-rtp-spec/#depe
 
 export const VOICE_EXTENSIONS: readonly string[] = [MID, TRANSPORT_CC, AUDIO_LEVEL];
 export const CAMERA_EXTENSIONS: readonly string[] = [MID, RID, REPAIRED_RID, TRANSPORT_CC, ORIENTATION];
-export const SLOT_EXTENSIONS: readonly string[] = [MID, TRANSPORT_CC, ORIENTATION, DEPENDENCY_DESCRIPTOR];
+/** A picture with layers in it tells of them in the dependency descriptor. */
+export const SVC_EXTENSIONS: readonly string[] = [MID, TRANSPORT_CC, ORIENTATION, DEPENDENCY_DESCRIPTOR];
+export const SLOT_EXTENSIONS: readonly string[] = SVC_EXTENSIONS;
 
 interface HeaderExtension {
   uri: string;

@@ -1,10 +1,11 @@
-import type { TrackDeclaration, WantedLayer } from '../protocol/index.ts';
+import type { CameraEncoding, TrackDeclaration, WantedLayer } from '../protocol/index.ts';
+import { addCamera } from './camera.ts';
 import {
-  CAMERA,
   CAMERA_EXTENSIONS,
   keepExtensions,
   LOW_VOICE,
   preferCodecs,
+  SCREEN,
   SLOT,
   SLOT_EXTENSIONS,
   VOICE,
@@ -17,13 +18,7 @@ import { trimOffer, tuneAnswer } from './sdp.ts';
 /** The server forwards the loudest few; more voices at once nobody understands. */
 const AUDIO_SLOTS = 4;
 
-const LAYERS: (OwnLayer & RTCRtpEncodingParameters)[] = [
-  { rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000 },
-  { rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000 },
-  { rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_700_000 },
-];
-
-const SCREEN = { maxBitrate: 2_500_000, maxFramerate: 15 };
+const SCREEN_ENCODING = { maxBitrate: 2_500_000, maxFramerate: 15 };
 
 /** A voice as browsers send it, and one that its way to the server carries twice, as RED has it, where little is carried. */
 const VOICE_LAYERS: OwnLayer[] = [{ rid: '', maxBitrate: 32_000 }];
@@ -54,6 +49,8 @@ export class MediaConnection {
   readonly videoSlots: readonly Slot[];
   /** The first packet of a voice. */
   readonly firstSound: Promise<unknown>;
+  /** As the server wished it; the browser may do less. */
+  readonly cameraEncoding: CameraEncoding;
   readonly #microphone: RTCRtpTransceiver;
   readonly #camera: RTCRtpTransceiver;
   #buffer: number | null = null;
@@ -66,16 +63,16 @@ export class MediaConnection {
   #lowVoice: RTCRtpTransceiver | undefined;
   #sendsLowVoice = false;
 
-  constructor(videoSlots: number) {
+  constructor(videoSlots: number, cameraEncoding: CameraEncoding) {
+    this.cameraEncoding = cameraEncoding;
     this.#microphone = this.pc.addTransceiver('audio', { direction: 'sendonly', sendEncodings: [FIRST] });
     preferCodecs(this.#microphone, 'audio', VOICE);
     keepExtensions(this.#microphone, VOICE_EXTENSIONS);
-    this.#camera = addCamera(this.pc);
-    preferCodecs(this.#camera, 'video', CAMERA);
-    keepExtensions(this.#camera, CAMERA_EXTENSIONS);
+    const camera = addCamera(this.pc, cameraEncoding);
+    this.#camera = camera.transceiver;
     this.#limiters = {
       microphone: new Limiter(this.#microphone.sender, VOICE_LAYERS),
-      camera: new Limiter(this.#camera.sender, LAYERS),
+      camera: new Limiter(this.#camera.sender, camera.layers),
     };
     this.audioSlots = Array.from({ length: AUDIO_SLOTS }, () => this.#addSlot('audio'));
     this.firstSound = Promise.race(
@@ -155,10 +152,10 @@ export class MediaConnection {
     const video = stream?.getVideoTracks()[0] ?? null;
     const audio = stream?.getAudioTracks()[0] ?? null;
     if (video && !this.#screen) {
-      this.#screen = this.pc.addTransceiver('video', { direction: 'sendonly', sendEncodings: [SCREEN] });
-      preferCodecs(this.#screen, 'video', CAMERA);
+      this.#screen = this.pc.addTransceiver('video', { direction: 'sendonly', sendEncodings: [SCREEN_ENCODING] });
+      preferCodecs(this.#screen, 'video', SCREEN);
       keepExtensions(this.#screen, CAMERA_EXTENSIONS);
-      this.#limiters.screen = new Limiter(this.#screen.sender, [{ rid: '', ...SCREEN }]);
+      this.#limiters.screen = new Limiter(this.#screen.sender, [{ rid: '', ...SCREEN_ENCODING }]);
     }
     if (audio && !this.#screenAudio) {
       this.#screenAudio = this.pc.addTransceiver('audio', { direction: 'sendonly' });
@@ -225,20 +222,6 @@ function hold(slots: readonly Slot[], ms: number | null): void {
   for (const { transceiver } of slots) {
     const { receiver } = transceiver;
     if ('jitterBufferTarget' in receiver && receiver.jitterBufferTarget !== ms) receiver.jitterBufferTarget = ms;
-  }
-}
-
-/** Two temporal layers where the browser can: the server may then halve the frame rate. */
-function addCamera(pc: RTCPeerConnection): RTCRtpTransceiver {
-  const add = (scalabilityMode?: string) =>
-    pc.addTransceiver('video', {
-      direction: 'sendonly',
-      sendEncodings: LAYERS.map((layer) => (scalabilityMode ? { ...layer, scalabilityMode } : layer)),
-    });
-  try {
-    return add('L1T2');
-  } catch {
-    return add();
   }
 }
 

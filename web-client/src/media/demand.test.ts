@@ -8,6 +8,9 @@ const CAMERA = [
   { rid: 'f', maxBitrate: 1_700_000 },
 ];
 const SCREEN = [{ rid: '', maxBitrate: 2_500_000 }];
+const ALL = { scalabilityMode: 'L3T3_KEY', scaleResolutionDownBy: 1 };
+const SMALL = { scalabilityMode: 'L1T3', scaleResolutionDownBy: 4 };
+const SVC = [{ rid: '', maxBitrate: 2_000_000, scalable: { all: ALL, small: { ...SMALL, maxBitrate: 150_000 } } }];
 
 const brief = (result: ReturnType<typeof encodings>) => result.map(({ active, maxBitrate }) => (active ? maxBitrate / 1_000 : 0));
 
@@ -28,6 +31,13 @@ test('all is sent until it is said what is wanted, and then no more than that', 
     [CAMERA, [{ rid: 'q', max_bitrate: 60_000 }], 'small', [60, 0, 0]],
     [CAMERA, [], 'small', [0, 0, 0]],
     [CAMERA, wanted, 'none', [0, 0, 0]],
+    // All layers in one stream.
+    [SVC, undefined, 'all', [2_000]],
+    [SVC, [{ rid: '', max_bitrate: 700_000 }], 'all', [700]],
+    [SVC, [{ rid: '', max_bitrate: 700_000 }], 'small', [150]],
+    [SVC, [{ rid: '', max_bitrate: 60_000 }], 'small', [60]],
+    [SVC, [], 'small', [0]],
+    [SCREEN, undefined, 'small', [2_500]],
   ] as const) {
     assert.deepEqual(brief(encodings(own, layers, upload)), expected);
   }
@@ -44,6 +54,31 @@ test('encodings keep what is said of them elsewhere, and are set only where they
     { rid: 'q', active: true, maxBitrate: 80_000, scaleResolutionDownBy: 4 },
     { rid: 'h', active: false, maxBitrate: 500_000, scaleResolutionDownBy: 2 },
   ]);
+});
+
+test('over a weak link a stream with layers in it becomes its smallest, and is whole again after it', () => {
+  const sent: RTCRtpEncodingParameters[] = [{ active: true, maxBitrate: 2_000_000, ...ALL }];
+  const set = (...[wanted, upload]: [Parameters<typeof encodings>[1], Parameters<typeof encodings>[2]]) =>
+    adjust(sent, encodings(SVC, wanted, upload));
+  assert.equal(set(undefined, 'all'), false);
+  assert.equal(set(undefined, 'small'), true);
+  assert.deepEqual(sent, [{ active: true, maxBitrate: 150_000, ...SMALL }]);
+  assert.equal(set(undefined, 'none'), true);
+  assert.deepEqual(sent, [{ active: false, maxBitrate: 150_000, ...SMALL }]);
+  assert.equal(set([{ rid: '', max_bitrate: 900_000 }], 'all'), true);
+  assert.deepEqual(sent, [{ active: true, maxBitrate: 900_000, ...ALL }]);
+});
+
+test('a stream of several sizes is lowered for a weak link of our own alone', () => {
+  const own = [{ ...SVC[0]!, keepsBitrate: true }];
+  for (const [layers, upload, expected] of [
+    [[{ rid: '', max_bitrate: 700_000 }], 'all', 2_000],
+    [[{ rid: '', max_bitrate: 700_000 }], 'small', 150],
+    [[{ rid: '', max_bitrate: 60_000 }], 'small', 60],
+    [[], 'all', 0],
+  ] as const) {
+    assert.deepEqual(brief(encodings(own, layers, upload)), [expected]);
+  }
 });
 
 test('the newest word is what counts, also where one was refused', async () => {

@@ -6,6 +6,19 @@ import type { WantedLayer } from '../protocol/index.ts';
 export interface OwnLayer {
   readonly rid: string;
   readonly maxBitrate: number;
+  /** Where this one stream has all layers in it: which, and those that a weak link of our own carries. */
+  readonly scalable?: { readonly all: Scaling; readonly small: Scaling & { readonly maxBitrate: number } };
+  /**
+   * Others' links do not lower its bit rate: it has a layer for each of them. With less than all sizes take, Chromium pads the
+   * stream up to it, and of VP9 makes all sizes smaller.
+   */
+  readonly keepsBitrate?: boolean;
+}
+
+/** `scalabilityMode` is of WebRTC-SVC (W3C), not in lib.dom yet. */
+export interface Scaling {
+  readonly scalabilityMode: string;
+  readonly scaleResolutionDownBy: number;
 }
 
 /** How much of its pictures this side's link carries. */
@@ -14,9 +27,9 @@ export type Upload = 'all' | 'small' | 'none';
 /** A browser that refuses what is asked for is asked no more than that. */
 const MOST_TRIES = 5;
 
-export interface Encoding {
-  active: boolean;
-  maxBitrate: number;
+export interface Encoding extends Partial<Scaling> {
+  readonly active: boolean;
+  readonly maxBitrate: number;
 }
 
 /**
@@ -24,11 +37,13 @@ export interface Encoding {
  * A weak link carries the smallest alone, for those who wanted any.
  */
 export function encodings(own: readonly OwnLayer[], wanted: readonly WantedLayer[] | undefined, upload: Upload): Encoding[] {
-  return own.map(({ rid, maxBitrate }, index) => {
+  return own.map(({ rid, maxBitrate, scalable, keepsBitrate }, index) => {
     const layer = wanted?.find((layer) => layer.rid === rid);
     const isWanted = wanted === undefined || layer !== undefined;
     const isCarried = upload === 'all' || (upload === 'small' && index === 0);
-    return { active: isWanted && isCarried, maxBitrate: Math.min(maxBitrate, layer?.max_bitrate ?? maxBitrate) };
+    const shape = { maxBitrate, ...(upload === 'small' ? scalable?.small : scalable?.all) };
+    const ceiling = keepsBitrate && upload !== 'small' ? undefined : layer?.max_bitrate;
+    return { ...shape, active: isWanted && isCarried, maxBitrate: Math.min(shape.maxBitrate, ceiling ?? Infinity) };
   });
 }
 
@@ -36,12 +51,14 @@ export function encodings(own: readonly OwnLayer[], wanted: readonly WantedLayer
 export function adjust(sent: RTCRtpEncodingParameters[], target: readonly Encoding[]): boolean {
   let changed = false;
   sent.forEach((encoding, index) => {
-    const { active, maxBitrate } = target[index] ?? { active: encoding.active ?? true, maxBitrate: encoding.maxBitrate };
-    // What is off keeps its bit rate: it is said anew when it comes back.
-    const differs = (encoding.active ?? true) !== active || (active && encoding.maxBitrate !== maxBitrate);
+    const next = target[index];
+    if (!next) return;
+    // What is off keeps all else: it is said anew when it comes back.
+    const said: Partial<Encoding> = next.active ? next : { active: false };
+    const before: Partial<Encoding> = { ...encoding, active: encoding.active ?? true };
+    const differs = (Object.keys(said) as (keyof Encoding)[]).some((key) => said[key] !== before[key]);
     if (!differs) return;
-    encoding.active = active;
-    if (active && maxBitrate !== undefined) encoding.maxBitrate = maxBitrate;
+    Object.assign(encoding, said);
     changed = true;
   });
   return changed;

@@ -33,6 +33,7 @@ test('an offer loses what the server does not read and keeps the rest in order',
     lines(
       'v=0',
       'a=group:BUNDLE 0',
+      'a=extmap-allow-mixed',
       'm=video 9 UDP/TLS/RTP/SAVPF 96 97',
       'a=ice-ufrag:i7Ng',
       'a=mid:0',

@@ -2,10 +2,11 @@
 
 /**
  * Lines of an offer that say nothing to a server that is ICE-lite, bundles, and names tracks by the
- * WebSocket: they are left out of what is sent (the browser's own description keeps them).
+ * WebSocket: they are left out of what is sent (the browser's own description keeps them). `a=extmap-allow-mixed` stays:
+ * the dependency descriptor of AV1's key frames is longer than a one-byte header allows.
  */
 const UNSENT =
-  /^a=(candidate:|end-of-candidates|msid:|msid-semantic:|extmap-allow-mixed|rtcp:|rtcp-xr:|rtcp-fb:\d+ goog-remb|ssrc:\d+ (?!cname:))/;
+  /^a=(candidate:|end-of-candidates|msid:|msid-semantic:|rtcp:|rtcp-xr:|rtcp-fb:\d+ goog-remb|ssrc:\d+ (?!cname:))/;
 
 /** The offer as it goes to the server. */
 export function trimOffer(sdp: string): string {

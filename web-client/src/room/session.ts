@@ -386,7 +386,8 @@ export class Session {
     this.#negotiation?.close();
     this.playback.value?.close();
     this.connection.value.close();
-    const connection = new MediaConnection(this.connection.value.videoSlots.length);
+    const { videoSlots, cameraEncoding } = this.connection.value;
+    const connection = new MediaConnection(videoSlots.length, cameraEncoding);
     await connection.setScreen(this.screen.value);
     batch(() => {
       this.connection.value = connection;

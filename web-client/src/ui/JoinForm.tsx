@@ -1,6 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { useEffect, useMemo, useRef } from 'preact/hooks';
 import { errorText, t } from '../i18n/index.ts';
+import { rememberEncoding } from '../media/camera.ts';
 import type { LocalMedia } from '../media/local.ts';
 import { type FailureCode, failureCode, failureOf } from '../net/failure.ts';
 import type { MeetingInfo } from '../protocol/index.ts';
@@ -33,6 +34,13 @@ export function JoinForm({ code, info, local, onToken, onJoined }: Props) {
     if (!busy.peek()) prepared.current = prepare();
     return () => prepared.current?.connection.close();
   }, []);
+
+  // The offer is made anew if the server wishes the camera otherwise than at the last visit.
+  useEffect(() => {
+    if (!info || !rememberEncoding(info.camera) || !prepared.current) return;
+    prepared.current.connection.close();
+    prepared.current = prepare();
+  }, [info === null]);
 
   useEffect(() => {
     if (!info || info.passcode_required) return;

@@ -1,3 +1,4 @@
+import { rememberedEncoding } from '../media/camera.ts';
 import { MediaConnection } from '../media/connection.ts';
 import { joinToken } from '../net/api.ts';
 
@@ -15,7 +16,7 @@ export interface Prepared {
 }
 
 export function prepare(): Prepared {
-  const connection = new MediaConnection(slotCount());
+  const connection = new MediaConnection(slotCount(), rememberedEncoding());
   return { connection, offered: connection.offer() };
 }
 

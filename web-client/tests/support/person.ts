@@ -6,6 +6,7 @@ export interface Inbound {
   mid: string;
   kind: 'audio' | 'video';
   framesDecoded: number;
+  pliCount: number;
   frameWidth: number;
   frameHeight: number;
   totalAudioEnergy: number;
@@ -21,6 +22,12 @@ export interface Outbound {
   rid: string;
   active: boolean;
   bytesSent: number;
+  /** Lines of the latest picture that was encoded. */
+  frameHeight: number;
+  /** As `video/VP8`; empty before anything was sent. */
+  codec: string;
+  /** As the encoder says it, empty where it does not. */
+  scalabilityMode: string;
 }
 
 interface Probe {
@@ -112,6 +119,7 @@ export class Person {
           mid: entry.mid,
           kind: entry.kind,
           framesDecoded: entry.framesDecoded ?? 0,
+          pliCount: entry.pliCount ?? 0,
           frameWidth: entry.frameWidth ?? 0,
           frameHeight: entry.frameHeight ?? 0,
           totalAudioEnergy: entry.totalAudioEnergy ?? 0,
@@ -125,9 +133,13 @@ export class Person {
   sent(): Promise<Outbound[]> {
     return this.page.evaluate(async () => {
       const pc = probe.connections.findLast((pc) => pc.connectionState !== 'closed')!;
-      return [...(await pc.getStats()).values()]
+      const stats = await pc.getStats();
+      return [...stats.values()]
         .filter(({ type }) => type === 'outbound-rtp')
-        .map(({ mid, kind, rid = '', active = true, bytesSent = 0 }) => ({ mid, kind, rid, active, bytesSent }));
+        .map(({ mid, kind, rid = '', active = true, bytesSent = 0, frameHeight = 0, codecId, scalabilityMode = '' }) => {
+          const codec: string = stats.get(codecId)?.mimeType ?? '';
+          return { mid, kind, rid, active, bytesSent, frameHeight, codec, scalabilityMode };
+        });
     });
   }
 
