@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { dismiss, gather, type Guest } from './support/gathering.ts';
-import type { Outbound, Person } from './support/person.ts';
+import { type Outbound, Person } from './support/person.ts';
 import { startServer } from './support/server.ts';
 
 /** Windows whose one tile is of about so many lines. */
@@ -66,6 +66,44 @@ for (const [codec, mode] of [
       await wei.leave();
       await ada.leave();
     } finally {
+      await server.stop();
+    }
+  });
+}
+
+for (const [what, script] of [
+  ['without the codec', () => {
+    const all = RTCRtpSender.getCapabilities;
+    RTCRtpSender.getCapabilities = (kind) => {
+      const { codecs, headerExtensions } = all.call(RTCRtpSender, kind)!;
+      return { codecs: codecs.filter(({ mimeType }) => mimeType !== 'video/VP9'), headerExtensions };
+    };
+  }],
+  ['that passes over the scalability mode', () => {
+    const all = RTCRtpSender.prototype.getParameters;
+    RTCRtpSender.prototype.getParameters = function () {
+      const parameters = all.call(this);
+      for (const encoding of parameters.encodings) Reflect.deleteProperty(encoding, 'scalabilityMode');
+      return parameters;
+    };
+  }],
+] as const) {
+  test(`a browser ${what} sends VP8 in simulcast`, async () => {
+    const server = await startServer({ TIANQIAO_CAMERA_CODEC: 'vp9' });
+    const other = await Person.arrive(guests[1]!.browser, 'Other');
+    try {
+      await other.page.addInitScript(script);
+      const { join_url } = await server.createMeeting();
+      await other.open(join_url);
+      await other.until('an offer by the wish of the server', () => other.connectionCount(), (count) => count === 2);
+      await other.page.click('#join');
+      const video = async () => (await other.sent()).filter(({ kind }) => kind === 'video');
+      const sent = await other.until('it sends', video, (all) => all.some(({ codec }) => codec !== ''));
+      assert.deepEqual(sent.map(({ rid }) => rid).sort(), ['f', 'h', 'q']);
+      assert.ok(sent.every(({ codec }) => ['', 'video/VP8'].includes(codec)), JSON.stringify(sent));
+      assert.deepEqual(other.errors, []);
+    } finally {
+      await other.page.close();
       await server.stop();
     }
   });
