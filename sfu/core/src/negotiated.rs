@@ -61,6 +61,9 @@ pub struct Feedback {
     pub pli: bool,
     pub fir: bool,
     pub transport_cc: bool,
+    /// The client's own estimate (draft-alvestrand-rmcat-remb), agreed on only for slots of a session without
+    /// `transport_cc` ones; their packets then carry the time of sending.
+    pub remb: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

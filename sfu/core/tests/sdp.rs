@@ -568,3 +568,35 @@ fn fragments_carry_credentials_both_ways() {
         )
     );
 }
+
+/// One estimate is made for all slots, by the better of two kinds of feedback.
+#[test]
+fn clients_estimate_themselves_only_where_they_take_no_transport_wide_numbers() {
+    let offer = fixture("chromium_whep");
+    let without = |dropped: &str| -> String {
+        let lines = offer.split_inclusive("\r\n");
+        lines.filter(|line| !line.contains(dropped)).collect()
+    };
+    let is_by_remb = |offer: &str| {
+        let answered = answer_to(offer).unwrap();
+        let video = answered
+            .negotiated
+            .media
+            .iter()
+            .find(|media| media.kind == MediaKind::Video);
+        let video = video.expect("a video slot");
+        let is_agreed = video.codecs.iter().any(|codec| codec.feedback.remb);
+        assert_eq!(answered.sdp.contains(" goog-remb\r\n"), is_agreed);
+        assert_eq!(video.extensions.abs_send_time.is_some(), is_agreed);
+        assert_eq!(answered.sdp.contains("abs-send-time"), is_agreed);
+        is_agreed
+    };
+    assert!(!is_by_remb(&offer));
+    assert!(is_by_remb(&without(" transport-cc\r\n")));
+    assert!(is_by_remb(&without("transport-wide-cc")));
+    // Nothing would tell the client when packets were sent.
+    let neither = without(" transport-cc\r\n");
+    let lines = neither.split_inclusive("\r\n");
+    let neither: String = lines.filter(|line| !line.contains("abs-send-time")).collect();
+    assert!(!is_by_remb(&neither));
+}

@@ -13,6 +13,7 @@ use super::loss_based::{Context, LossBased, LossState};
 use super::loss_pattern::{Loss, LossPattern};
 use super::probe_controller::{Limit, ProbeCluster, ProbeController};
 use super::probe_estimator::ProbeEstimator;
+use super::remb::Remb;
 use super::report_loss::ReportLoss;
 use super::round_trip::RoundTrip;
 use super::silence::{Silence, Unanswered};
@@ -62,7 +63,7 @@ pub struct Estimator {
     drain: Drain,
     loss_based: LossBased,
     report_loss: ReportLoss,
-    remb: Option<Bitrate>,
+    remb: Remb,
     probes: ProbeController,
     probe_results: ProbeEstimator,
     probes_sent: u64,
@@ -95,7 +96,7 @@ impl Estimator {
             drain: Drain::default(),
             loss_based: LossBased::new(config.min, config.max),
             report_loss: ReportLoss::new(config.start),
-            remb: None,
+            remb: Remb::default(),
             probes: ProbeController::new(config.start, config.max),
             probe_results: ProbeEstimator::default(),
             probes_sent: 0,
@@ -226,7 +227,10 @@ impl Estimator {
             true => self.transport_estimate(now),
             false => (self.report_loss.rate(), self.report_loss.rate()),
         };
-        let most = self.remb.unwrap_or(self.config.max).min(self.config.max);
+        let most = self
+            .remb
+            .rate(now)
+            .map_or(self.config.max, |remb| remb.min(self.config.max));
         self.estimate = estimate.min(most).max(self.config.min);
         self.undrained = undrained.min(most).max(self.config.min);
         self.alr.set_estimate(self.estimate);
@@ -294,18 +298,18 @@ impl Estimator {
     }
 
     pub fn on_remb(&mut self, now: Instant, remb: Bitrate) {
-        // Zero is no limit, as to libwebrtc.
-        self.remb = (remb.0 > 0).then_some(remb);
-        if let Some(remb) = self.remb {
+        let now = self.now(now);
+        self.remb.on_remb(now, remb);
+        if let Some(remb) = self.remb.rate(now) {
             self.report_loss.on_remb(remb);
         }
-        self.update_estimate(self.now(now));
+        self.update_estimate(now);
     }
 
     pub fn on_report_loss(&mut self, now: Instant, packets: u32, lost: u32) {
         let now = self.now(now);
         let round_trip = self.report_round_trip.unwrap_or_default().as_micros() as i64;
-        let cap = self.remb.unwrap_or(self.config.max);
+        let cap = self.remb.rate(now).unwrap_or(self.config.max);
         self.report_loss.on_report(now, packets, lost, Micros(round_trip), cap);
         self.update_estimate(now);
     }
@@ -319,6 +323,8 @@ impl Estimator {
         if self.config.has_transport_feedback {
             self.probes.set_estimate(now, self.estimate, self.limit(now));
             self.probes.set_desired(now, desired);
+        } else {
+            self.remb.set_desired(desired);
         }
     }
 
@@ -331,7 +337,13 @@ impl Estimator {
     }
 
     pub fn poll_probe(&mut self, now: Instant) -> Option<ProbeCluster> {
-        let cluster = self.probes.poll(self.now(now))?;
+        let now = self.now(now);
+        if !self.config.has_transport_feedback {
+            let cluster = self.remb.poll_padding(now, self.estimate, self.report_loss.share())?;
+            self.probes_sent += 1;
+            return Some(cluster);
+        }
+        let cluster = self.probes.poll(now)?;
         self.probe_results.on_cluster(&cluster, self.loss_pattern.loss().share);
         self.probes_sent += 1;
         Some(cluster)
@@ -352,6 +364,9 @@ impl Estimator {
         if self.config.has_transport_feedback {
             self.probes.set_estimate(now, self.estimate, self.limit(now));
             self.probes.handle_timeout(now);
+        } else {
+            // A REMB that was not renewed holds no longer.
+            self.update_estimate(now);
         }
     }
 

@@ -22,6 +22,7 @@ mod loss_model;
 mod loss_pattern;
 mod probe_controller;
 mod probe_estimator;
+mod remb;
 mod report_loss;
 mod round_trip;
 mod silence;
@@ -47,7 +48,7 @@ pub struct Config {
     pub start: Bitrate,
     pub min: Bitrate,
     pub max: Bitrate,
-    /// The peer sends transport-wide feedback. Without it nothing is probed.
+    /// The peer sends transport-wide feedback. Without it REMB is followed, and receiver reports where none comes.
     pub has_transport_feedback: bool,
 }
 
@@ -59,6 +60,18 @@ impl Default for Config {
             min: Bitrate::kbps(5),
             max: Bitrate::kbps(100_000),
             has_transport_feedback: true,
+        }
+    }
+}
+
+impl Config {
+    /// For peers that estimate themselves. Little is found out at the start without probes, so it is higher:
+    /// libwebrtc's own.
+    pub fn without_transport_feedback() -> Self {
+        Self {
+            start: Bitrate::kbps(300),
+            has_transport_feedback: false,
+            ..Self::default()
         }
     }
 }
@@ -105,6 +118,12 @@ impl SendSideBwe {
             .get_or_insert_with(|| Box::new(Estimator::new(self.config, now)))
     }
 
+    /// As it was configured; without it there is no need to tell what is sent.
+    #[inline]
+    pub fn has_transport_feedback(&self) -> bool {
+        self.config.has_transport_feedback
+    }
+
     /// The transport-wide sequence number that the next packet carries.
     pub fn next_seq(&self) -> u16 {
         self.estimator.as_ref().map_or(0, |estimator| estimator.next_seq())
@@ -142,6 +161,7 @@ impl SendSideBwe {
     }
 
     /// The receiver's own estimate (draft-alvestrand-rmcat-remb): a cap where there is better, else the estimate.
+    /// Holds for five seconds.
     pub fn on_remb(&mut self, now: Instant, remb: Bitrate) {
         self.estimator(now).on_remb(now, remb);
     }

@@ -5,7 +5,7 @@ use super::time::Micros;
 use crate::units::Bitrate;
 
 /// Loss up to this lets the rate rise …
-const LOW_LOSS: f64 = 0.02;
+pub const LOW_LOSS: f64 = 0.02;
 const INCREASE: f64 = 1.08;
 const INCREASE_STEP: Bitrate = Bitrate(1_000);
 /// … once in this time.

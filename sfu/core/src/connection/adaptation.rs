@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 
+use super::reported_loss::ReportedLoss;
 use crate::allocator::{
     Allocation, Allocator, AudioDemand, Choice, Demand, LayerState, Link, LowVoice, Mode, PauseCause, Shortage,
     SlotAllocation, VideoDemand, VideoLayer, VideoSource, VoiceRate, Wish,
@@ -11,6 +12,7 @@ use crate::allocator::{
 use crate::bwe::{self, BweStats, SendSideBwe};
 use crate::downtrack::Downtrack;
 use crate::negotiated::MediaKind;
+use crate::packet::rtcp::ReportBlock;
 use crate::packet::rtcp::transport_feedback::TransportFeedback;
 use crate::quality::Way;
 use crate::router::Router;
@@ -87,6 +89,7 @@ pub(crate) struct Adaptation {
     allocated_for: Bitrate,
     /// When layers were chosen first.
     since: Option<Instant>,
+    reports: ReportedLoss,
 }
 
 impl Adaptation {
@@ -104,11 +107,41 @@ impl Adaptation {
             spare: None,
             allocated_for: Bitrate(0),
             since: None,
+            reports: ReportedLoss::default(),
         }
     }
 
     pub fn on_transport_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
         self.bwe.on_transport_feedback(now, feedback);
+        self.on_news();
+    }
+
+    /// The client's own estimate; false where it is not looked at, as next to transport-wide feedback.
+    pub fn on_remb(&mut self, now: Instant, remb: Bitrate) -> bool {
+        let is_used = !self.bwe.has_transport_feedback();
+        if is_used {
+            self.bwe.on_remb(now, remb);
+            self.on_news();
+        }
+        is_used
+    }
+
+    /// A report on the slot in place `slot`, and the round trip by it, if it tells one; used where there is no transport-wide
+    /// feedback.
+    pub fn on_report_block(&mut self, now: Instant, slot: usize, block: &ReportBlock, round_trip: Option<Duration>) {
+        if self.bwe.has_transport_feedback() {
+            return;
+        }
+        if let Some(round_trip) = round_trip {
+            self.bwe.on_report_round_trip(now, round_trip);
+        }
+        if let Some((packets, lost)) = self.reports.on_report(slot, block) {
+            self.bwe.on_report_loss(now, packets, lost);
+            self.on_news();
+        }
+    }
+
+    fn on_news(&mut self) {
         self.is_stale = true;
         // While a link is being found out, pictures wait for each result.
         if self.bwe.estimate() > self.allocated_for.times(MUCH_MORE) {
@@ -277,6 +310,7 @@ impl Adaptation {
     /// Slots have other places since a new answer.
     pub fn move_slots(&mut self, slots: usize, place: impl Fn(usize) -> Option<usize>) {
         self.allocator.move_slots(slots, place);
+        self.reports = ReportedLoss::default();
         self.next_allocation = None;
     }
 

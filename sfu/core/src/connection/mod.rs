@@ -5,6 +5,7 @@ mod feedback;
 mod keyframe_budget;
 mod link_quality;
 mod publisher_clock;
+mod reported_loss;
 mod retransmission_budget;
 mod sending;
 mod streams;
@@ -16,6 +17,7 @@ use arrayvec::ArrayVec;
 
 use crate::allocator::Choice;
 use crate::bwe;
+use crate::downtrack::stamp::Stamp;
 use crate::downtrack::voice::AudioFormat;
 use crate::downtrack::{Downtrack, Retired, SlotFormat};
 use crate::drop_reason::DropReason;
@@ -208,15 +210,20 @@ impl Connection {
         self.adapt_to_slots();
     }
 
-    /// Its link is estimated while a slot has numbers that the client's feedback goes by.
+    /// Its link is estimated while the client tells how packets of a slot fare.
     fn adapt_to_slots(&mut self) {
-        let is_numbered = self.slots.iter().any(|slot| slot.format().is_numbered());
+        let config = self.estimator_config();
         for slot in &mut self.slots {
-            slot.set_adaptive(is_numbered);
+            slot.set_adaptive(config.is_some());
         }
-        if is_numbered {
-            let new = || Box::new(Adaptation::new(bwe::Config::default()));
-            self.sending.adaptation.get_or_insert_with(new);
+        if let Some(config) = config {
+            let adaptation = &mut self.sending.adaptation;
+            let goes_on = adaptation
+                .as_ref()
+                .is_some_and(|adaptation| adaptation.bwe.has_transport_feedback() == config.has_transport_feedback);
+            if !goes_on {
+                *adaptation = Some(Box::new(Adaptation::new(config)));
+            }
             return;
         }
         self.sending.adaptation = None;
@@ -229,6 +236,15 @@ impl Connection {
                 ..AudioFormat::default()
             });
         }
+    }
+
+    fn estimator_config(&self) -> Option<bwe::Config> {
+        let by_remb = |stamp: Stamp| matches!(stamp, Stamp::AbsSendTime(_));
+        let stamps = self.slots.iter().filter_map(|slot| slot.format().feedback());
+        Some(match stamps.map(by_remb).reduce(|all, one| all && one)? {
+            true => bwe::Config::without_transport_feedback(),
+            false => bwe::Config::default(),
+        })
     }
 
     pub fn slot(&self, mid: Mid) -> Option<usize> {
@@ -386,18 +402,26 @@ impl Connection {
         }
     }
 
-    /// A report on one of its slots: how long the way there and back is (RFC 3550, section 6.4.1).
+    /// A report on one of its slots: how long the way there and back is (RFC 3550, section 6.4.1), and what was lost.
     pub(crate) fn on_report_block(&mut self, now: Instant, block: &ReportBlock) {
-        if block.last_sr == 0 || !self.slots.iter().any(|slot| slot.ssrc == block.ssrc) {
+        let Some(slot) = self.slots.iter().position(|slot| slot.ssrc == block.ssrc) else {
             return;
+        };
+        let round_trip = (block.last_sr > 0).then(|| self.round_trip_by(now, block));
+        self.round_trip = round_trip.unwrap_or(self.round_trip);
+        if let Some(adaptation) = &mut self.sending.adaptation {
+            adaptation.on_report_block(now, slot, block, round_trip);
         }
+    }
+
+    fn round_trip_by(&self, now: Instant, block: &ReportBlock) -> Duration {
         let middle = (self.ntp.at(now) >> 16) as u32;
         let round_trip = middle
             .wrapping_sub(block.last_sr)
             .wrapping_sub(block.delay_since_last_sr);
         // Clocks that tick a little apart make it negative where the way is short.
         let round_trip = u64::from(u32::try_from((round_trip as i32).max(0)).unwrap_or(0));
-        self.round_trip = Duration::from_micros((round_trip * 1_000_000) >> 16).min(MAX_ROUND_TRIP);
+        Duration::from_micros((round_trip * 1_000_000) >> 16).min(MAX_ROUND_TRIP)
     }
 }
 

@@ -6,6 +6,7 @@ use super::adaptation::Adaptation;
 use crate::bwe::{PacketKind, ProbeCluster, SentPacket};
 use crate::downtrack::Decision;
 use crate::pacer::Pacer;
+use crate::packet::extensions::abs_send_time;
 use crate::path::Path;
 use crate::pool::PacketRef;
 use crate::rate::Ticks;
@@ -49,7 +50,7 @@ impl Waiting {
 }
 
 pub(crate) struct Sending {
-    /// Where slots have transport-wide numbers.
+    /// Where the client tells how slots' packets fare.
     pub adaptation: Option<Box<Adaptation>>,
     pub pacer: Pacer<Waiting>,
     /// When a part of a key frame or of a screen had to wait last.
@@ -128,25 +129,29 @@ impl Sending {
         Some(bwe.round_trip()? + bwe.queue())
     }
 
-    /// The number of the next packet that has one.
-    pub fn next_number(&self) -> u16 {
-        self.adaptation
-            .as_ref()
-            .map_or(0, |adaptation| adaptation.bwe.next_seq())
+    /// The value of the next packet's stamp, where it has one.
+    pub fn next_stamp(&self, ticks: Ticks) -> u32 {
+        match &self.adaptation {
+            Some(adaptation) if adaptation.bwe.has_transport_feedback() => adaptation.bwe.next_seq().into(),
+            Some(_) => abs_send_time(ticks.after(Ticks::default())),
+            None => 0,
+        }
     }
 
     /// A packet of `len` bytes, SRTP included, went out.
-    pub fn on_sent(&mut self, now: Instant, ticks: Ticks, path: Path, len: usize, kind: PacketKind, is_numbered: bool) {
+    pub fn on_sent(&mut self, now: Instant, ticks: Ticks, path: Path, len: usize, kind: PacketKind, is_stamped: bool) {
         let bytes = len + overhead(path);
         self.pacer.charge(ticks, bytes);
-        let Some(adaptation) = self.adaptation.as_mut().filter(|_| is_numbered) else {
+        let Some(adaptation) = self.adaptation.as_mut().filter(|_| is_stamped) else {
             return;
         };
         let probe = self.probe.as_mut().map(|probe| {
             probe.on_sent(bytes);
             probe.cluster.id
         });
-        adaptation.bwe.on_sent(now, SentPacket { bytes, kind, probe });
+        if adaptation.bwe.has_transport_feedback() {
+            adaptation.bwe.on_sent(now, SentPacket { bytes, kind, probe });
+        }
     }
 
     /// A packet went out again as it was, with its number.

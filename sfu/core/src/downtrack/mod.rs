@@ -5,6 +5,7 @@ pub mod fuzz_bodies;
 pub mod history;
 pub mod layers;
 pub mod seq_map;
+pub mod stamp;
 pub mod timeline;
 pub mod voice;
 pub mod vp8_continuity;
@@ -16,7 +17,9 @@ use std::time::{Duration, Instant};
 use arrayvec::ArrayVec;
 
 use crate::allocator::{Choice, PauseCause};
-use crate::negotiated::{Codec, ExtensionIds, MAX_CODECS, MediaKind, NegotiatedCodec, NegotiatedMedia, SendMedia};
+use crate::negotiated::{
+    Codec, ExtensionIds, Feedback, MAX_CODECS, MediaKind, NegotiatedCodec, NegotiatedMedia, SendMedia,
+};
 use crate::packet::rtcp::SenderInfo;
 use crate::pool::Packet;
 use crate::track::Track;
@@ -28,6 +31,7 @@ use crate::worker_api::SlotRank;
 use history::{History, RESEND_INTERVAL, Sent, Stretch};
 use layers::{DescriptorEdit, FrameNumbers, LayerSelector, LayerStretch, Limit, Verdict};
 use seq_map::SeqMap;
+use stamp::Stamp;
 use timeline::Timeline;
 use voice::{AudioFormat, Voice};
 use vp8_continuity::Vp8Continuity;
@@ -61,8 +65,8 @@ pub struct Decision {
     /// The last packet of its picture, without the layers that are left out.
     pub marker: bool,
     pub descriptor: DescriptorEdit,
-    /// Id of the extension with the transport-wide sequence number, where the packet has one.
-    pub transport_cc: Option<u8>,
+    /// What the client's feedback on the packet goes by, if anything.
+    pub stamp: Option<Stamp>,
 }
 
 /// What the packets of a slot are written with; slots that negotiated the same share one.
@@ -88,19 +92,25 @@ impl SlotFormat {
     fn outgoing(&self, codec: Codec) -> Option<OutgoingCodec> {
         let found = self.codecs.iter().find(|negotiated| negotiated.codec == codec)?;
         // What is sent again without RTX is equal to the bit, as SRTP forbids two packets under one index; so it
-        // cannot have a new number each time.
-        let is_numbered = found.feedback.transport_cc && (found.rtx.is_some() || !found.feedback.nack);
+        // cannot have a new number or time each time.
+        let may_differ = found.rtx.is_some() || !found.feedback.nack;
         Some(OutgoingCodec {
             codec,
             payload_type: found.payload_type,
             rtx: found.rtx,
-            transport_cc: self.extensions.transport_cc.filter(|_| is_numbered),
+            stamp: self.stamp(&found.feedback).filter(|_| may_differ),
         })
     }
 
-    /// Packets of the slot have transport-wide sequence numbers.
-    pub fn is_numbered(&self) -> bool {
-        self.extensions.transport_cc.is_some() && self.codecs.iter().any(|codec| codec.feedback.transport_cc)
+    fn stamp(&self, feedback: &Feedback) -> Option<Stamp> {
+        let number = self.extensions.transport_cc.filter(|_| feedback.transport_cc);
+        let time = self.extensions.abs_send_time.filter(|_| feedback.remb);
+        number.map(Stamp::TransportCc).or(time.map(Stamp::AbsSendTime))
+    }
+
+    /// What the client's feedback on the slot goes by, if anything.
+    pub fn feedback(&self) -> Option<Stamp> {
+        self.codecs.iter().find_map(|codec| self.stamp(&codec.feedback))
     }
 
     /// Payload type of a retransmission stream, which carries padding too.
@@ -115,8 +125,7 @@ struct OutgoingCodec {
     codec: Codec,
     payload_type: PayloadType,
     rtx: Option<PayloadType>,
-    /// Id of the extension with the transport-wide sequence number.
-    transport_cc: Option<u8>,
+    stamp: Option<Stamp>,
 }
 
 /// Where a slot's streams ended. SRTP forbids to use a packet index of an SSRC twice with one key
@@ -364,9 +373,9 @@ impl Downtrack {
         codec.is_none_or(|codec| self.format.outgoing(codec).is_some())
     }
 
-    /// It has a stream for padding, and numbers for feedback on it.
+    /// It has a stream for padding, and feedback tells of it.
     pub fn takes_padding(&self) -> bool {
-        self.format.rtx().is_some() && self.format.extensions.transport_cc.is_some()
+        self.format.rtx().is_some() && self.format.feedback().is_some()
     }
 
     /// What a video slot is to get of `track`; `None` where it is sent nothing that the subscriber takes.
@@ -563,18 +572,18 @@ impl Downtrack {
             padding: if codec.rtx.is_some() { padding } else { 0 },
             marker: stretch.marker(packet),
             descriptor,
-            transport_cc: codec.transport_cc,
+            stamp: codec.stamp,
         })
     }
 
-    /// Writes what [`Self::rewrite`] decided; `number` is the transport-wide sequence number, for those that have one.
+    /// Writes what [`Self::rewrite`] decided; `stamp` is the value of its stamp, for those that have one.
     pub fn write(
         &self,
         out: &mut [u8],
         packet: &Packet,
         decision: &Decision,
         csrc: TrackId,
-        number: u16,
+        stamp: u32,
     ) -> Option<Written> {
         let outgoing = Outgoing {
             ssrc: self.ssrc,
@@ -589,7 +598,7 @@ impl Downtrack {
             original_seq: None,
             vp8: decision.vp8,
             descriptor: decision.descriptor,
-            transport_cc: decision.transport_cc.map(|id| (id, number)),
+            stamp: decision.stamp.map(|kind| (kind, stamp)),
         };
         match decision.red {
             true => self.voice.as_ref()?.write(out, packet, &outgoing),
@@ -607,14 +616,14 @@ impl Downtrack {
     }
 
     /// Writes a packet again: over RTX (RFC 4588) where the codec has it, else as it was. Gives
-    /// the extended sequence number that it was written with, and whether it has the transport-wide `number`.
+    /// the extended sequence number that it was written with, and whether it has a `stamp`.
     pub fn write_again(
         &mut self,
         out: &mut [u8],
         packet: &Packet,
         sent: &Sent,
         csrc: TrackId,
-        number: u16,
+        stamp: u32,
     ) -> Option<(Written, ExtendedSeq, bool)> {
         let codec = self.format.outgoing(packet.codec)?;
         let stretch = &sent.stretch;
@@ -645,16 +654,16 @@ impl Downtrack {
                 number_offset: stretch.frame_offset,
                 mask: stretch.layers.mask,
             },
-            transport_cc: codec.transport_cc.map(|id| (id, number)),
+            stamp: codec.stamp.map(|kind| (kind, stamp)),
         };
-        Some((write(out, packet, &outgoing)?, seq, codec.transport_cc.is_some()))
+        Some((write(out, packet, &outgoing)?, seq, codec.stamp.is_some()))
     }
 
     /// Writes a packet of nothing but padding, `padding` bytes of it, on the retransmission stream, where it disturbs
-    /// no decoder (as libwebrtc's probes). `None` where the slot has no such stream or no numbers.
-    pub fn write_padding(&mut self, out: &mut [u8], padding: u8, number: u16) -> Option<(Written, ExtendedSeq)> {
+    /// no decoder (as libwebrtc's probes). `None` where the slot has no such stream or no feedback.
+    pub fn write_padding(&mut self, out: &mut [u8], padding: u8, stamp: u32) -> Option<(Written, ExtendedSeq)> {
         let payload_type = self.format.rtx()?;
-        let id = self.format.extensions.transport_cc?;
+        let kind = self.format.feedback()?;
         let seq = ExtendedSeq(self.rtx_seq.0 + 1);
         let timestamp = self.timeline.latest();
         let written = write::padding(
@@ -663,7 +672,7 @@ impl Downtrack {
             payload_type,
             seq.truncate(),
             timestamp,
-            (id, number),
+            (kind, stamp),
             padding,
         )?;
         self.rtx_seq = seq;

@@ -2,6 +2,7 @@
 //! extensions as the subscriber numbered them, then the payload with its few rewritten bytes.
 
 use super::layers::{DescriptorEdit, MAX_GROWTH};
+use super::stamp::Stamp;
 use crate::negotiated::ExtensionIds;
 use crate::packet::extensions::ExtensionWriter;
 use crate::packet::rtp::{append_padding, set_extension_bit};
@@ -32,8 +33,8 @@ pub struct Outgoing<'a> {
     /// The RFC 6464 byte.
     pub audio_level: Option<u8>,
     pub descriptor: DescriptorEdit,
-    /// Id of the extension and the packet's number among all that the client is sent.
-    pub transport_cc: Option<(u8, u16)>,
+    /// What the client's feedback goes by, and its value.
+    pub stamp: Option<(Stamp, u32)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +66,14 @@ pub fn write(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> Option
     Some(Written { header_len, len })
 }
 
-/// A packet of nothing but padding (RFC 3550, section 5.1), with a transport-wide sequence number.
+/// A packet of nothing but padding (RFC 3550, section 5.1), for feedback on it.
 pub fn padding(
     out: &mut [u8],
     ssrc: Ssrc,
     payload_type: PayloadType,
     seq: u16,
     timestamp: u32,
-    (id, number): (u8, u16),
+    (stamp, value): (Stamp, u32),
     padding: u8,
 ) -> Option<Written> {
     let fixed = out.first_chunk_mut::<12>()?;
@@ -82,9 +83,12 @@ pub fn padding(
     fixed[4..8].copy_from_slice(&timestamp.to_be_bytes());
     fixed[8..12].copy_from_slice(&ssrc.0.to_be_bytes());
     let mut extensions = ExtensionWriter::new(&mut out[12..]);
-    extensions.push(id, &number.to_be_bytes());
-    let header_len = 12 + extensions.finish();
-    set_extension_bit(out);
+    stamp.write(value, &mut extensions);
+    let extension_len = extensions.finish();
+    let header_len = 12 + extension_len;
+    if extension_len > 0 {
+        set_extension_bit(out);
+    }
     let len = append_padding(out, header_len, padding)?;
     Some(Written { header_len, len })
 }
@@ -110,8 +114,8 @@ pub(super) fn write_header(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<
 fn write_extensions(out: &mut [u8], packet: &Packet, outgoing: &Outgoing<'_>) -> usize {
     let (ids, edit) = (outgoing.extensions, outgoing.descriptor);
     let mut extensions = ExtensionWriter::new(out);
-    if let Some((id, number)) = outgoing.transport_cc {
-        extensions.push(id, &number.to_be_bytes());
+    if let Some((stamp, value)) = outgoing.stamp {
+        stamp.write(value, &mut extensions);
     }
     if let Some((level, id)) = outgoing.audio_level.zip(ids.audio_level) {
         extensions.push(id, &[level]);

@@ -1,6 +1,7 @@
 //! RTP header extensions (RFC 8285): reading the ones we know in one pass, and writing a block.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use super::bytes::{u16_at, u24_at};
 use super::rtp::RtpHeader;
@@ -141,6 +142,12 @@ impl<'a> ExtensionValues<'a> {
 fn text(data: &[u8]) -> Option<&str> {
     let end = data.iter().position(|&byte| byte == 0).unwrap_or(data.len());
     std::str::from_utf8(&data[..end]).ok().filter(|text| !text.is_empty())
+}
+
+/// The abs-send-time value of a moment, counted from any: 6.18 fixed-point seconds, which wrap every 64.
+pub fn abs_send_time(since: Duration) -> u32 {
+    let nanos = since.as_nanos() as u64 % 64_000_000_000;
+    ((nanos << 18) / 1_000_000_000) as u32
 }
 
 /// Builds an extension block, profile and length included, at the start of a buffer. It begins in

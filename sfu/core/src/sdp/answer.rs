@@ -4,7 +4,7 @@ use arrayvec::ArrayVec;
 use rustc_hash::FxHashSet;
 
 use super::candidate::Candidate;
-use super::extensions::{self, OfferedExtension};
+use super::extensions::{self, Extension, OfferedExtension};
 use super::offer::{AcceptedSection, Offer};
 use super::streams::Direction;
 use super::transport::Setup;
@@ -95,6 +95,7 @@ pub fn answer(offer: &Offer, params: &AnswerParams<'_>, previous: Option<&Negoti
     let running = previous.map_or(&[][..], |previous| &previous.media);
     let running: BTreeMap<_, _> = running.iter().map(|media| (media.mid, media)).collect();
     let mut sections = Vec::with_capacity(offer.sections.len());
+    let by_remb = is_by_remb(offer);
     for offered in offer.sections.iter().filter_map(|section| section.accepted.as_ref()) {
         let previous = previous_media(offered, &running)?;
         let send = match (offered.direction.receives(), previous.and_then(|media| media.send)) {
@@ -104,7 +105,14 @@ pub fn answer(offer: &Offer, params: &AnswerParams<'_>, previous: Option<&Negoti
         };
         let slot = send.map(|send| slot_index(params.first_ssrc, send));
         let low_voice = params.low_voices.contains(&offered.mid);
-        sections.push(AnsweredSection::new(offered, send, slot, params.preferences, low_voice));
+        sections.push(AnsweredSection::new(
+            offered,
+            send,
+            slot,
+            params.preferences,
+            low_voice,
+            by_remb && offered.codecs.iter().any(|codec| codec.negotiated.feedback.remb),
+        ));
     }
     let sdp = write::answer(offer, params, dtls_role, &sections);
     let mut media: Vec<_> = sections.into_iter().map(|section| section.media).collect();
@@ -118,6 +126,17 @@ pub fn answer(offer: &Offer, params: &AnswerParams<'_>, previous: Option<&Negoti
             dtls_role,
             media,
         },
+    })
+}
+
+/// The client estimates its link itself, as it takes no transport-wide numbers on any slot: one estimate is made for
+/// all of them, by one kind of feedback.
+fn is_by_remb(offer: &Offer) -> bool {
+    let accepted = offer.sections.iter().filter_map(|section| section.accepted.as_ref());
+    !accepted.into_iter().any(|offered| {
+        let codecs = &mut offered.codecs.iter();
+        codecs.any(|codec| codec.negotiated.feedback.transport_cc)
+            && extensions::may_send(&offered.extensions, offered.direction, Extension::TransportCc)
     })
 }
 
@@ -241,22 +260,28 @@ impl AnsweredSection {
         slot: Option<u32>,
         preferences: &CodecPreferences,
         low_voice: bool,
+        by_remb: bool,
     ) -> Self {
         let client_sends = offered.direction.sends();
         let low_voice = low_voice && client_sends && offered.kind == MediaKind::Audio;
         let is_simulcast = !offered.rids.is_empty();
-        let extensions: Vec<_> = extensions::accept(&offered.extensions, offered.direction, is_simulcast).collect();
+        let extensions: Vec<_> =
+            extensions::accept(&offered.extensions, offered.direction, is_simulcast, by_remb).collect();
         let mut ids = ExtensionIds::default();
         for accepted in &extensions {
             *accepted.extension.id_in(&mut ids) = Some(accepted.id);
         }
 
+        let sends_time =
+            by_remb && extensions::may_send(&offered.extensions, offered.direction, Extension::AbsSendTime);
         let mut codecs = offered.codecs.clone();
         if client_sends {
             codecs.sort_by_key(|codec| preferences.rank(codec.negotiated.codec));
         }
         for codec in &mut codecs {
-            codec.negotiated.feedback.transport_cc &= ids.transport_cc.is_some();
+            let feedback = &mut codec.negotiated.feedback;
+            feedback.transport_cc &= ids.transport_cc.is_some();
+            feedback.remb &= sends_time;
         }
         Self {
             media: NegotiatedMedia {

@@ -115,6 +115,7 @@ fn format_table<'a>(attributes: &Attributes<'a>) -> [Format<'a>; 128] {
         format.feedback.pli |= of_all.pli;
         format.feedback.fir |= of_all.fir;
         format.feedback.transport_cc |= of_all.transport_cc;
+        format.feedback.remb |= of_all.remb;
     }
     table
 }
@@ -140,6 +141,7 @@ fn add_feedback(feedback: &mut Feedback, value: &str) {
         "nack pli" => feedback.pli = true,
         "ccm fir" => feedback.fir = true,
         "transport-cc" => feedback.transport_cc = true,
+        "goog-remb" => feedback.remb = true,
         _ => {}
     }
 }

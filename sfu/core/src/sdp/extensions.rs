@@ -45,12 +45,13 @@ impl Extension {
     }
 
     /// Written to a subscriber: what tells of the media, and the number that the subscriber's feedback goes by.
-    /// A slot's SSRCs are declared, so it needs no mid.
-    fn is_sent(self) -> bool {
-        matches!(
-            self,
-            Self::AudioLevel | Self::VideoOrientation | Self::DependencyDescriptor | Self::TransportCc
-        )
+    /// A slot's SSRCs are declared, so it needs no mid; the time of sending is for clients that estimate themselves.
+    fn is_sent(self, by_remb: bool) -> bool {
+        match self {
+            Self::AudioLevel | Self::VideoOrientation | Self::DependencyDescriptor | Self::TransportCc => true,
+            Self::AbsSendTime => by_remb,
+            Self::Mid | Self::Rid | Self::RepairedRid => false,
+        }
     }
 
     fn is_of_simulcast(self) -> bool {
@@ -119,16 +120,28 @@ fn parse_extmap(value: &str) -> Option<OfferedExtension> {
     })
 }
 
-/// Those of the offered extensions that a section of `direction` (the client's) is answered with.
+/// Those of the offered extensions that a section of `direction` (the client's) is answered with; `by_remb`: the client
+/// estimates its link itself.
 pub(super) fn accept(
     offered: &[OfferedExtension],
     direction: Direction,
     is_simulcast: bool,
+    by_remb: bool,
 ) -> impl Iterator<Item = OfferedExtension> + '_ {
     offered.iter().copied().filter(move |offered| {
         let received =
             direction.sends() && offered.direction.sends() && (is_simulcast || !offered.extension.is_of_simulcast());
-        let sent = direction.receives() && offered.direction.receives() && offered.extension.is_sent();
-        received || sent
+        received || is_sent(offered, direction, by_remb)
     })
+}
+
+/// Packets to the client carry it.
+fn is_sent(offered: &OfferedExtension, direction: Direction, by_remb: bool) -> bool {
+    direction.receives() && offered.direction.receives() && offered.extension.is_sent(by_remb)
+}
+
+/// Packets of a section of `direction` (the client's) to the client may carry `extension`.
+pub(super) fn may_send(offered: &[OfferedExtension], direction: Direction, extension: Extension) -> bool {
+    let mut same = offered.iter().filter(|offered| offered.extension == extension);
+    same.any(|offered| is_sent(offered, direction, true))
 }

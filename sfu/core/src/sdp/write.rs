@@ -151,6 +151,7 @@ fn write_codec(out: &mut String, codec: &NegotiatedCodec, fmtp: Option<&str>) {
         (feedback.pli, "nack pli"),
         (feedback.fir, "ccm fir"),
         (feedback.transport_cc, "transport-cc"),
+        (feedback.remb, "goog-remb"),
     ] {
         if is_agreed {
             let _ = write!(out, "a=rtcp-fb:{payload_type} {name}\r\n");

@@ -10,7 +10,7 @@ use crate::negotiated::MediaKind;
 use crate::packet::rtcp::transport_feedback::TransportFeedback;
 use crate::rate::Ticks;
 use crate::track::Subscriber;
-use crate::units::ConnectionId;
+use crate::units::{Bitrate, ConnectionId};
 use crate::worker_api::WorkerEvent;
 
 impl WorkerCore {
@@ -39,6 +39,16 @@ impl WorkerCore {
             adaptation.on_transport_feedback(now, feedback);
             self.has_news = true;
             self.resend_lost_voices(now, index);
+        }
+    }
+
+    /// What a client estimates of its link itself.
+    pub(super) fn on_remb(&mut self, now: Instant, index: usize, remb: Bitrate) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        if let Some(adaptation) = &mut connection.sending.adaptation {
+            self.has_news |= adaptation.on_remb(now, remb);
         }
     }
 
@@ -166,7 +176,7 @@ impl WorkerCore {
                 self.batch.clear();
             }
             let out = self.batch.free();
-            let written = slot.write_padding(out, Probe::PADDING, sending.next_number());
+            let written = slot.write_padding(out, Probe::PADDING, sending.next_stamp(ticks));
             let Some((written, seq)) = written else { break };
             let protected = connection
                 .transport

@@ -197,7 +197,8 @@ impl WorkerCore {
             }
             let out = self.batch.free();
             let number = sending.next_number();
-            let Some(written) = slot.write(out, packet, &decision, track.id, number) else {
+            let stamp = sending.next_stamp(ticks);
+            let Some(written) = slot.write(out, packet, &decision, track.id, stamp) else {
                 self.counters.drops.count(DropReason::TooLarge);
                 continue;
             };
@@ -212,7 +213,7 @@ impl WorkerCore {
                 slot.on_protected(decision.seq, number, &out[..len]);
             }
             self.batch.commit(path, len);
-            sending.on_sent(now, ticks, path, len, kind, decision.transport_cc.is_some());
+            sending.on_sent(now, ticks, path, len, kind, decision.stamp.is_some());
             self.counters.rtp_packets_out += 1;
             sent += len;
         }
@@ -273,7 +274,7 @@ impl WorkerCore {
             }
             let (packet, decision) = (&waiting.packet, &waiting.decision);
             let out = self.batch.free();
-            let Some(written) = slot.write(out, packet, decision, waiting.track, sending.next_number()) else {
+            let Some(written) = slot.write(out, packet, decision, waiting.track, sending.next_stamp(ticks)) else {
                 self.counters.drops.count(DropReason::TooLarge);
                 continue;
             };
@@ -283,8 +284,8 @@ impl WorkerCore {
                 continue;
             };
             self.batch.commit(path, len);
-            let is_numbered = decision.transport_cc.is_some();
-            sending.on_sent(now, ticks, path, len, PacketType::Video, is_numbered);
+            let is_stamped = decision.stamp.is_some();
+            sending.on_sent(now, ticks, path, len, PacketType::Video, is_stamped);
             self.counters.rtp_packets_out += 1;
             sent += len;
         }
@@ -346,9 +347,9 @@ impl WorkerCore {
                 break;
             }
             let out = self.batch.free();
-            let number = connection.sending.next_number();
-            let written = downtrack.write_again(out, packet, &sent, track.id, number);
-            let Some((written, seq, is_numbered)) = written else {
+            let stamp = connection.sending.next_stamp(ticks);
+            let written = downtrack.write_again(out, packet, &sent, track.id, stamp);
+            let Some((written, seq, is_stamped)) = written else {
                 break;
             };
             let protected = connection
@@ -357,7 +358,7 @@ impl WorkerCore {
             let Some(len) = protected else { break };
             self.batch.commit(path, len);
             let kind = PacketType::Retransmission;
-            connection.sending.on_sent(now, ticks, path, len, kind, is_numbered);
+            connection.sending.on_sent(now, ticks, path, len, kind, is_stamped);
             connection.egress.charge(&self.ceilings.session, ticks, len);
             self.egress.charge(&self.ceilings.worker, ticks, len);
             self.counters.retransmissions_sent += 1;

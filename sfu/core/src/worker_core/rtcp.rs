@@ -7,7 +7,7 @@ use crate::connection::Cause;
 use crate::drop_reason::DropReason;
 use crate::mail::Mail;
 use crate::packet::rtcp::{ReportBlock, RtcpPacket, RtcpPackets, SenderInfo};
-use crate::units::Ssrc;
+use crate::units::{Bitrate, Ssrc};
 
 /// What an RTCP packet costs at least, in bytes: to decrypt it and to look for whom it means.
 const MIN_COST: usize = 100;
@@ -40,7 +40,8 @@ impl WorkerCore {
                     }
                 }
                 RtcpPacket::TransportFeedback(feedback) => self.on_transport_feedback(now, index, &feedback),
-                RtcpPacket::Sdes(_) | RtcpPacket::Bye(_) | RtcpPacket::Remb(_) | RtcpPacket::Unknown { .. } => {}
+                RtcpPacket::Remb(remb) => self.on_remb(now, index, Bitrate(remb.bitrate)),
+                RtcpPacket::Sdes(_) | RtcpPacket::Bye(_) | RtcpPacket::Unknown { .. } => {}
             }
         }
         Ok(())

@@ -113,18 +113,18 @@ impl WorkerCore {
             self.batch.clear();
         }
         let out = self.batch.free();
-        let number = connection.sending.next_number();
-        let written = slot.write(out, &packet, &decision, track.id, number)?;
+        let ticks = Ticks::since(self.epoch, now);
+        let stamp = connection.sending.next_stamp(ticks);
+        let written = slot.write(out, &packet, &decision, track.id, stamp)?;
         let len = connection
             .transport
             .protect_rtp(out, written.len, written.header_len, decision.seq)?;
         slot.on_protected(decision.seq, number, &out[..len]);
         self.batch.commit(path, len);
-        let ticks = Ticks::since(self.epoch, now);
-        let is_numbered = decision.transport_cc.is_some();
+        let is_stamped = decision.stamp.is_some();
         connection
             .sending
-            .on_sent(now, ticks, path, len, PacketType::Audio, is_numbered);
+            .on_sent(now, ticks, path, len, PacketType::Audio, is_stamped);
         self.counters.rtp_packets_out += 1;
         let index = subscriber.connection;
         self.on_media_sent(ticks, index, len);

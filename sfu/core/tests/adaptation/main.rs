@@ -11,5 +11,6 @@ mod changes;
 mod grades;
 mod joins;
 mod modes;
+mod remb;
 mod uplink;
 mod villages;

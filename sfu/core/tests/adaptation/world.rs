@@ -32,6 +32,7 @@ use tianqiao_testnet::profile::Profile;
 use crate::client::{Client, Version};
 use crate::publisher::{Camera, OPUS, Outgoing, RIDS, Speech, VP8};
 use crate::receiver::{Listener, Viewer, Wish};
+use crate::remb::Remb;
 
 const SLOT_VP8: u8 = 100;
 const SLOT_RTX: u8 = 101;
@@ -67,6 +68,8 @@ pub struct Peer {
     pub connection: ConnectionId,
     pub link: Duplex<Vec<u8>>,
     feedback: FeedbackGenerator,
+    /// Of one that estimates its link itself.
+    pub remb: Option<Remb>,
     /// By SSRC of the slot.
     pub viewers: BTreeMap<u32, Viewer>,
     pub listeners: BTreeMap<u32, Listener>,
@@ -175,6 +178,7 @@ impl World {
             connection,
             link,
             feedback: FeedbackGenerator::new(),
+            remb: None,
             viewers: BTreeMap::new(),
             listeners: BTreeMap::new(),
             cameras: Vec::new(),
@@ -250,6 +254,12 @@ impl World {
             rank,
         };
         self.worker.handle_command(self.now, WorkerCommand::SetSlot(set));
+    }
+
+    /// A REMB of `bitrate` in bit/s from somebody who has not agreed to send any.
+    pub fn tell_remb(&mut self, peer: usize, bitrate: u64) {
+        let time = self.time();
+        self.peers[peer].send_rtcp(time, |out| write::remb(OWN, bitrate, &[], out));
     }
 
     pub fn set_link(&mut self, peer: usize, profile: &Profile) {
@@ -395,6 +405,9 @@ impl Peer {
                 Some(len)
             });
         }
+        if let Some(report) = self.remb.as_mut().and_then(|remb| remb.poll(time)) {
+            self.send_rtcp(time, |out| report.write(OWN, out));
+        }
         let wishes = self
             .viewers
             .iter_mut()
@@ -425,8 +438,18 @@ impl Peer {
 
     fn on_rtp(&mut self, now: Instant, time: Duration, packet: &[u8]) {
         let header = RtpHeader::parse(packet).expect("well-formed");
-        if let Some(number) = ExtensionValues::parse(&extension_ids(), &header, packet).transport_cc {
-            self.feedback.on_packet(now, number);
+        let values = ExtensionValues::parse(&extension_ids(), &header, packet);
+        match &mut self.remb {
+            Some(remb) => {
+                assert_eq!(values.transport_cc, None);
+                remb.on_packet(time, header.ssrc, header.seq, packet.len(), values.abs_send_time);
+            }
+            None => {
+                assert_eq!(values.abs_send_time, None);
+                if let Some(number) = values.transport_cc {
+                    self.feedback.on_packet(now, number);
+                }
+            }
         }
         let payload = &packet[header.payload_range(packet).expect("padding fits")];
         let ssrc = header.ssrc.0;
@@ -495,6 +518,7 @@ fn extension_ids() -> ExtensionIds {
         rid: Some(2),
         audio_level: Some(3),
         transport_cc: Some(5),
+        abs_send_time: Some(6),
         ..ExtensionIds::default()
     }
 }
@@ -509,6 +533,7 @@ fn media(mid: &str, codecs: &[(Codec, u8, Option<u8>)]) -> NegotiatedMedia {
             pli: codec.kind() == MediaKind::Video,
             fir: false,
             transport_cc: true,
+            remb: false,
         },
     };
     NegotiatedMedia {
@@ -555,6 +580,15 @@ fn slot(ssrc: u32, media: NegotiatedMedia) -> NegotiatedMedia {
 
 pub fn video_slot(mid: &str, ssrc: u32) -> NegotiatedMedia {
     slot(ssrc, media(mid, &[(Codec::Vp8, SLOT_VP8, Some(SLOT_RTX))]))
+}
+
+/// A slot of a client that agreed to REMB in place of transport-wide feedback.
+pub fn by_remb(mut slot: NegotiatedMedia) -> NegotiatedMedia {
+    slot.extensions.transport_cc = None;
+    for codec in &mut slot.codecs {
+        (codec.feedback.transport_cc, codec.feedback.remb) = (false, true);
+    }
+    slot
 }
 
 pub fn audio_slot(mid: &str, ssrc: u32) -> NegotiatedMedia {

@@ -420,6 +420,7 @@ fn codec(codec: Codec, payload_type: u8, rtx: Option<u8>) -> NegotiatedCodec {
         pli: video,
         fir: false,
         transport_cc: true,
+        remb: false,
     };
     NegotiatedCodec {
         codec,

@@ -243,7 +243,7 @@ impl Downtrack {
             padding: 0,
             marker: packet.marker,
             descriptor: DescriptorEdit::default(),
-            transport_cc: opus.transport_cc,
+            stamp: opus.stamp,
         })
     }
 

@@ -163,7 +163,7 @@ pub fn media(client: usize, shape: usize, named: usize, flavour: u8) -> Negotiat
             rid: Some(2),
             repaired_rid: Some(3),
             audio_level: Some(4),
-            abs_send_time: None,
+            abs_send_time: Some(8),
             transport_cc: Some(5),
             video_orientation: Some(6),
             dependency_descriptor: Some(7),
@@ -183,7 +183,8 @@ fn negotiated_codec((codec, payload_type, rtx): (Codec, u8, Option<u8>), flavour
             nack: flavour & 8 == 0,
             pli: flavour & 16 == 0,
             fir: flavour & 32 != 0,
-            transport_cc: true,
+            transport_cc: flavour & 64 == 0,
+            remb: flavour & 64 != 0,
         },
     }
 }
