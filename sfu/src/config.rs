@@ -40,6 +40,8 @@ pub struct SfuConfig {
     pub sdp: SdpLimits,
     pub intake: IntakeConfig,
     pub codecs: CodecPreferences,
+    /// Agrees to congestion control feedback by RFC 8888 where a client offers it.
+    pub rfc8888: bool,
     /// Of each worker.
     pub tcp: TcpSettings,
 }
@@ -60,6 +62,7 @@ impl Default for SfuConfig {
             sdp: SdpLimits::default(),
             intake: IntakeConfig::default(),
             codecs: CodecPreferences::default(),
+            rfc8888: false,
             tcp: TcpSettings::default(),
         }
     }

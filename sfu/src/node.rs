@@ -113,7 +113,7 @@ impl Node {
         let to = Arc::clone(&workers);
         let surroundings = Surroundings {
             node: config.node.clone(),
-            answerer: Answerer::new(fingerprint, &addrs, &ports, config.codecs),
+            answerer: Answerer::new(fingerprint, &addrs, &ports, config.codecs).with_rfc8888(config.rfc8888),
             send: Box::new(move |worker, command| to[usize::from(worker.0)].send(command)),
             offers: offers.clone(),
             sessions,

@@ -92,6 +92,7 @@ pub fn sfu_config(config: &Config) -> SfuConfig {
         low_voices: config.low_voices,
         redundancy: u8::try_from(config.voice_redundancy).unwrap_or(u8::MAX),
     };
+    sfu.rfc8888 = config.rfc8888;
     sfu.max_bitrate = Bitrate(config.max_node_bitrate.0);
     sfu
 }

@@ -64,6 +64,8 @@ pub struct Feedback {
     /// The client's own estimate (draft-alvestrand-rmcat-remb), agreed on only for slots of a session without
     /// `transport_cc` ones; their packets then carry the time of sending.
     pub remb: bool,
+    /// Of slots: congestion control feedback by SSRC and sequence number (RFC 8888), in place of both.
+    pub ccfb: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

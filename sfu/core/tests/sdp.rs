@@ -600,3 +600,39 @@ fn clients_estimate_themselves_only_where_they_take_no_transport_wide_numbers() 
     let neither: String = lines.filter(|line| !line.contains("abs-send-time")).collect();
     assert!(!is_by_remb(&neither));
 }
+
+#[test]
+fn feedback_by_rfc8888_is_agreed_on_where_it_is_wanted_and_all_slots_take_it() {
+    let offer = fixture("chromium_whep").replace(" transport-cc\r\n", " transport-cc\r\na=rtcp-fb:* ack ccfb\r\n");
+    let local = sdp_support::Local::new();
+    let answered = |offer: &str, rfc8888| {
+        let offer = Offer::parse(offer, &SdpLimits::default()).unwrap();
+        let params = tianqiao_sfu_core::sdp::AnswerParams {
+            rfc8888,
+            ..params(&local)
+        };
+        answer(&offer, &params, None).unwrap()
+    };
+    let count = |sdp: &str, text: &str| sdp.matches(text).count();
+    let sections = count(&offer, "m=audio") + count(&offer, "m=video");
+    let new = answered(&offer, true);
+    assert_eq!(count(&new.sdp, "a=rtcp-fb:* ack ccfb\r\n"), sections);
+    assert_eq!(
+        (
+            count(&new.sdp, " transport-cc\r\n"),
+            count(&new.sdp, "transport-wide-cc")
+        ),
+        (0, 0)
+    );
+    // Not wanted, not offered, and where the client sends too.
+    let plain = fixture("chromium_whep");
+    let both_ways = offer.replace("a=recvonly", "a=sendrecv");
+    for usual in [
+        answered(&offer, false),
+        answered(&plain, true),
+        answered(&both_ways, true),
+    ] {
+        assert_eq!(count(&usual.sdp, "ccfb"), 0);
+        assert!(count(&usual.sdp, " transport-cc\r\n") > 0);
+    }
+}

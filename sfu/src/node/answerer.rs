@@ -15,6 +15,7 @@ pub struct Answerer {
     /// Per worker.
     candidates: Vec<Vec<Candidate>>,
     codecs: CodecPreferences,
+    rfc8888: bool,
 }
 
 impl Answerer {
@@ -35,7 +36,13 @@ impl Answerer {
             fingerprint,
             candidates: ports.iter().map(of_port).collect(),
             codecs,
+            rfc8888: false,
         }
+    }
+
+    /// Agrees to feedback by RFC 8888 where a client offers it, or does not.
+    pub fn with_rfc8888(self, rfc8888: bool) -> Self {
+        Self { rfc8888, ..self }
     }
 
     /// `low_voices` are sections on which the client sends a second, low voice.
@@ -56,6 +63,7 @@ impl Answerer {
             first_ssrc: seat.first_ssrc,
             preferences: &self.codecs,
             low_voices,
+            rfc8888: self.rfc8888,
         };
         sdp::answer(offer, &params, previous).map_err(convert::sdp_error)
     }

@@ -29,6 +29,8 @@ const PAYLOAD_FEEDBACK: u32 = 206;
 /// Format of transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01, section 3.1) and
 /// of application layer feedback, which REMB is (RFC 4585, section 6.1).
 const BANDWIDTH: u32 = 15;
+/// Format of congestion control feedback (RFC 8888, section 3.1).
+const CONGESTION: u32 = 11;
 
 const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
 const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
@@ -51,18 +53,20 @@ const fn if_equal(k: u32, yes: u8, no: u8) -> sock_filter {
 }
 
 /// Sees the payload of a datagram; a load beyond its end returns 0, which is [`PROMPT`].
-static PROGRAM: [sock_filter; 12] = [
+static PROGRAM: [sock_filter; 13] = [
     op(LOAD_BYTE, 0),
     op(AND, 0b1100_0000),
     // Version 2.
-    if_equal(0b1000_0000, 0, 7),
+    if_equal(0b1000_0000, 0, 8),
     op(LOAD_BYTE, 1),
-    if_equal(RECEIVER_REPORT, 6, 0),
+    if_equal(RECEIVER_REPORT, 7, 0),
     if_equal(TRANSPORT_FEEDBACK, 1, 0),
-    if_equal(PAYLOAD_FEEDBACK, 0, 3),
+    if_equal(PAYLOAD_FEEDBACK, 0, 4),
     op(LOAD_BYTE, 0),
     op(AND, 0b0001_1111),
-    if_equal(BANDWIDTH, 1, 0),
+    if_equal(BANDWIDTH, 2, 0),
+    // Nobody has given the number to payload-specific feedback.
+    if_equal(CONGESTION, 1, 0),
     op(RETURN, PROMPT),
     op(RETURN, FEEDBACK),
 ];

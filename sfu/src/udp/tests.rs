@@ -239,6 +239,7 @@ const SORTED: &[([u8; 2], bool)] = &[
     ([0x80, 200], false),     // sender report
     ([0x80 | 1, 205], false), // NACK
     ([0x80 | 15, 205], true), // transport-wide feedback
+    ([0x80 | 11, 205], true), // congestion control feedback
     ([0x80 | 1, 206], false), // PLI
     ([0x80 | 4, 206], false), // FIR
     ([0x80 | 15, 206], true), // REMB

@@ -262,6 +262,8 @@ settings! {
         keyframe_request_interval: Duration = "3s";
         "What a participant may have sent again in a second, in percent of what it was sent in the one before; 1 Mbps comes on top."
         retransmission_percent: u32 = "50";
+        "Takes congestion control feedback by RFC 8888 (`ack ccfb`) from clients that offer it, in place of transport-wide numbers in each packet. Explicit congestion notification is not looked at."
+        rfc8888: bool = "false";
     }
 }
 

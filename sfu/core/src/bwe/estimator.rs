@@ -20,6 +20,7 @@ use super::silence::{Silence, Unanswered};
 use super::time::Micros;
 use super::trendline::Usage;
 use super::{BweStats, Config};
+use crate::packet::rtcp::congestion_feedback::PacketFate;
 use crate::packet::rtcp::transport_feedback::TransportFeedback;
 use crate::units::Bitrate;
 
@@ -139,6 +140,23 @@ impl Estimator {
     pub fn on_transport_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) -> &[LostPacket] {
         let now = self.now(now);
         self.feedback.on_feedback(now, feedback, &mut self.history);
+        self.learn(now)
+    }
+
+    pub fn on_congestion_feedback(
+        &mut self,
+        now: Instant,
+        timestamp: u32,
+        packets: impl Iterator<Item = (u16, PacketFate)>,
+    ) -> &[LostPacket] {
+        let now = self.now(now);
+        self.feedback
+            .on_congestion_feedback(now, timestamp, packets, &mut self.history);
+        self.learn(now)
+    }
+
+    /// From what feedback told last.
+    fn learn(&mut self, now: Micros) -> &[LostPacket] {
         let (acked, lost) = (&self.feedback.acked, &self.feedback.lost);
         if acked.is_empty() && lost.is_empty() {
             return &[];

@@ -2,6 +2,7 @@
 
 use super::history::{Fate, History, PacketKind};
 use super::time::Micros;
+use crate::packet::rtcp::congestion_feedback::{OFFSETS_PER_SECOND, PacketFate};
 use crate::packet::rtcp::transport_feedback::{REFERENCE_UNIT_US, TransportFeedback};
 use crate::units::ExtendedSeq;
 
@@ -54,8 +55,18 @@ pub struct FeedbackMatcher {
     /// By number.
     pub lost: Vec<LostPacket>,
     pub stats: FeedbackStats,
-    last: Option<LastFeedback>,
+    last: Last,
     highest: ExtendedSeq,
+}
+
+/// The receiver's clock as the last message told it; a client sends one kind of them.
+#[derive(Clone, Copy, Debug, Default)]
+enum Last {
+    #[default]
+    None,
+    Transport(LastFeedback),
+    /// When a message by RFC 8888 was made, in 1/65,536 s.
+    Congestion(i64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +96,11 @@ impl FeedbackMatcher {
         }
         let end = ExtendedSeq(base.0 + u64::from(feedback.packet_count));
         self.lose(now, next, end, history);
+        self.finish(unreported, history);
+    }
+
+    /// `unreported` bytes were sent before what feedback told of, and after all that was told of before.
+    fn finish(&mut self, unreported: u64, history: &mut History) {
         let arrived = self.acked.len() as u64;
         if let Some(first) = self.acked.first_mut() {
             first.unreported = (unreported * arrived / (arrived + self.lost.len() as u64)) as u32;
@@ -95,11 +111,64 @@ impl FeedbackMatcher {
         history.reserve(history.next_seq().0 - self.highest.0.min(history.next_seq().0));
     }
 
+    /// The same by RFC 8888. Packets come by stream, so in no order.
+    pub fn on_congestion_feedback(
+        &mut self,
+        now: Micros,
+        timestamp: u32,
+        packets: impl Iterator<Item = (u16, PacketFate)>,
+        history: &mut History,
+    ) {
+        self.acked.clear();
+        self.lost.clear();
+        self.stats.received += 1;
+        let made = self.unwrap_timestamp(timestamp);
+        let (expected, latest) = (self.next_expected(), history.next_seq());
+        let mut first = latest;
+        for (number, fate) in packets {
+            // None was sent later than the latest.
+            let seq = latest.nearest(number);
+            first = first.min(seq);
+            match fate {
+                PacketFate::Missing => self.lose(now, seq, ExtendedSeq(seq.0 + 1), history),
+                PacketFate::Came(offset) => {
+                    let before = Micros(i64::from(offset) * 1_000_000 / OFFSETS_PER_SECOND);
+                    self.acknowledge(now, seq, made - before, history);
+                }
+                PacketFate::CameSometime => {
+                    if let Some(entry) = history.entry_mut(seq) {
+                        entry.set_fate(Fate::Arrived);
+                    }
+                }
+            }
+        }
+        self.lost.sort_unstable_by_key(|lost| (lost.sent, lost.seq));
+        self.finish(unreported_bytes(expected, first, history), history);
+    }
+
+    /// The time of the message, which goes on across wraps of its timestamp.
+    fn unwrap_timestamp(&mut self, timestamp: u32) -> Micros {
+        let last = match self.last {
+            Last::Congestion(last) => last,
+            Last::None | Last::Transport(_) => timestamp.into(),
+        };
+        let step = timestamp.wrapping_sub(last as u32) as i32;
+        // Who lies about each step gets to the end of 64 bits, and no further.
+        let made = last.saturating_add(step.into());
+        self.last = Last::Congestion(made);
+        let (seconds, fraction) = (made >> 16, made & 0xffff);
+        Micros(
+            seconds
+                .saturating_mul(1_000_000)
+                .saturating_add((fraction * 1_000_000) >> 16),
+        )
+    }
+
     /// What to add to the message's arrivals so that they go on across wraps of the reference time.
     fn unwrap_clock(&mut self, feedback: &TransportFeedback<'_>) -> i64 {
         let reference = feedback.reference_time;
         let mut unwrapped = i64::from(reference);
-        if let Some(last) = self.last {
+        if let Last::Transport(last) = self.last {
             // The difference of two 24-bit numbers, sign extended.
             let step = reference.wrapping_sub(last.reference) << 8 >> 8;
             unwrapped = last.reference_unwrapped + i64::from(step);
@@ -109,7 +178,7 @@ impl FeedbackMatcher {
                 self.stats.missing += u64::from(skipped);
             }
         }
-        self.last = Some(LastFeedback {
+        self.last = Last::Transport(LastFeedback {
             count: feedback.feedback_count,
             reference,
             reference_unwrapped: unwrapped,
@@ -350,6 +419,58 @@ mod tests {
         told(&mut matcher, &mut history, (65_530, 10, 1), &[Some(0); 20]);
         assert_eq!(matcher.acked.last().map(|acked| acked.seq), Some(ExtendedSeq(65_549)));
         assert_eq!(matcher.stats.unknown_packets, 0);
+    }
+
+    #[test]
+    fn feedback_by_stream_is_told_in_order_and_goes_on_across_wraps_of_its_clock() {
+        use PacketFate::{Came, CameSometime, Missing};
+        let (mut matcher, mut history) = (FeedbackMatcher::default(), sent(9));
+        let now = Micros::millis(150);
+        let mut told = |timestamp, packets: &[(u16, PacketFate)]| {
+            matcher.on_congestion_feedback(now, timestamp, packets.iter().copied(), &mut history);
+            (
+                arrivals(&matcher),
+                lost(&matcher),
+                matcher.acked.first().map(|acked| acked.unreported),
+            )
+        };
+        // One stream has the even numbers, the other the odd ones.
+        let packets = [
+            (0, Came(1_024)),
+            (2, Missing),
+            (4, Came(0)),
+            (1, Came(512)),
+            (3, CameSometime),
+        ];
+        let second = 1 << 16;
+        assert_eq!(
+            told(u32::MAX - second + 1, &packets),
+            (
+                vec![(0, 262_136_000), (1, 262_138_000), (4, 262_140_000)],
+                vec![2],
+                Some(0)
+            )
+        );
+        // Half a second after the wrap; what a message told of that was lost had 600 bytes.
+        assert_eq!(
+            told(second / 2, &[(6, Came(0)), (9, Came(0)), (2, Came(512))]),
+            (vec![(2, 262_144_000), (6, 262_146_000)], vec![], Some(0))
+        );
+        assert_eq!(
+            told(second, &[(8, Came(0))]),
+            (vec![(8, 262_148_000)], vec![], Some(800))
+        );
+        assert_eq!((matcher.stats.unknown_packets, matcher.stats.duplicates), (1, 0));
+    }
+
+    #[test]
+    fn a_clock_that_lies_at_each_step_overflows_nothing() {
+        let (mut matcher, mut history) = (FeedbackMatcher::default(), sent(1));
+        for step in 0..20_000_u32 {
+            let packets = std::iter::once((0, PacketFate::Came(0x1ffd)));
+            matcher.on_congestion_feedback(Micros::ZERO, step.wrapping_mul(0x7fff_ffff), packets, &mut history);
+        }
+        assert_eq!(matcher.stats.duplicates, 19_999);
     }
 
     /// Claims of 65,535 lost packets, over and over, cost no more than the ring is long.

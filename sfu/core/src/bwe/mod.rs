@@ -31,6 +31,7 @@ mod trendline;
 
 use std::time::{Duration, Instant};
 
+use crate::packet::rtcp::congestion_feedback::PacketFate;
 use crate::packet::rtcp::transport_feedback::TransportFeedback;
 use crate::units::Bitrate;
 
@@ -156,6 +157,20 @@ impl SendSideBwe {
         match &mut self.estimator {
             Some(estimator) => estimator.on_transport_feedback(now, feedback),
             // Of what was never sent.
+            None => &[],
+        }
+    }
+
+    /// The same by RFC 8888: what became of `packets` by the numbers that [`Self::on_sent`] gave, in a message that was
+    /// made at `timestamp` (the middle 32 bits of the receiver's NTP time).
+    pub fn on_congestion_feedback(
+        &mut self,
+        now: Instant,
+        timestamp: u32,
+        packets: impl Iterator<Item = (u16, PacketFate)>,
+    ) -> &[LostPacket] {
+        match &mut self.estimator {
+            Some(estimator) => estimator.on_congestion_feedback(now, timestamp, packets),
             None => &[],
         }
     }

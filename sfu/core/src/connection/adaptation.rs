@@ -13,6 +13,7 @@ use crate::bwe::{self, BweStats, SendSideBwe};
 use crate::downtrack::Downtrack;
 use crate::negotiated::MediaKind;
 use crate::packet::rtcp::ReportBlock;
+use crate::packet::rtcp::congestion_feedback::PacketFate;
 use crate::packet::rtcp::transport_feedback::TransportFeedback;
 use crate::quality::Way;
 use crate::router::Router;
@@ -113,6 +114,17 @@ impl Adaptation {
 
     pub fn on_transport_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
         self.bwe.on_transport_feedback(now, feedback);
+        self.on_news();
+    }
+
+    /// The same by RFC 8888, of `packets` by number.
+    pub fn on_congestion_feedback(
+        &mut self,
+        now: Instant,
+        timestamp: u32,
+        packets: impl Iterator<Item = (u16, PacketFate)>,
+    ) {
+        self.bwe.on_congestion_feedback(now, timestamp, packets);
         self.on_news();
     }
 

@@ -129,6 +129,13 @@ impl Sending {
         Some(bwe.round_trip()? + bwe.queue())
     }
 
+    /// Of the next packet that feedback will tell of.
+    pub fn next_number(&self) -> u16 {
+        self.adaptation
+            .as_ref()
+            .map_or(0, |adaptation| adaptation.bwe.next_seq())
+    }
+
     /// The value of the next packet's stamp, where it has one.
     pub fn next_stamp(&self, ticks: Ticks) -> u32 {
         match &self.adaptation {
@@ -138,20 +145,25 @@ impl Sending {
         }
     }
 
-    /// A packet of `len` bytes, SRTP included, went out.
-    pub fn on_sent(&mut self, now: Instant, ticks: Ticks, path: Path, len: usize, kind: PacketKind, is_stamped: bool) {
+    /// A packet of `len` bytes, SRTP included, went out; returns its number, where it has one.
+    pub fn on_sent(
+        &mut self,
+        now: Instant,
+        ticks: Ticks,
+        path: Path,
+        len: usize,
+        kind: PacketKind,
+        is_stamped: bool,
+    ) -> Option<u16> {
         let bytes = len + overhead(path);
         self.pacer.charge(ticks, bytes);
-        let Some(adaptation) = self.adaptation.as_mut().filter(|_| is_stamped) else {
-            return;
-        };
+        let adaptation = self.adaptation.as_mut().filter(|_| is_stamped)?;
         let probe = self.probe.as_mut().map(|probe| {
             probe.on_sent(bytes);
             probe.cluster.id
         });
-        if adaptation.bwe.has_transport_feedback() {
-            adaptation.bwe.on_sent(now, SentPacket { bytes, kind, probe });
-        }
+        let is_numbered = adaptation.bwe.has_transport_feedback();
+        is_numbered.then(|| adaptation.bwe.on_sent(now, SentPacket { bytes, kind, probe }))
     }
 
     /// A packet went out again as it was, with its number.

@@ -4,6 +4,7 @@
 pub mod fuzz_bodies;
 pub mod history;
 pub mod layers;
+mod sent_numbers;
 pub mod seq_map;
 pub mod stamp;
 pub mod timeline;
@@ -30,6 +31,7 @@ use crate::worker_api::SlotRank;
 
 use history::{History, RESEND_INTERVAL, Sent, Stretch};
 use layers::{DescriptorEdit, FrameNumbers, LayerSelector, LayerStretch, Limit, Verdict};
+use sent_numbers::SentNumbers;
 use seq_map::SeqMap;
 use stamp::Stamp;
 use timeline::Timeline;
@@ -105,7 +107,8 @@ impl SlotFormat {
     fn stamp(&self, feedback: &Feedback) -> Option<Stamp> {
         let number = self.extensions.transport_cc.filter(|_| feedback.transport_cc);
         let time = self.extensions.abs_send_time.filter(|_| feedback.remb);
-        number.map(Stamp::TransportCc).or(time.map(Stamp::AbsSendTime))
+        let rtp = feedback.ccfb.then_some(Stamp::Rtp);
+        rtp.or(number.map(Stamp::TransportCc)).or(time.map(Stamp::AbsSendTime))
     }
 
     /// What the client's feedback on the slot goes by, if anything.
@@ -206,6 +209,8 @@ pub struct Downtrack {
     /// The source sends only this codec, which the subscriber does not take; and whether that was told.
     unsupported: Option<(Codec, bool)>,
     history: History,
+    /// Where feedback goes by sequence number.
+    numbers: Option<Box<SentNumbers>>,
     /// Of a slot whose voice is sent otherwise than as it comes.
     voice: Option<Box<Voice>>,
     packets: u32,
@@ -219,7 +224,9 @@ impl Downtrack {
     /// `first_seq` should be random (RFC 3550, section 5.1); it is taken below 2^15, so that a
     /// subscriber that misses the first packets guesses SRTP's rollover counter right.
     pub fn new(media: &NegotiatedMedia, send: SendMedia, format: Arc<SlotFormat>, first_seq: u16) -> Self {
+        let numbers = SentNumbers::of(&format, media.kind);
         Self {
+            numbers,
             mid: media.mid,
             kind: media.kind,
             ssrc: send.ssrc,
@@ -274,6 +281,7 @@ impl Downtrack {
             self.history.clear();
             self.codec = None;
             self.unsupported = None;
+            self.numbers = SentNumbers::of(&format, self.kind);
             self.format = format;
             self.renegotiate_voice();
         }
@@ -604,6 +612,19 @@ impl Downtrack {
             true => self.voice.as_ref()?.write(out, packet, &outgoing),
             false => write(out, packet, &outgoing),
         }
+    }
+
+    /// A packet of the slot was sent as the client's `number`-th, with `seq` of its stream or of the retransmission's.
+    #[inline]
+    pub fn on_sent(&mut self, is_rtx: bool, seq: ExtendedSeq, number: u16) {
+        if let Some(numbers) = &mut self.numbers {
+            numbers.insert(is_rtx, seq.truncate(), number);
+        }
+    }
+
+    /// The number of a packet of `ssrc`, one of the slot's two.
+    pub fn number_of(&self, ssrc: Ssrc, seq: u16) -> Option<u16> {
+        self.numbers.as_ref()?.find(ssrc == self.rtx_ssrc, seq)
     }
 
     /// What a NACK of `seq` asks for; `None` where it was never sent, is forgotten, or went out just now.

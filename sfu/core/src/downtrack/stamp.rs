@@ -2,13 +2,15 @@
 
 use crate::packet::extensions::ExtensionWriter;
 
-/// A header extension by its id. Values are given where a packet is sent, not where it is decided on.
+/// Extensions are told by their ids. Values are given where a packet is sent, not where it is decided on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stamp {
     /// The packet's number among all that the client is sent.
     TransportCc(u8),
     /// When it was sent, for clients that estimate themselves.
     AbsSendTime(u8),
+    /// Nothing: feedback goes by its SSRC and sequence number (RFC 8888).
+    Rtp,
 }
 
 impl Stamp {
@@ -17,6 +19,7 @@ impl Stamp {
         match self {
             Self::TransportCc(id) => extensions.push(id, &(value as u16).to_be_bytes()),
             Self::AbsSendTime(id) => extensions.push(id, &value.to_be_bytes()[1..]),
+            Self::Rtp => true,
         };
     }
 }

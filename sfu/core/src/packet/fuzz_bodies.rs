@@ -85,6 +85,10 @@ pub fn rtcp(datagram: &[u8]) {
                 // Each has a delta of a byte at least.
                 assert!(feedback.received().count() <= datagram.len());
             }
+            Ok(RtcpPacket::CongestionFeedback(feedback)) => {
+                let packets = feedback.streams().map(|stream| stream.packets().count());
+                assert!(packets.sum::<usize>() <= datagram.len() / 2);
+            }
             Ok(RtcpPacket::Sdes(_) | RtcpPacket::Pli(_) | RtcpPacket::Unknown { .. }) | Err(_) => {}
         }
     }

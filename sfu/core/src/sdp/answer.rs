@@ -4,14 +4,14 @@ use arrayvec::ArrayVec;
 use rustc_hash::FxHashSet;
 
 use super::candidate::Candidate;
-use super::extensions::{self, Extension, OfferedExtension};
+use super::extensions::{self, Basis, Extension, OfferedExtension};
 use super::offer::{AcceptedSection, Offer};
 use super::streams::Direction;
 use super::transport::Setup;
 use super::{SdpError, write};
 use crate::negotiated::{
-    Codec, DtlsRole, ExtensionIds, Fingerprint, IceCredentials, MAX_CODECS, MediaKind, Negotiated, NegotiatedMedia,
-    ReceiveMedia, SendMedia,
+    Codec, DtlsRole, ExtensionIds, Feedback, Fingerprint, IceCredentials, MAX_CODECS, MediaKind, Negotiated,
+    NegotiatedMedia, ReceiveMedia, SendMedia,
 };
 use crate::units::{Mid, Ssrc};
 
@@ -33,6 +33,8 @@ pub struct AnswerParams<'a> {
     pub preferences: &'a CodecPreferences,
     /// Sections on which the client sends a second, low voice of its microphone.
     pub low_voices: &'a [Mid],
+    /// Slots of a client that offers it get feedback by RFC 8888 in place of transport-wide numbers.
+    pub rfc8888: bool,
 }
 
 /// Which codecs clients are asked to send. For slots, and for audio, the client's order stands: one
@@ -95,7 +97,7 @@ pub fn answer(offer: &Offer, params: &AnswerParams<'_>, previous: Option<&Negoti
     let running = previous.map_or(&[][..], |previous| &previous.media);
     let running: BTreeMap<_, _> = running.iter().map(|media| (media.mid, media)).collect();
     let mut sections = Vec::with_capacity(offer.sections.len());
-    let by_remb = is_by_remb(offer);
+    let basis = basis(offer, params.rfc8888);
     for offered in offer.sections.iter().filter_map(|section| section.accepted.as_ref()) {
         let previous = previous_media(offered, &running)?;
         let send = match (offered.direction.receives(), previous.and_then(|media| media.send)) {
@@ -111,7 +113,7 @@ pub fn answer(offer: &Offer, params: &AnswerParams<'_>, previous: Option<&Negoti
             slot,
             params.preferences,
             low_voice,
-            by_remb && offered.codecs.iter().any(|codec| codec.negotiated.feedback.remb),
+            basis,
         ));
     }
     let sdp = write::answer(offer, params, dtls_role, &sections);
@@ -129,15 +131,28 @@ pub fn answer(offer: &Offer, params: &AnswerParams<'_>, previous: Option<&Negoti
     })
 }
 
-/// The client estimates its link itself, as it takes no transport-wide numbers on any slot: one estimate is made for
-/// all of them, by one kind of feedback.
-fn is_by_remb(offer: &Offer) -> bool {
+/// One estimate is made for all slots, so by one kind of feedback: RFC 8888 where all take it and it is wanted, else by
+/// transport-wide numbers where any takes them, else the client's own.
+fn basis(offer: &Offer, rfc8888: bool) -> Basis {
     let accepted = offer.sections.iter().filter_map(|section| section.accepted.as_ref());
-    !accepted.into_iter().any(|offered| {
-        let codecs = &mut offered.codecs.iter();
-        codecs.any(|codec| codec.negotiated.feedback.transport_cc)
+    let slots = || accepted.clone().filter(|offered| offered.direction.receives());
+    let agrees_to = |offered: &AcceptedSection, feedback: fn(&Feedback) -> bool| {
+        offered.codecs.iter().any(|codec| feedback(&codec.negotiated.feedback))
+    };
+    // Where the client sends too, it would expect such feedback from this server.
+    let takes_ccfb =
+        |offered: &AcceptedSection| !offered.direction.sends() && agrees_to(offered, |feedback| feedback.ccfb);
+    let takes_numbers = |offered: &AcceptedSection| {
+        agrees_to(offered, |feedback| feedback.transport_cc)
             && extensions::may_send(&offered.extensions, offered.direction, Extension::TransportCc)
-    })
+    };
+    if rfc8888 && slots().next().is_some() && slots().all(takes_ccfb) {
+        Basis::Ccfb
+    } else if slots().any(takes_numbers) {
+        Basis::TransportCc
+    } else {
+        Basis::Remb
+    }
 }
 
 /// The server's role: DTLS server unless the client insists on being it, and kept for the session.
@@ -260,20 +275,25 @@ impl AnsweredSection {
         slot: Option<u32>,
         preferences: &CodecPreferences,
         low_voice: bool,
-        by_remb: bool,
+        basis: Basis,
     ) -> Self {
         let client_sends = offered.direction.sends();
         let low_voice = low_voice && client_sends && offered.kind == MediaKind::Audio;
+        let offers_remb = offered.codecs.iter().any(|codec| codec.negotiated.feedback.remb);
+        let basis = match basis {
+            Basis::Remb if !offers_remb => Basis::TransportCc,
+            basis => basis,
+        };
         let is_simulcast = !offered.rids.is_empty();
         let extensions: Vec<_> =
-            extensions::accept(&offered.extensions, offered.direction, is_simulcast, by_remb).collect();
+            extensions::accept(&offered.extensions, offered.direction, is_simulcast, basis).collect();
         let mut ids = ExtensionIds::default();
         for accepted in &extensions {
             *accepted.extension.id_in(&mut ids) = Some(accepted.id);
         }
 
-        let sends_time =
-            by_remb && extensions::may_send(&offered.extensions, offered.direction, Extension::AbsSendTime);
+        let sends_time = basis == Basis::Remb
+            && extensions::may_send(&offered.extensions, offered.direction, Extension::AbsSendTime);
         let mut codecs = offered.codecs.clone();
         if client_sends {
             codecs.sort_by_key(|codec| preferences.rank(codec.negotiated.codec));
@@ -282,6 +302,7 @@ impl AnsweredSection {
             let feedback = &mut codec.negotiated.feedback;
             feedback.transport_cc &= ids.transport_cc.is_some();
             feedback.remb &= sends_time;
+            feedback.ccfb &= basis == Basis::Ccfb && send.is_some();
         }
         Self {
             media: NegotiatedMedia {

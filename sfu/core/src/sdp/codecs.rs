@@ -116,6 +116,7 @@ fn format_table<'a>(attributes: &Attributes<'a>) -> [Format<'a>; 128] {
         format.feedback.fir |= of_all.fir;
         format.feedback.transport_cc |= of_all.transport_cc;
         format.feedback.remb |= of_all.remb;
+        format.feedback.ccfb |= of_all.ccfb;
     }
     table
 }
@@ -142,6 +143,7 @@ fn add_feedback(feedback: &mut Feedback, value: &str) {
         "ccm fir" => feedback.fir = true,
         "transport-cc" => feedback.transport_cc = true,
         "goog-remb" => feedback.remb = true,
+        "ack ccfb" => feedback.ccfb = true,
         _ => {}
     }
 }

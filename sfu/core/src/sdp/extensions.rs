@@ -46,10 +46,11 @@ impl Extension {
 
     /// Written to a subscriber: what tells of the media, and the number that the subscriber's feedback goes by.
     /// A slot's SSRCs are declared, so it needs no mid; the time of sending is for clients that estimate themselves.
-    fn is_sent(self, by_remb: bool) -> bool {
+    fn is_sent(self, basis: Basis) -> bool {
         match self {
-            Self::AudioLevel | Self::VideoOrientation | Self::DependencyDescriptor | Self::TransportCc => true,
-            Self::AbsSendTime => by_remb,
+            Self::AudioLevel | Self::VideoOrientation | Self::DependencyDescriptor => true,
+            Self::TransportCc => basis != Basis::Ccfb,
+            Self::AbsSendTime => basis == Basis::Remb,
             Self::Mid | Self::Rid | Self::RepairedRid => false,
         }
     }
@@ -70,6 +71,16 @@ impl Extension {
             Self::DependencyDescriptor => &mut ids.dependency_descriptor,
         }
     }
+}
+
+/// By what the estimate of a client's link is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Basis {
+    /// Feedback by transport-wide number, or nothing.
+    TransportCc,
+    Remb,
+    /// RFC 8888.
+    Ccfb,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,28 +131,28 @@ fn parse_extmap(value: &str) -> Option<OfferedExtension> {
     })
 }
 
-/// Those of the offered extensions that a section of `direction` (the client's) is answered with; `by_remb`: the client
-/// estimates its link itself.
+/// Those of the offered extensions that a section of `direction` (the client's) is answered with, where its
+/// estimate is made by `basis`.
 pub(super) fn accept(
     offered: &[OfferedExtension],
     direction: Direction,
     is_simulcast: bool,
-    by_remb: bool,
+    basis: Basis,
 ) -> impl Iterator<Item = OfferedExtension> + '_ {
     offered.iter().copied().filter(move |offered| {
         let received =
             direction.sends() && offered.direction.sends() && (is_simulcast || !offered.extension.is_of_simulcast());
-        received || is_sent(offered, direction, by_remb)
+        received || goes_to_client(offered, direction) && offered.extension.is_sent(basis)
     })
 }
 
-/// Packets to the client carry it.
-fn is_sent(offered: &OfferedExtension, direction: Direction, by_remb: bool) -> bool {
-    direction.receives() && offered.direction.receives() && offered.extension.is_sent(by_remb)
+/// Packets to the client may carry it.
+fn goes_to_client(offered: &OfferedExtension, direction: Direction) -> bool {
+    direction.receives() && offered.direction.receives()
 }
 
 /// Packets of a section of `direction` (the client's) to the client may carry `extension`.
 pub(super) fn may_send(offered: &[OfferedExtension], direction: Direction, extension: Extension) -> bool {
     let mut same = offered.iter().filter(|offered| offered.extension == extension);
-    same.any(|offered| is_sent(offered, direction, true))
+    same.any(|offered| goes_to_client(offered, direction))
 }

@@ -34,6 +34,7 @@ pub fn fuzz_sdp(data: &[u8]) {
         first_ssrc: 1000,
         preferences: &CodecPreferences::default(),
         low_voices: &[Mid::from("0").expect("short")],
+        rfc8888: true,
     };
     let first = answer(&offer, &params, None).expect("a first offer that parses is answered");
     let sections = |sdp: &str| sdp.lines().filter(|line| line.starts_with("m=")).count();

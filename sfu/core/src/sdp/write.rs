@@ -113,6 +113,10 @@ fn write_section(out: &mut String, offered: &Section, section: &AnsweredSection,
     for (codec, fmtp) in media.codecs.iter().zip(&section.fmtps) {
         write_codec(out, codec, fmtp.as_deref());
     }
+    // RFC 8888, section 6: with the wildcard alone.
+    if media.codecs.iter().any(|codec| codec.feedback.ccfb) {
+        out.push_str("a=rtcp-fb:* ack ccfb\r\n");
+    }
     if let Some(ptime) = section.ptime {
         let _ = write!(out, "a=ptime:{ptime}\r\n");
     }

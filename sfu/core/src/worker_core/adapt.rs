@@ -7,6 +7,7 @@ use crate::bwe::{BweStats, PacketKind};
 use crate::connection::Probe;
 use crate::downtrack::Downtrack;
 use crate::negotiated::MediaKind;
+use crate::packet::rtcp::congestion_feedback::CongestionFeedback;
 use crate::packet::rtcp::transport_feedback::TransportFeedback;
 use crate::rate::Ticks;
 use crate::track::Subscriber;
@@ -37,6 +38,28 @@ impl WorkerCore {
         };
         if let Some(adaptation) = &mut connection.sending.adaptation {
             adaptation.on_transport_feedback(now, feedback);
+            self.has_news = true;
+            self.resend_lost_voices(now, index);
+        }
+    }
+
+    /// What a client says of the packets that were sent to it, by SSRC and sequence number (RFC 8888).
+    pub(super) fn on_congestion_feedback(&mut self, now: Instant, index: usize, feedback: &CongestionFeedback<'_>) {
+        let Some(connection) = self.connections.get_mut(index) else {
+            return;
+        };
+        let slots = &connection.slots;
+        if let Some(adaptation) = &mut connection.sending.adaptation {
+            let packets = feedback.streams().flat_map(|stream| {
+                let slot = slots
+                    .iter()
+                    .find(|slot| [slot.ssrc, slot.rtx_ssrc].contains(&stream.ssrc));
+                let number = move |seq| slot?.number_of(stream.ssrc, seq);
+                stream
+                    .packets()
+                    .filter_map(move |(seq, fate)| Some((number(seq)?, fate)))
+            });
+            adaptation.on_congestion_feedback(now, feedback.timestamp, packets);
             self.has_news = true;
             self.resend_lost_voices(now, index);
         }
@@ -183,7 +206,9 @@ impl WorkerCore {
                 .protect_rtp(out, written.len, written.header_len, seq);
             let Some(len) = protected else { break };
             self.batch.commit(path, len);
-            sending.on_sent(now, ticks, path, len, PacketKind::Padding, true);
+            if let Some(number) = sending.on_sent(now, ticks, path, len, PacketKind::Padding, true) {
+                slot.on_sent(true, seq, number);
+            }
             connection.egress.charge(&self.ceilings.session, ticks, len);
             self.egress.charge(&self.ceilings.worker, ticks, len);
             self.counters.probe_packets_out += 1;

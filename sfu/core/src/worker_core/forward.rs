@@ -213,7 +213,9 @@ impl WorkerCore {
                 slot.on_protected(decision.seq, number, &out[..len]);
             }
             self.batch.commit(path, len);
-            sending.on_sent(now, ticks, path, len, kind, decision.stamp.is_some());
+            if let Some(number) = sending.on_sent(now, ticks, path, len, kind, decision.stamp.is_some()) {
+                slot.on_sent(false, decision.seq, number);
+            }
             self.counters.rtp_packets_out += 1;
             sent += len;
         }
@@ -264,7 +266,7 @@ impl WorkerCore {
         };
         let sending = &mut connection.sending;
         while let Some(waiting) = sending.pacer.pop(ticks) {
-            let slot = connection.slots.get(waiting.slot);
+            let slot = connection.slots.get_mut(waiting.slot);
             let Some(slot) = slot.filter(|slot| slot.ssrc == waiting.ssrc) else {
                 continue;
             };
@@ -285,7 +287,9 @@ impl WorkerCore {
             };
             self.batch.commit(path, len);
             let is_stamped = decision.stamp.is_some();
-            sending.on_sent(now, ticks, path, len, PacketType::Video, is_stamped);
+            if let Some(number) = sending.on_sent(now, ticks, path, len, PacketType::Video, is_stamped) {
+                slot.on_sent(false, decision.seq, number);
+            }
             self.counters.rtp_packets_out += 1;
             sent += len;
         }
@@ -358,7 +362,9 @@ impl WorkerCore {
             let Some(len) = protected else { break };
             self.batch.commit(path, len);
             let kind = PacketType::Retransmission;
-            connection.sending.on_sent(now, ticks, path, len, kind, is_stamped);
+            if let Some(number) = connection.sending.on_sent(now, ticks, path, len, kind, is_stamped) {
+                downtrack.on_sent(true, seq, number);
+            }
             connection.egress.charge(&self.ceilings.session, ticks, len);
             self.egress.charge(&self.ceilings.worker, ticks, len);
             self.counters.retransmissions_sent += 1;

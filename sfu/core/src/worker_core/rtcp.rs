@@ -40,6 +40,7 @@ impl WorkerCore {
                     }
                 }
                 RtcpPacket::TransportFeedback(feedback) => self.on_transport_feedback(now, index, &feedback),
+                RtcpPacket::CongestionFeedback(feedback) => self.on_congestion_feedback(now, index, &feedback),
                 RtcpPacket::Remb(remb) => self.on_remb(now, index, Bitrate(remb.bitrate)),
                 RtcpPacket::Sdes(_) | RtcpPacket::Bye(_) | RtcpPacket::Unknown { .. } => {}
             }

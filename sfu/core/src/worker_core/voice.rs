@@ -114,7 +114,7 @@ impl WorkerCore {
         }
         let out = self.batch.free();
         let ticks = Ticks::since(self.epoch, now);
-        let stamp = connection.sending.next_stamp(ticks);
+        let (number, stamp) = (connection.sending.next_number(), connection.sending.next_stamp(ticks));
         let written = slot.write(out, &packet, &decision, track.id, stamp)?;
         let len = connection
             .transport
@@ -122,9 +122,12 @@ impl WorkerCore {
         slot.on_protected(decision.seq, number, &out[..len]);
         self.batch.commit(path, len);
         let is_stamped = decision.stamp.is_some();
-        connection
+        let number = connection
             .sending
             .on_sent(now, ticks, path, len, PacketType::Audio, is_stamped);
+        if let Some(number) = number {
+            slot.on_sent(false, decision.seq, number);
+        }
         self.counters.rtp_packets_out += 1;
         let index = subscriber.connection;
         self.on_media_sent(ticks, index, len);

@@ -12,5 +12,6 @@ mod grades;
 mod joins;
 mod modes;
 mod remb;
+mod rfc8888;
 mod uplink;
 mod villages;

@@ -33,6 +33,7 @@ use crate::client::{Client, Version};
 use crate::publisher::{Camera, OPUS, Outgoing, RIDS, Speech, VP8};
 use crate::receiver::{Listener, Viewer, Wish};
 use crate::remb::Remb;
+use crate::rfc8888::CongestionReports;
 
 const SLOT_VP8: u8 = 100;
 const SLOT_RTX: u8 = 101;
@@ -70,6 +71,8 @@ pub struct Peer {
     feedback: FeedbackGenerator,
     /// Of one that estimates its link itself.
     pub remb: Option<Remb>,
+    /// Of one that tells by RFC 8888.
+    pub reports: Option<CongestionReports>,
     /// By SSRC of the slot.
     pub viewers: BTreeMap<u32, Viewer>,
     pub listeners: BTreeMap<u32, Listener>,
@@ -179,6 +182,7 @@ impl World {
             link,
             feedback: FeedbackGenerator::new(),
             remb: None,
+            reports: None,
             viewers: BTreeMap::new(),
             listeners: BTreeMap::new(),
             cameras: Vec::new(),
@@ -408,6 +412,13 @@ impl Peer {
         if let Some(report) = self.remb.as_mut().and_then(|remb| remb.poll(time)) {
             self.send_rtcp(time, |out| report.write(OWN, out));
         }
+        let report = self.reports.as_mut().and_then(|reports| reports.poll(time, OWN));
+        if let Some(report) = report {
+            self.send_rtcp(time, |out| {
+                out.get_mut(..report.len())?.copy_from_slice(&report);
+                Some(report.len())
+            });
+        }
         let wishes = self
             .viewers
             .iter_mut()
@@ -439,6 +450,10 @@ impl Peer {
     fn on_rtp(&mut self, now: Instant, time: Duration, packet: &[u8]) {
         let header = RtpHeader::parse(packet).expect("well-formed");
         let values = ExtensionValues::parse(&extension_ids(), &header, packet);
+        if let Some(reports) = &mut self.reports {
+            assert_eq!((values.transport_cc, values.abs_send_time), (None, None));
+            reports.on_packet(time, header.ssrc, header.seq);
+        }
         match &mut self.remb {
             Some(remb) => {
                 assert_eq!(values.transport_cc, None);
@@ -534,6 +549,7 @@ fn media(mid: &str, codecs: &[(Codec, u8, Option<u8>)]) -> NegotiatedMedia {
             fir: false,
             transport_cc: true,
             remb: false,
+            ccfb: false,
         },
     };
     NegotiatedMedia {
@@ -587,6 +603,15 @@ pub fn by_remb(mut slot: NegotiatedMedia) -> NegotiatedMedia {
     slot.extensions.transport_cc = None;
     for codec in &mut slot.codecs {
         (codec.feedback.transport_cc, codec.feedback.remb) = (false, true);
+    }
+    slot
+}
+
+/// A slot of a client that agreed to RFC 8888.
+pub fn by_rfc8888(mut slot: NegotiatedMedia) -> NegotiatedMedia {
+    slot.extensions.transport_cc = None;
+    for codec in &mut slot.codecs {
+        (codec.feedback.transport_cc, codec.feedback.ccfb) = (false, true);
     }
     slot
 }

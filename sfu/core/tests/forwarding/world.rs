@@ -421,6 +421,7 @@ fn codec(codec: Codec, payload_type: u8, rtx: Option<u8>) -> NegotiatedCodec {
         fir: false,
         transport_cc: true,
         remb: false,
+        ccfb: false,
     };
     NegotiatedCodec {
         codec,

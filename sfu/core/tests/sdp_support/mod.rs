@@ -64,6 +64,7 @@ pub fn params(local: &Local) -> AnswerParams<'_> {
         first_ssrc: 1000,
         preferences: &local.preferences,
         low_voices: &[],
+        rfc8888: false,
     }
 }
 

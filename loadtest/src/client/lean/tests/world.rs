@@ -173,6 +173,7 @@ impl World {
             first_ssrc: 1000 * (1 + self.clients.len() as u32),
             preferences: &CodecPreferences::default(),
             low_voices: &[],
+            rfc8888: false,
         };
         let answered = sdp::answer(&offer, &params, previous).unwrap();
         (answered.sdp, answered.negotiated)

@@ -1,11 +1,13 @@
 //! RTCP (RFC 3550, section 6; RFC 4585; RFC 5104): reading compound and reduced-size (RFC 5506)
 //! packets, and writing the ones we send.
 
+pub mod congestion_feedback;
 pub mod feedback;
 pub mod report;
 pub mod transport_feedback;
 pub mod write;
 
+pub use congestion_feedback::CongestionFeedback;
 pub use feedback::{Fir, FirEntries, Nack, NackSeqs, Pli, Remb};
 pub use report::{Bye, ReceiverReport, ReportBlock, ReportBlocks, Sdes, SenderInfo, SenderReport, Ssrcs};
 pub use transport_feedback::TransportFeedback;
@@ -28,6 +30,8 @@ pub(crate) mod packet_type {
 /// Feedback message types of RTPFB and PSFB.
 pub(crate) mod format {
     pub const NACK: u8 = 1;
+    /// RFC 8888.
+    pub const CCFB: u8 = 11;
     pub const TRANSPORT_CC: u8 = 15;
     pub const PLI: u8 = 1;
     pub const FIR: u8 = 4;
@@ -47,6 +51,7 @@ pub enum RtcpPacket<'a> {
     Fir(Fir<'a>),
     Remb(Remb<'a>),
     TransportFeedback(TransportFeedback<'a>),
+    CongestionFeedback(CongestionFeedback<'a>),
     /// A type we do not use; `format` is the header's five-bit count.
     Unknown {
         packet_type: u8,
@@ -106,6 +111,7 @@ fn parse_body(packet_type: u8, count: u8, body: &[u8]) -> Option<RtcpPacket<'_>>
         (packet_type::BYE, _) => RtcpPacket::Bye(Bye::parse(count, body)?),
         (packet_type::RTPFB, format::NACK) => RtcpPacket::Nack(Nack::parse(body)?),
         (packet_type::RTPFB, format::TRANSPORT_CC) => RtcpPacket::TransportFeedback(TransportFeedback::parse(body)?),
+        (packet_type::RTPFB, format::CCFB) => RtcpPacket::CongestionFeedback(CongestionFeedback::parse(body)?),
         (packet_type::PSFB, format::PLI) => RtcpPacket::Pli(Pli::parse(body)?),
         (packet_type::PSFB, format::FIR) => RtcpPacket::Fir(Fir::parse(body)?),
         (packet_type::PSFB, format::AFB) if body.get(8..12) == Some(b"REMB") => RtcpPacket::Remb(Remb::parse(body)?),

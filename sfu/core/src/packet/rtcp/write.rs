@@ -138,6 +138,27 @@ pub fn transport_feedback(
     })
 }
 
+/// Congestion control feedback (RFC 8888, section 3.1): SSRC, first sequence number and packet metrics of each stream,
+/// and the middle 32 bits of the NTP time of the report.
+pub fn congestion_feedback(
+    sender: Ssrc,
+    streams: &[(Ssrc, u16, &[u16])],
+    timestamp: u32,
+    buffer: &mut [u8],
+) -> Option<usize> {
+    packet(packet_type::RTPFB, format::CCFB, buffer, |out| {
+        out.u32(sender.0)?;
+        for &(ssrc, begin_seq, metrics) in streams {
+            out.u32(ssrc.0)?;
+            out.u16(begin_seq)?;
+            out.u16(u16::try_from(metrics.len()).ok()?)?;
+            metrics.iter().try_for_each(|&metric| out.u16(metric))?;
+            out.pad()?;
+        }
+        out.u32(timestamp)
+    })
+}
+
 fn block_count<T>(items: &[T]) -> Option<u8> {
     (items.len() <= MAX_BLOCKS).then_some(items.len() as u8)
 }

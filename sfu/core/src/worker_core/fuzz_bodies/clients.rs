@@ -185,6 +185,7 @@ fn negotiated_codec((codec, payload_type, rtx): (Codec, u8, Option<u8>), flavour
             fir: flavour & 32 != 0,
             transport_cc: flavour & 64 == 0,
             remb: flavour & 64 != 0,
+            ccfb: flavour & 128 != 0,
         },
     }
 }
