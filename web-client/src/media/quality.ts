@@ -34,7 +34,7 @@ export class LinkWatch {
   #frames = new Map<string, number>();
 
   async look(pc: RTCPeerConnection): Promise<{ link: LinkStats; upload: UploadStats; frozen: Set<string> }> {
-    const upload: UploadStats = { available: undefined, limited: false, lossOut: 0 };
+    const upload: UploadStats = { available: undefined, limited: false, lossOut: 0, pictures: picturesOf(pc) };
     const link: LinkStats = { rttMs: undefined, lossIn: 0, lossOut: 0, bytes: 0 };
     let bytes = 0;
     const totals: Totals = { received: 0, lost: 0 };
@@ -69,4 +69,11 @@ export class LinkWatch {
     this.#bytes = bytes;
     return { link, upload, frozen };
   }
+}
+
+/** Bits per second of the pictures that are to be sent, at most. */
+function picturesOf(pc: RTCPeerConnection): number {
+  const cameras = pc.getSenders().filter(({ track }) => track?.kind === 'video');
+  const encodings = cameras.flatMap((sender) => sender.getParameters().encodings);
+  return encodings.reduce((sum, { active = true, maxBitrate = Infinity }) => sum + (active ? maxBitrate : 0), 0);
 }

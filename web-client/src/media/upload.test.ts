@@ -2,7 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { UploadGuard } from './upload.ts';
 
-const kbit = (available: number, lossOut = 0, limited = true) => ({ available: available * 1_000, limited, lossOut });
+const kbit = (available: number, lossOut = 0, limited = true, pictures = 2_350) => ({
+  available: available * 1_000,
+  limited,
+  lossOut,
+  pictures: pictures * 1_000,
+});
 
 /** Looks every two seconds; what was sent after each change, and when. */
 function run(looks: (second: number) => ReturnType<typeof kbit>, seconds: number): [number, string][] {
@@ -18,11 +23,16 @@ function run(looks: (second: number) => ReturnType<typeof kbit>, seconds: number
 
 test('a good link, one that does not say, and one that nothing was asked of carry all', () => {
   assert.deepEqual(run(() => kbit(3_000), 60), []);
-  assert.deepEqual(run(() => ({ available: undefined as unknown as number, limited: true, lossOut: 0.02 }), 60), []);
+  assert.deepEqual(run(() => ({ ...kbit(0, 0.02), available: undefined as unknown as number }), 60), []);
   // Audio alone is sent, and the estimate stays where it began.
   assert.deepEqual(run(() => kbit(100, 0, false), 60), []);
   // A radio link that loses a part of whatever is sent.
   assert.deepEqual(run(() => kbit(2_000, 0.2), 60), []);
+});
+
+test('an estimate that is enough for the little that others want of the pictures is not short', () => {
+  assert.deepEqual(run(() => kbit(160, 0, true, 60), 60), []);
+  assert.deepEqual(run(() => kbit(140, 0, true, 60), 20), [[2, 'none']]);
 });
 
 test('one dip is borne', () => {

@@ -6,6 +6,8 @@ export interface UploadStats {
   available: number | undefined;
   /** The browser sends less of a picture than it may, for want of bandwidth. */
   limited: boolean;
+  /** Bits per second of all pictures that are to be sent, at most: others may want little of them. */
+  pictures: number;
   /** Share of the voice's packets that the server reports lost, 0 to 1. */
   lossOut: number;
 }
@@ -15,6 +17,7 @@ export interface UploadStats {
  * is of use from 30 on, the middle one 500; and an estimate of a full link is some tenths too high now and then.
  */
 const LEAST: Record<Upload, number> = { all: 350_000, small: 160_000, none: 0 };
+const VOICE = 95_000;
 /** A voice that loses more needs all there is. */
 const MUCH_LOSS = 0.15;
 /** On a link of this much losses are not of our making. */
@@ -43,8 +46,10 @@ export class UploadGuard {
   }
 
   /** Call every few seconds while pictures are sent or held back. */
-  onLink(now: number, { available = Infinity, limited, lossOut }: UploadStats): Upload {
-    const isShort = available < LEAST[this.#level] && (limited || lossOut > MUCH_LOSS);
+  onLink(now: number, { available = Infinity, limited, lossOut, pictures }: UploadStats): Upload {
+    // An estimate that little was sent for may be as little: it is enough then.
+    const asked = VOICE + pictures;
+    const isShort = available < Math.min(LEAST[this.#level], asked) && (limited || lossOut > MUCH_LOSS);
     const loses = lossOut > MUCH_LOSS && available < PLENTY;
     const held = now - this.#changedAt;
     if (this.#raised && held >= HELD_MS) {

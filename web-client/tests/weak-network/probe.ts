@@ -73,6 +73,12 @@ export function probe({ name, microphone, camera }: ProbeOptions): void {
   localStorage.setItem('tianqiao.name', name);
   localStorage.setItem('tianqiao.audio.on', microphone ? 'yes' : 'no');
   localStorage.setItem('tianqiao.video.on', camera ? 'yes' : 'no');
+  const { setParameters } = RTCRtpSender.prototype;
+  RTCRtpSender.prototype.setParameters = function (parameters, ...rest) {
+    const sent = parameters.encodings.map(({ rid = '', active = true, maxBitrate }) => `${rid} ${active ? maxBitrate : 'off'}`);
+    console.debug(`sends ${this.track?.kind}: ${sent.join(', ')}`);
+    return setParameters.call(this, parameters, ...rest);
+  };
   const connections: RTCPeerConnection[] = [];
   globalThis.RTCPeerConnection = class extends RTCPeerConnection {
     constructor(configuration?: RTCConfiguration) {
