@@ -169,11 +169,11 @@ impl Visit {
         picture
     }
 
-    /// How long after `at` packets of the speech and frames of `name` come again: after the longest time without them, as a
-    /// frame or two may still have been on their way, or in a buffer.
-    pub fn media_back(&self, name: &str, at: f64) -> Back {
+    /// How long after `at` packets of the speech and frames of `name` come again, before `end`: after the longest time without
+    /// them, as a frame or two may still have been on their way, or in a buffer.
+    pub fn media_back(&self, name: &str, at: f64, end: f64) -> Back {
         let back = |comes: &dyn Fn(&Sample, &Sample) -> bool| {
-            let moments = self.pairs(at, f64::MAX).filter(|(before, after)| comes(before, after));
+            let moments = self.pairs(at, end).filter(|(before, after)| comes(before, after));
             end_of_longest_gap(at, moments.map(|(_, after)| after.at)).map(|end| (end - at) / 1e3)
         };
         Back {

@@ -40,6 +40,8 @@ pub struct Aimd {
     state: State,
     capacity: LinkCapacity,
     throughput: Bitrate,
+    /// When overuse lowered the rate last, and what arrived then.
+    overused: Option<(Micros, Bitrate)>,
     last_change: Option<Micros>,
     round_trip: Micros,
 }
@@ -52,6 +54,7 @@ impl Aimd {
             state: State::Hold,
             capacity: LinkCapacity::default(),
             throughput: start,
+            overused: None,
             last_change: None,
             round_trip: DEFAULT_ROUND_TRIP,
         }
@@ -59,6 +62,11 @@ impl Aimd {
 
     pub fn rate(&self) -> Bitrate {
         self.rate
+    }
+
+    /// When overuse lowered the rate last, and what arrived then, which the link carries.
+    pub fn overused(&self) -> Option<(Micros, Bitrate)> {
+        self.overused
     }
 
     pub fn set_round_trip(&mut self, round_trip: Micros) {
@@ -157,6 +165,7 @@ impl Aimd {
             self.capacity.reset();
         }
         self.capacity.on_overuse(self.throughput);
+        self.overused = Some((now, self.throughput.min(self.rate)));
         self.rate = self.rate.min(lower).max(self.min);
         self.state = State::Hold;
         self.last_change = Some(now);

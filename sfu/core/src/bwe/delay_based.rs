@@ -63,6 +63,11 @@ impl DelayBased {
         self.aimd.rate()
     }
 
+    /// See [`Aimd::overused`].
+    pub fn overused(&self) -> Option<(Micros, Bitrate)> {
+        self.aimd.overused()
+    }
+
     /// Another flow fills the queue.
     pub fn competes(&self) -> bool {
         self.competition.competes()

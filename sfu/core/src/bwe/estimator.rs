@@ -25,7 +25,13 @@ use crate::packet::rtcp::transport_feedback::TransportFeedback;
 use crate::units::Bitrate;
 
 /// libwebrtc's `kDefaultPaceMultiplierWithSendSideBwe`: more than the estimate, so that a queue in the pacer ends.
-pub const PACING_FACTOR: f64 = 1.1;
+const PACING_FACTOR: f64 = 1.1;
+/// Below this a key frame takes so long that as much above the link's rate would be overuse.
+const SLOW: Bitrate = Bitrate::kbps(500);
+/// What is held back after overuse drains a short queue in a few seconds; less of it, as of a picture that stays, drains it too.
+const KEPT: f64 = 0.97;
+const KEPT_FOR: Micros = Micros::secs(4);
+const SHORT_QUEUE: Micros = Micros::millis(100);
 /// Nothing that goes by time alone takes less than half a second.
 const TICK: Micros = Micros::millis(100);
 /// So much is sent into silence before it is an outage.
@@ -74,6 +80,8 @@ pub struct Estimator {
     silence: Silence,
     /// The estimate at the beginning of the present outage.
     before_outage: Option<Bitrate>,
+    /// An outage has ended, and nobody has asked yet.
+    has_resumed: bool,
     last_back_off: Micros,
     next_tick: Micros,
 }
@@ -106,6 +114,7 @@ impl Estimator {
             undrained: config.start,
             silence: Silence::default(),
             before_outage: None,
+            has_resumed: false,
             last_back_off: Micros::ZERO,
             next_tick: TICK,
         }
@@ -231,6 +240,7 @@ impl Estimator {
         self.loss_based
             .on_feedback(&context, &self.feedback.acked, &self.feedback.lost);
         let resumed = self.before_outage.take();
+        self.has_resumed |= resumed.is_some();
         self.update_estimate(now);
         if let Some(before) = resumed {
             self.probes.on_resumed(now, before);
@@ -263,7 +273,22 @@ impl Estimator {
         }
         let silence = if self.is_silent(now) { IN_SILENCE } else { 1.0 };
         let drain = self.drain.factor(now, self.round_trip.queue());
-        (carried.times(silence * drain), carried.times(silence))
+        let undrained = carried.max(self.carried_before_overuse(now).unwrap_or(carried));
+        (carried.times(silence * drain), undrained.times(silence))
+    }
+
+    /// What arrived when overuse lowered the estimate a moment ago, unless packets still wait for long.
+    fn carried_before_overuse(&self, now: Micros) -> Option<Bitrate> {
+        let (at, arrived) = self.delay_based.overused()?;
+        let is_recent = now - at < KEPT_FOR && self.round_trip.queue() < SHORT_QUEUE;
+        let by_loss = self.loss_based.estimate().unwrap_or(self.config.max);
+        is_recent.then(|| arrived.times(KEPT).min(by_loss))
+    }
+
+    /// How fast a pacer sends what waits.
+    pub fn pacing_rate(&self) -> Bitrate {
+        let factor = if self.estimate < SLOW { 1.0 } else { PACING_FACTOR };
+        self.estimate.times(factor)
     }
 
     /// What the link carries as long as it goes on and its queue is empty.
@@ -348,6 +373,10 @@ impl Estimator {
 
     pub fn estimate(&self) -> Bitrate {
         self.estimate
+    }
+
+    pub fn take_resumed(&mut self) -> bool {
+        std::mem::take(&mut self.has_resumed)
     }
 
     pub fn undrained(&self) -> Bitrate {

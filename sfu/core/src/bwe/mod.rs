@@ -206,6 +206,11 @@ impl SendSideBwe {
             .map_or(self.config.start, |estimator| estimator.estimate())
     }
 
+    /// Feedback is back after an outage: all that was sent meanwhile is lost. True once.
+    pub fn take_resumed(&mut self) -> bool {
+        self.estimator.as_mut().is_some_and(|estimator| estimator.take_resumed())
+    }
+
     /// The estimate as it will be when a queue that is being drained is empty: at most a second or two later.
     pub fn undrained(&self) -> Bitrate {
         self.estimator
@@ -215,7 +220,9 @@ impl SendSideBwe {
 
     /// How fast a pacer sends what waits.
     pub fn pacing_rate(&self) -> Bitrate {
-        self.estimate().times(estimator::PACING_FACTOR)
+        self.estimator
+            .as_ref()
+            .map_or(self.config.start, |estimator| estimator.pacing_rate())
     }
 
     /// The next probe cluster to send. Ask after feedback, after [`Self::set_desired`] and after

@@ -38,8 +38,7 @@ impl WorkerCore {
         };
         if let Some(adaptation) = &mut connection.sending.adaptation {
             adaptation.on_transport_feedback(now, feedback);
-            self.has_news = true;
-            self.resend_lost_voices(now, index);
+            self.on_feedback_taken(now, index);
         }
     }
 
@@ -60,8 +59,21 @@ impl WorkerCore {
                     .filter_map(move |(seq, fate)| Some((number(seq)?, fate)))
             });
             adaptation.on_congestion_feedback(now, feedback.timestamp, packets);
-            self.has_news = true;
-            self.resend_lost_voices(now, index);
+            self.on_feedback_taken(now, index);
+        }
+    }
+
+    /// Sends again, or anew, what feedback said to be lost.
+    fn on_feedback_taken(&mut self, now: Instant, index: usize) {
+        self.has_news = true;
+        self.resend_lost_voices(now, index);
+        let adaptation = self
+            .connections
+            .get_mut(index)
+            .and_then(|connection| connection.sending.adaptation.as_mut());
+        // A receiver finds out by itself after seconds.
+        if adaptation.is_some_and(|adaptation| adaptation.bwe.take_resumed()) {
+            self.resume_slots(now, index);
         }
     }
 

@@ -35,8 +35,8 @@ pub async fn run(setting: Setting<'_>) -> Result<Run> {
         idle_share,
         ..describe(&visit, SPEAKER, begin, end)
     };
-    for (what, at) in [("the outage", mended), ("the change of address", moved)] {
-        let back = visit.media_back(SPEAKER, at);
+    for (what, at, until) in [("the outage", mended, moved), ("the change of address", moved, end)] {
+        let back = visit.media_back(SPEAKER, at, until);
         run.at_most(&format!("seconds after {what} until sound"), 2.0, back.sound);
         run.at_most(
             &format!("seconds after {what} until the picture moves"),
