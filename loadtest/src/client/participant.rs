@@ -213,6 +213,7 @@ fn declare(offer: &str, config: &PeerConfig) -> (Vec<TrackDeclaration>, Vec<Stri
     let mut tracks = Vec::new();
     for (sends, source) in [
         (config.microphone, TrackSource::Microphone),
+        (config.low_voice, TrackSource::MicrophoneLow),
         (config.camera, TrackSource::Camera),
     ] {
         if sends && let Some(mid) = mids.next() {

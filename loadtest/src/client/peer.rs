@@ -8,10 +8,12 @@ use anyhow::Result;
 use tianqiao_protocol::MediaKind;
 
 /// What a peer sends and how many slots it offers. The media sections of the offer come in this
-/// order: microphone, camera, audio slots, video slots.
+/// order: microphone, its low layer, camera, audio slots, video slots.
 #[derive(Clone, Debug, Default)]
 pub struct PeerConfig {
     pub microphone: bool,
+    /// The microphone a second time, in a few bits; lean clients only.
+    pub low_voice: bool,
     pub camera: bool,
     pub audio_slots: usize,
     pub video_slots: usize,

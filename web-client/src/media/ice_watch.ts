@@ -14,6 +14,8 @@ export interface IceHandlers {
 const OUTAGE_MS = 7_000;
 /** Where it is there, a browser's checks have come through in this time if the path is good. */
 const PATIENCE_MS = 500;
+/** Over a link that loses a fifth so many checks in a row are lost now and then; until then nobody need be told. */
+const TELL_AFTER_MS = 1_000;
 /** What a restart may take before the next step. */
 const RESTART_TIMEOUT_MS = 7_000;
 const RESTARTS = 3;
@@ -23,6 +25,7 @@ export class IceWatch {
   readonly #pc: RTCPeerConnection;
   readonly #handlers: IceHandlers;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #telling: ReturnType<typeof setTimeout> | undefined;
   #restarts = 0;
   #isHurried = false;
 
@@ -37,7 +40,8 @@ export class IceWatch {
     const { connectionState, iceConnectionState } = this.#pc;
     if (connectionState === 'connected') {
       clearTimeout(this.#timer);
-      this.#timer = undefined;
+      clearTimeout(this.#telling);
+      this.#timer = this.#telling = undefined;
       this.#restarts = 0;
       this.#isHurried = false;
       this.#handlers.onUp();
@@ -45,7 +49,7 @@ export class IceWatch {
       this.#handlers.onDown();
       this.#restart();
     } else if (iceConnectionState === 'disconnected') {
-      this.#handlers.onDown();
+      this.#telling ??= setTimeout(() => this.#handlers.onDown(), TELL_AFTER_MS);
       if (this.#timer === undefined) this.#wait(OUTAGE_MS);
     } else if (connectionState === 'failed') {
       this.#handlers.onHopeless(); // DTLS has failed: no path will help
@@ -66,6 +70,7 @@ export class IceWatch {
 
   close(): void {
     clearTimeout(this.#timer);
+    clearTimeout(this.#telling);
     this.#pc.onconnectionstatechange = this.#pc.oniceconnectionstatechange = null;
   }
 

@@ -72,6 +72,9 @@ impl Negotiation {
         if config.microphone {
             sources.push((MediaKind::Audio, vec![encoding(None, None)]));
         }
+        if config.low_voice {
+            sources.push((MediaKind::Audio, vec![encoding(None, None)]));
+        }
         if config.camera {
             let rids = config.rids.iter().map(|rid| encoding(Some(rand::random()), Some(rid)));
             let encodings: Vec<_> = match config.rids.is_empty() {

@@ -35,7 +35,7 @@ const LINK_PREFIX: u8 = 29;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum SpeakerKind {
-    /// A client that sends again what a browser encoded: costs nothing, but knows nothing of voice layers.
+    /// A client that sends again what a browser encoded: costs nothing, but always sends all layers at their own rates.
     #[default]
     Replay,
     /// A browser with the page.
@@ -57,6 +57,8 @@ pub struct Recordings {
     folder: PathBuf,
     camera: Vec<Arc<Recording>>,
     voices: Vec<Arc<Recording>>,
+    /// The same in a few bits.
+    low_voices: Vec<Arc<Recording>>,
 }
 
 impl Recordings {
@@ -64,10 +66,12 @@ impl Recordings {
         let load = |name: String| Recording::load(&folder.join(name));
         let camera = RIDS.map(|rid| load(format!("camera-{rid}.frames")));
         let voices = [0, 1].map(|voice| load(format!("voice-{voice}.frames")));
+        let low_voices = [0, 1].map(|voice| load(format!("low-{voice}.frames")));
         Ok(Self {
             folder: folder.canonicalize()?,
             camera: camera.into_iter().collect::<Result<_>>()?,
             voices: voices.into_iter().collect::<Result<_>>()?,
+            low_voices: low_voices.into_iter().collect::<Result<_>>()?,
         })
     }
 
@@ -79,8 +83,9 @@ impl Recordings {
     fn sources(&self, voice: Option<usize>, has_camera: bool, start: Instant) -> Vec<Box<dyn MediaSource>> {
         let mut sources: Vec<Box<dyn MediaSource>> = Vec::new();
         if let Some(voice) = voice {
-            let recording = Arc::clone(&self.voices[voice]);
-            sources.push(Box::new(ReplaySource::new(MediaKind::Audio, recording, start)));
+            for recording in [&self.voices[voice], &self.low_voices[voice]] {
+                sources.push(Box::new(ReplaySource::new(MediaKind::Audio, Arc::clone(recording), start)));
+            }
         }
         for layer in self.camera.iter().filter(|_| has_camera) {
             sources.push(Box::new(ReplaySource::new(MediaKind::Video, Arc::clone(layer), start)));
@@ -209,6 +214,7 @@ impl<'a> Room<'a> {
                 clients: self.common.clients.clone(),
                 peer: PeerConfig {
                     microphone: voice.is_some(),
+                    low_voice: voice.is_some(),
                     camera: has_camera,
                     repair: true,
                     rids: RIDS.map(str::to_owned).to_vec(),
