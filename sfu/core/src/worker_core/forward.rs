@@ -196,9 +196,7 @@ impl WorkerCore {
                 self.batch.clear();
             }
             let out = self.batch.free();
-            let number = sending.next_number();
-            let stamp = sending.next_stamp(ticks);
-            let Some(written) = slot.write(out, packet, &decision, track.id, stamp) else {
+            let Some(written) = slot.write(out, packet, &decision, track.id, sending.next_stamp(ticks)) else {
                 self.counters.drops.count(DropReason::TooLarge);
                 continue;
             };
@@ -210,7 +208,7 @@ impl WorkerCore {
                 continue;
             };
             if has_voice {
-                slot.on_protected(decision.seq, number, &out[..len]);
+                slot.on_protected(decision.seq, sending.next_number(), &out[..len]);
             }
             self.batch.commit(path, len);
             if let Some(number) = sending.on_sent(now, ticks, path, len, kind, decision.stamp.is_some()) {
