@@ -23,6 +23,7 @@ async fn a_load_over_whip_and_whep_arrives_and_its_sessions_are_deleted() {
     let target = Target::open(&options).await.expect("the endpoints are URLs");
     for clients in [ClientKind::Lean, ClientKind::Webrtc] {
         let load = ForwardOptions {
+            feedback: false,
             clients: clients.start(1).expect("a thread"),
             generator_cpus: None,
             server_cpus: None,
@@ -53,6 +54,7 @@ async fn a_load_of_several_meetings_arrives_where_it_should() {
     };
     let target = Target::open(&options).await.expect("a running server");
     let load = ForwardOptions {
+        feedback: false,
         clients: ClientKind::Lean.start(1).expect("a thread"),
         generator_cpus: None,
         server_cpus: None,

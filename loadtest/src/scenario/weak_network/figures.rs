@@ -324,8 +324,8 @@ mod tests {
         });
         let visit = visit(samples.collect());
         let back = |sound, picture| Back { sound, picture };
-        assert_eq!(visit.media_back("Ada", 100.0), back(Some(0.3), Some(0.5)));
-        assert_eq!(visit.media_back("Ada", 500.0), back(None, None));
+        assert_eq!(visit.media_back("Ada", 100.0, f64::MAX), back(Some(0.3), Some(0.5)));
+        assert_eq!(visit.media_back("Ada", 500.0, f64::MAX), back(None, None));
     }
 
     #[test]

@@ -84,7 +84,11 @@ impl Recordings {
         let mut sources: Vec<Box<dyn MediaSource>> = Vec::new();
         if let Some(voice) = voice {
             for recording in [&self.voices[voice], &self.low_voices[voice]] {
-                sources.push(Box::new(ReplaySource::new(MediaKind::Audio, Arc::clone(recording), start)));
+                sources.push(Box::new(ReplaySource::new(
+                    MediaKind::Audio,
+                    Arc::clone(recording),
+                    start,
+                )));
             }
         }
         for layer in self.camera.iter().filter(|_| has_camera) {

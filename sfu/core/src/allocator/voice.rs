@@ -62,7 +62,7 @@ const fn thrifty(voices: usize, residual: f64) -> Level {
 
 /// From the best to what is sent whatever the link. A second voice that has gaps is worth more than one voice
 /// alone without: who asks something must be heard.
-const LEVELS: [Level; 10] = [
+const LEVELS: [Level; 11] = [
     Level {
         style: Style::Full,
         voices: usize::MAX,
@@ -72,6 +72,8 @@ const LEVELS: [Level; 10] = [
     thrifty(2, 0.01),
     thrifty(2, 0.03),
     thrifty(2, 0.05),
+    // Who only listens is sent again what is lost.
+    thrifty(2, 0.15),
     thrifty(1, 0.01),
     thrifty(1, 0.03),
     thrifty(1, 0.05),

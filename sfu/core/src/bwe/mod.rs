@@ -208,7 +208,9 @@ impl SendSideBwe {
 
     /// Feedback is back after an outage: all that was sent meanwhile is lost. True once.
     pub fn take_resumed(&mut self) -> bool {
-        self.estimator.as_mut().is_some_and(|estimator| estimator.take_resumed())
+        self.estimator
+            .as_mut()
+            .is_some_and(|estimator| estimator.take_resumed())
     }
 
     /// The estimate as it will be when a queue that is being drained is empty: at most a second or two later.
