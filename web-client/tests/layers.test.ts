@@ -3,6 +3,7 @@ import { after, before, test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { type Browser, launch } from './support/browser.ts';
 import { type Meeting, type Server, startServer } from './support/server.ts';
+import { cameraPage, emptyPage } from './support/whip.ts';
 
 let server: Server;
 let browser: Browser;
@@ -26,8 +27,9 @@ for (const codec of ['AV1', 'VP9']) {
       const name = `${codec} ${mode} over WHIP, to viewers ${descriptor ? 'with' : 'without'} the dependency descriptor`;
       test(name, async () => {
         const meeting = await server.createMeeting();
-        const publisher = await publish(meeting, codec, mode);
-        const viewer = await emptyPage();
+        const layers = { codec: `video/${codec}`, mode, maxBitrate: 2_500_000 };
+        const publisher = await cameraPage(browser, server, meeting, layers);
+        const viewer = await emptyPage(browser, server);
         for (const height of HEIGHTS) await watch(viewer, meeting, height, descriptor);
         // With one spatial layer everybody gets it.
         const expected = mode === 'L1T3' ? undefined : HEIGHTS;
@@ -46,50 +48,9 @@ for (const codec of ['AV1', 'VP9']) {
   }
 }
 
-async function emptyPage(): Promise<Page> {
-  const page = await browser.newPage();
-  await page.goto(`${server.url}/favicon.svg`);
-  return page;
-}
-
-async function token(meeting: Meeting, name: string): Promise<string> {
-  const response = await fetch(`${server.url}/api/v1/meetings/${meeting.id}/tokens`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ name }),
-  });
-  return ((await response.json()) as { token: string }).token;
-}
-
-/** A page that sends its camera over WHIP. */
-async function publish(meeting: Meeting, codec: string, scalabilityMode: string): Promise<Page> {
-  const page = await emptyPage();
-  const whip = { url: `${server.url}/whip/${meeting.code}`, token: await token(meeting, 'Camera') };
-  await page.evaluate(
-    async ({ whip, codec, scalabilityMode }) => {
-      const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720 } });
-      const pc = new RTCPeerConnection();
-      // `scalabilityMode` is of WebRTC-SVC (W3C), not in lib.dom yet.
-      const encoding: RTCRtpEncodingParameters & { scalabilityMode: string } = { scalabilityMode, maxBitrate: 2_500_000 };
-      const camera = pc.addTransceiver(stream.getVideoTracks()[0]!, { direction: 'sendonly', sendEncodings: [encoding] });
-      const codecs = RTCRtpSender.getCapabilities('video')!.codecs;
-      camera.setCodecPreferences(codecs.filter(({ mimeType }) => [`video/${codec}`, 'video/rtx'].includes(mimeType)));
-      await pc.setLocalDescription();
-      const response = await fetch(whip.url, {
-        method: 'POST',
-        headers: { 'content-type': 'application/sdp', authorization: `Bearer ${whip.token}` },
-        body: pc.localDescription!.sdp,
-      });
-      await pc.setRemoteDescription({ type: 'answer', sdp: await response.text() });
-    },
-    { whip, codec, scalabilityMode },
-  );
-  return page;
-}
-
 /** The page shows the meeting's active speaker once more, `height` pixels high. */
 async function watch(page: Page, meeting: Meeting, height: number, descriptor: boolean): Promise<void> {
-  const join = { url: `${server.url.replace('http', 'ws')}/api/v1/ws`, token: await token(meeting, `${height} pixels`) };
+  const join = { url: `${server.url.replace('http', 'ws')}/api/v1/ws`, token: await server.token(meeting, `${height} pixels`) };
   await page.evaluate(
     async ({ join, height, descriptor }) => {
       const pc = new RTCPeerConnection();

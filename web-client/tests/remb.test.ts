@@ -3,6 +3,7 @@ import { after, before, test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { type Browser, launch } from './support/browser.ts';
 import { type Meeting, type Server, startServer } from './support/server.ts';
+import { cameraPage, emptyPage } from './support/whip.ts';
 
 let server: Server;
 let browser: Browser;
@@ -19,8 +20,9 @@ after(async () => {
 
 test('a viewer with REMB in place of transport-wide feedback gets the full picture', async () => {
   const meeting = await server.createMeeting();
-  const publisher = await publish(meeting);
-  const viewer = await emptyPage();
+  const layers = { codec: 'video/VP9', mode: 'L3T3_KEY' };
+  const publisher = await cameraPage(browser, server, meeting, layers);
+  const viewer = await emptyPage(browser, server);
   const answer = await watch(viewer, meeting);
   assert.match(answer, /a=rtcp-fb:\d+ goog-remb/);
   assert.match(answer, /a=extmap:\d+\S* \S+abs-send-time/);
@@ -38,50 +40,9 @@ test('a viewer with REMB in place of transport-wide feedback gets the full pictu
   await viewer.close();
 });
 
-async function emptyPage(): Promise<Page> {
-  const page = await browser.newPage();
-  await page.goto(`${server.url}/favicon.svg`);
-  return page;
-}
-
-async function token(meeting: Meeting, name: string): Promise<string> {
-  const response = await fetch(`${server.url}/api/v1/meetings/${meeting.id}/tokens`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ name }),
-  });
-  return ((await response.json()) as { token: string }).token;
-}
-
-/** A page that sends its camera over WHIP, in three spatial layers. */
-async function publish(meeting: Meeting): Promise<Page> {
-  const page = await emptyPage();
-  const whip = { url: `${server.url}/whip/${meeting.code}`, token: await token(meeting, 'Camera') };
-  await page.evaluate(async (whip) => {
-    const stream = await navigator.mediaDevices.getUserMedia({ video: { width: 1280, height: 720 } });
-    const pc = new RTCPeerConnection();
-    // `scalabilityMode` is of WebRTC-SVC (W3C), not in lib.dom yet.
-    const encoding: RTCRtpEncodingParameters & { scalabilityMode: string } = {
-      scalabilityMode: 'L3T3_KEY',
-      maxBitrate: 1_500_000,
-    };
-    const camera = pc.addTransceiver(stream.getVideoTracks()[0]!, { direction: 'sendonly', sendEncodings: [encoding] });
-    const codecs = RTCRtpSender.getCapabilities('video')!.codecs;
-    camera.setCodecPreferences(codecs.filter(({ mimeType }) => ['video/VP9', 'video/rtx'].includes(mimeType)));
-    await pc.setLocalDescription();
-    const response = await fetch(whip.url, {
-      method: 'POST',
-      headers: { 'content-type': 'application/sdp', authorization: `Bearer ${whip.token}` },
-      body: pc.localDescription!.sdp,
-    });
-    await pc.setRemoteDescription({ type: 'answer', sdp: await response.text() });
-  }, whip);
-  return page;
-}
-
 /** The page shows the camera as one that knows nothing of transport-wide feedback; the answer that it got. */
 async function watch(page: Page, meeting: Meeting): Promise<string> {
-  const whep = { url: `${server.url}/whep/${meeting.code}`, token: await token(meeting, 'Viewer') };
+  const whep = { url: `${server.url}/whep/${meeting.code}`, token: await server.token(meeting, 'Viewer') };
   return page.evaluate(async (whep) => {
     const pc = new RTCPeerConnection();
     pc.addTransceiver('video', { direction: 'recvonly' });

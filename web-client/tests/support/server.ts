@@ -12,6 +12,8 @@ export interface Server {
   /** Origin, without a slash at the end. */
   url: string;
   createMeeting(meeting?: { title?: string; passcode?: string }): Promise<Meeting>;
+  /** With which somebody of that name may join. */
+  token(meeting: Meeting, name: string): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -47,6 +49,14 @@ export async function startServer(settings: Record<string, string> = {}): Promis
       });
       if (response.status !== 201) throw new Error(`creating a meeting: ${response.status} ${await response.text()}`);
       return (await response.json()) as Meeting;
+    },
+    async token({ id }, name) {
+      const response = await fetch(`${url}/api/v1/meetings/${id}/tokens`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ name }),
+      });
+      return ((await response.json()) as { token: string }).token;
     },
     async stop() {
       if (process.env.TIANQIAO_TEST_LOG) process.stderr.write(log);

@@ -12,10 +12,10 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { launch } from '../support/browser.ts';
 import { filmFile } from '../support/gathering.ts';
+import { publish, type WhipOptions } from '../support/whip.ts';
 import { probe, type ProbeOptions } from './probe.ts';
 import { listen, RATE, WavFile } from './recorder.ts';
 import { shownSlide, slides, slidesArgument } from './slides.ts';
-import { publish, type WhipOptions } from './whip.ts';
 
 interface ViewerOptions extends ProbeOptions {
   /** The camera films a drawn person instead of a test picture. */
@@ -82,7 +82,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     const [width = 0, height = 0] = rest.split(' ').map(Number);
     await page.setViewportSize({ width, height });
   } else if (command === 'whip') {
-    await page.evaluate(publish, JSON.parse(rest) as WhipOptions);
+    await page.evaluate(publish, { frameRate: 15, ...(JSON.parse(rest) as WhipOptions) });
     say({ type: 'published' });
   } else if (command === 'share') {
     await page.click('#control-screen');
