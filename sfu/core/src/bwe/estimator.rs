@@ -198,8 +198,8 @@ impl Estimator {
         }
         let share = self.loss_based.inherent().share();
         self.throughput = self.acked_rate.throughput().before_loss(share);
-        self.probes_measured += u64::from(probed.is_some());
         if probed.is_some() {
+            self.probes_measured += 1;
             self.probes.on_measured();
         }
         let probed = probed?.times(1.0 / (1.0 - share));

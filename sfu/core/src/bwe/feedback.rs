@@ -81,9 +81,7 @@ struct LastFeedback {
 impl FeedbackMatcher {
     /// Fills `acked` and `lost` anew.
     pub fn on_feedback(&mut self, now: Micros, feedback: &TransportFeedback<'_>, history: &mut History) {
-        self.acked.clear();
-        self.lost.clear();
-        self.stats.received += 1;
+        self.begin();
         let clock = self.unwrap_clock(feedback);
         let base = self.highest.max(history.oldest()).nearest(feedback.base_seq);
         let unreported = unreported_bytes(self.next_expected(), base, history);
@@ -97,6 +95,12 @@ impl FeedbackMatcher {
         let end = ExtendedSeq(base.0 + u64::from(feedback.packet_count));
         self.lose(now, next, end, history);
         self.finish(unreported, history);
+    }
+
+    fn begin(&mut self) {
+        self.acked.clear();
+        self.lost.clear();
+        self.stats.received += 1;
     }
 
     /// `unreported` bytes were sent before what feedback told of, and after all that was told of before.
@@ -119,9 +123,7 @@ impl FeedbackMatcher {
         packets: impl Iterator<Item = (u16, PacketFate)>,
         history: &mut History,
     ) {
-        self.acked.clear();
-        self.lost.clear();
-        self.stats.received += 1;
+        self.begin();
         let made = self.unwrap_timestamp(timestamp);
         let (expected, latest) = (self.next_expected(), history.next_seq());
         let mut first = latest;

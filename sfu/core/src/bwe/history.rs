@@ -150,18 +150,12 @@ impl History {
 
     /// When the packet with this number was sent, if it was.
     pub fn sent_at(&self, seq: ExtendedSeq, now: Micros) -> Option<Micros> {
-        let is_known = (self.oldest()..self.next_seq()).contains(&seq);
-        is_known.then(|| self.entries[seq.0 as usize & (self.entries.len() - 1)].sent(now))
+        Some(self.entries[self.place(seq)?].sent(now))
     }
 
     /// What became of the packet with this number, and how long ago it was sent; `None` where it is forgotten.
     pub fn fate(&self, number: u16, now: Micros) -> Option<(Fate, Micros)> {
-        let seq = self.next_seq().nearest(number);
-        let is_known = (self.oldest()..self.next_seq()).contains(&seq);
-        let entry = self
-            .entries
-            .get(seq.0 as usize & (self.entries.len() - 1))
-            .filter(|_| is_known)?;
+        let entry = &self.entries[self.place(self.next_seq().nearest(number))?];
         Some((entry.fate(), now - entry.sent(now)))
     }
 
@@ -172,11 +166,14 @@ impl History {
 
     /// The packet that was sent as `seq`, unless it is too long ago or was never sent.
     pub fn entry_mut(&mut self, seq: ExtendedSeq) -> Option<&mut Entry> {
-        if seq < self.oldest() || seq >= self.next_seq() {
-            return None;
-        }
-        let slot = seq.0 as usize & (self.entries.len() - 1);
-        Some(&mut self.entries[slot])
+        let place = self.place(seq)?;
+        Some(&mut self.entries[place])
+    }
+
+    /// In the ring, of a packet that is remembered.
+    fn place(&self, seq: ExtendedSeq) -> Option<usize> {
+        let is_known = (self.oldest()..self.next_seq()).contains(&seq);
+        is_known.then(|| seq.0 as usize & (self.entries.len() - 1))
     }
 
     /// Makes room where `waiting` packets wait for feedback; not called on the packet path.

@@ -12,11 +12,7 @@ const PACKET: SentPacket = SentPacket {
 };
 
 fn without_transport_feedback() -> SendSideBwe {
-    SendSideBwe::new(Config {
-        has_transport_feedback: false,
-        start: Bitrate::kbps(300),
-        ..Config::default()
-    })
+    SendSideBwe::new(Config::without_transport_feedback())
 }
 
 /// Whoever only publishes is told nothing of, and costs a few words.

@@ -137,7 +137,7 @@ impl WorkerCore {
 
     /// Shares the estimate out among the slots of a connection.
     fn allocate(&mut self, now: Instant, index: usize) {
-        let is_only_listening = self.is_only_listening(now, index);
+        let resend = self.wants_resends(now, index);
         let Some(connection) = self.connections.get_mut(index) else {
             return;
         };
@@ -149,7 +149,6 @@ impl WorkerCore {
         connection.sending.pacer.set_rate(rate);
         let mut changed = std::mem::take(&mut self.retargets);
         if let Some(adaptation) = &mut connection.sending.adaptation {
-            let resend = is_only_listening && adaptation.loses_much();
             let voices = connection.slots.iter_mut().filter(|slot| slot.kind == MediaKind::Audio);
             voices.for_each(|slot| slot.set_resend(resend));
             for (at, (slot, allocated)) in connection.slots.iter_mut().zip(adaptation.choices()).enumerate() {

@@ -193,13 +193,19 @@ impl WorkerCore {
             .next_missing(|number| bwe.fate(now, number))
     }
 
-    /// Who cannot be waiting to answer can wait for what is sent again: the page holds its sound back then.
-    pub(super) fn is_only_listening(&self, now: Instant, index: usize) -> bool {
-        let uptracks = self
-            .connections
-            .get(index)
-            .map_or(&[][..], |connection| &connection.uptracks);
-        let voices = uptracks.iter().filter(|uptrack| uptrack.kind == MediaKind::Audio);
+    /// Who loses much and cannot be waiting to answer is sent it again: the page holds its sound back then.
+    pub(super) fn wants_resends(&self, now: Instant, index: usize) -> bool {
+        let Some(connection) = self.connections.get(index) else {
+            return false;
+        };
+        let adaptation = connection.sending.adaptation.as_ref();
+        if !adaptation.is_some_and(|adaptation| adaptation.loses_much()) {
+            return false;
+        }
+        let voices = connection
+            .uptracks
+            .iter()
+            .filter(|uptrack| uptrack.kind == MediaKind::Audio);
         let mut tracks = voices.filter_map(|uptrack| self.router.by_id(uptrack.track));
         tracks.all(|track| track.muted || !track.spoke_within(now, SILENT_FOR))
     }
