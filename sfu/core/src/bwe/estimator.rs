@@ -190,19 +190,19 @@ impl Estimator {
     /// Measures what arrives; returns what a probe says.
     fn measure(&mut self) -> Option<Bitrate> {
         let mut probed = None;
+        let share = self.loss_based.inherent().share();
         for packet in &self.feedback.acked {
             self.acked_rate.on_packet(packet);
-            if let Some(rate) = self.probe_results.on_packet(packet) {
+            if let Some(rate) = self.probe_results.on_packet(packet, &self.history, share) {
                 probed = Some(rate);
             }
         }
-        let share = self.loss_based.inherent().share();
         self.throughput = self.acked_rate.throughput().before_loss(share);
         if probed.is_some() {
             self.probes_measured += 1;
             self.probes.on_measured();
         }
-        let probed = probed?.times(1.0 / (1.0 - share));
+        let probed = probed?;
         let least = self.throughput.steady.map_or(Bitrate(0), |steady| {
             steady.times(PROBE_DROP).min(self.delay_based.rate())
         });
@@ -331,6 +331,9 @@ impl Estimator {
             false => self.delay_based.usage(),
         };
         let has_queue = self.round_trip.queue() >= EMPTY_QUEUE;
+        if !self.delay_based.competes() && self.round_trip.queue() > SHORT_QUEUE {
+            return Limit::Congestion;
+        }
         match (usage, self.loss_based.state()) {
             // Loss without a queue may have nothing to do with us, which only more can show.
             (Usage::Normal, LossState::Decreasing | LossState::Increasing) if !has_queue => Limit::None,

@@ -1,5 +1,7 @@
 //! What was sent, by transport-wide sequence number, until feedback tells how it fared.
 
+use std::ops::RangeInclusive;
+
 use super::time::Micros;
 use crate::units::ExtendedSeq;
 
@@ -140,6 +142,20 @@ impl History {
 
     pub fn bytes_sent(&self) -> u64 {
         self.bytes_sent
+    }
+
+    /// Bytes of the packets with these numbers, and of those among them that were lost.
+    pub fn bytes_of(&self, numbers: RangeInclusive<ExtendedSeq>) -> (u64, u64) {
+        let known = numbers.start().max(&self.oldest()).0..(numbers.end().0 + 1).min(self.next);
+        let mut sums = (0, 0);
+        for number in known {
+            let entry = &self.entries[number as usize & (self.entries.len() - 1)];
+            sums.0 += u64::from(entry.bytes);
+            if entry.fate() == Fate::Lost || entry.is_resent() {
+                sums.1 += u64::from(entry.bytes);
+            }
+        }
+        sums
     }
 
     /// When the last packet was sent.

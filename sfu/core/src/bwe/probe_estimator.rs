@@ -1,12 +1,14 @@
 //! What a probe cluster measured (libwebrtc: `goog_cc/probe_bitrate_estimator.cc`).
+//!
+//! Unlike there, all that was sent between a cluster's packets is part of its load: media, and what the link lost anyhow.
 
 use arrayvec::ArrayVec;
 
 use super::feedback::Acked;
-use super::history::ProbeId;
+use super::history::{History, ProbeId};
 use super::probe_controller::ProbeCluster;
 use super::time::Micros;
-use crate::units::Bitrate;
+use crate::units::{Bitrate, ExtendedSeq};
 
 /// Share of a cluster's packets and bytes that must arrive, of those that are not lost anyhow.
 const MIN_RECEIVED: f64 = 0.8;
@@ -24,22 +26,20 @@ const CLUSTERS: usize = 4;
 #[derive(Clone, Debug, Default)]
 pub struct ProbeEstimator {
     clusters: ArrayVec<Cluster, CLUSTERS>,
-    /// Other packets that arrived since the last one of a probe: if another one follows, they were part of the load.
-    between: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Cluster {
     id: ProbeId,
-    min_packets: f64,
-    min_bytes: f64,
+    min_packets: u32,
+    min_bytes: u32,
     packets: u32,
-    bytes: u64,
+    bytes: u32,
+    first: ExtendedSeq,
+    last: ExtendedSeq,
     first_sent: Micros,
     last_sent: Micros,
-    last_sent_bytes: u64,
     first_arrived: Micros,
-    first_arrived_bytes: u64,
     last_arrived: Micros,
 }
 
@@ -52,54 +52,43 @@ impl ProbeEstimator {
         }
         self.clusters.push(Cluster {
             id: cluster.id,
-            min_packets: f64::from(cluster.min_packets) * expected,
-            min_bytes: cluster.min_bytes as f64 * expected,
+            min_packets: (f64::from(cluster.min_packets) * expected) as u32,
+            min_bytes: (cluster.min_bytes as f64 * expected) as u32,
             packets: 0,
             bytes: 0,
+            first: ExtendedSeq(u64::MAX),
+            last: ExtendedSeq(0),
             first_sent: Micros::NEVER,
             last_sent: Micros(i64::MIN),
-            last_sent_bytes: 0,
             first_arrived: Micros::NEVER,
-            first_arrived_bytes: 0,
             last_arrived: Micros(i64::MIN),
         });
     }
 
-    /// Takes packets in the order of their arrival; the rate where one completes the measurement of a cluster.
-    pub fn on_packet(&mut self, packet: &Acked) -> Option<Bitrate> {
-        let bytes = u64::from(packet.bytes);
-        let Some(id) = packet.probe else {
-            self.between += bytes;
-            return None;
-        };
-        let between = std::mem::take(&mut self.between);
+    /// Takes a packet that arrived; the rate where it completes the measurement of a cluster. `share`: what the link
+    /// loses whatever is sent.
+    pub fn on_packet(&mut self, packet: &Acked, history: &History, share: f64) -> Option<Bitrate> {
+        let id = packet.probe?;
         let cluster = self.clusters.iter_mut().find(|cluster| cluster.id.0 == id)?;
-        if cluster.packets > 0 {
-            cluster.bytes += between;
-        }
-        cluster.add(packet, bytes);
-        cluster.rate()
+        cluster.add(packet);
+        cluster.rate(history, share)
     }
 }
 
 impl Cluster {
-    fn add(&mut self, packet: &Acked, bytes: u64) {
+    fn add(&mut self, packet: &Acked) {
+        self.first = self.first.min(packet.seq);
+        self.last = self.last.max(packet.seq);
         self.first_sent = self.first_sent.min(packet.sent);
-        if packet.sent > self.last_sent {
-            self.last_sent = packet.sent;
-            self.last_sent_bytes = bytes;
-        }
-        if packet.arrived < self.first_arrived {
-            self.first_arrived = packet.arrived;
-            self.first_arrived_bytes = bytes;
-        }
+        self.last_sent = self.last_sent.max(packet.sent);
+        self.first_arrived = self.first_arrived.min(packet.arrived);
         self.last_arrived = self.last_arrived.max(packet.arrived);
-        self.bytes += bytes;
+        self.bytes += u32::from(packet.bytes);
         self.packets += 1;
     }
 
-    fn rate(&self) -> Option<Bitrate> {
-        if f64::from(self.packets) < self.min_packets.floor() || (self.bytes as f64) < self.min_bytes {
+    fn rate(&self, history: &History, share: f64) -> Option<Bitrate> {
+        if self.packets < self.min_packets || self.bytes < self.min_bytes {
             return None;
         }
         let valid = Micros(1)..=MAX_INTERVAL;
@@ -107,9 +96,13 @@ impl Cluster {
         if !valid.contains(&send) || !valid.contains(&receive) {
             return None;
         }
+        let (all, lost) = history.bytes_of(self.first..=self.last);
+        // What is lost takes its time of the link as well, except for what a full queue drops.
+        let carried = ((all - lost) as f64 / (1.0 - share)).min(all as f64) as u64;
         // The last packet's bytes were sent after the one interval, the first one's arrived before the other.
-        let sent = send.rate_of(self.bytes - self.last_sent_bytes);
-        let received = receive.rate_of(self.bytes - self.first_arrived_bytes);
+        let bytes_of = |number| history.bytes_of(number..=number).0;
+        let sent = send.rate_of(all.saturating_sub(bytes_of(self.last)));
+        let received = receive.rate_of(carried.saturating_sub(bytes_of(self.first)));
         if received > sent.times(MAX_RATIO) {
             return None;
         }
@@ -125,8 +118,8 @@ mod tests {
     use std::num::NonZeroU8;
     use std::time::Duration;
 
+    use super::super::history::{Fate, PacketKind, SentPacket};
     use super::*;
-    use crate::units::ExtendedSeq;
 
     fn id(id: u8) -> ProbeId {
         ProbeId(NonZeroU8::new(id).unwrap())
@@ -147,26 +140,43 @@ mod tests {
         estimator
     }
 
-    /// (cluster or 0, bytes, sent and arrived in ms)
+    /// (cluster or 0, bytes, sent and arrived in ms; 0: lost)
     type Packet = (u8, u16, i64, i64);
 
     /// Name, least packets and bytes, packets, bits per second.
     type Case<'a> = (&'a str, u32, u64, &'a [Packet], Option<u64>);
 
+    /// All of them over a link that loses a fifth anyhow where any is lost.
     fn run(estimator: &mut ProbeEstimator, packets: &[Packet]) -> Option<Bitrate> {
-        let mut last = None;
+        let mut history = History::default();
+        let mut acked = Vec::new();
         for &(cluster, bytes, sent, arrived) in packets {
-            last = estimator.on_packet(&Acked {
-                seq: ExtendedSeq(0),
-                sent: Micros::millis(sent),
-                arrived: Micros::millis(arrived),
-                bytes,
-                probe: NonZeroU8::new(cluster),
-                unreported: 0,
-                was_lost: false,
-            });
+            let probe = NonZeroU8::new(cluster);
+            let packet = SentPacket {
+                bytes: bytes.into(),
+                kind: PacketKind::Padding,
+                probe: probe.map(ProbeId),
+            };
+            let seq = history.next_seq();
+            history.push(Micros::millis(sent), packet);
+            let is_lost = arrived == 0;
+            let fate = if is_lost { Fate::Lost } else { Fate::Arrived };
+            history.entry_mut(seq).expect("just sent").set_fate(fate);
+            if !is_lost {
+                acked.push(Acked {
+                    seq,
+                    sent: Micros::millis(sent),
+                    arrived: Micros::millis(arrived),
+                    bytes,
+                    probe,
+                    unreported: 0,
+                    was_lost: false,
+                });
+            }
         }
-        last
+        let share = if acked.len() < packets.len() { 0.2 } else { 0.0 };
+        let rates = acked.iter().map(|packet| estimator.on_packet(packet, &history, share));
+        rates.last().flatten()
     }
 
     /// libwebrtc: `goog_cc/probe_bitrate_estimator_unittest.cc`, named as there.
@@ -305,6 +315,32 @@ mod tests {
                     (0, 9_000, 35, 45),
                 ],
                 None,
+            ),
+            (
+                "what the link loses anyhow has taken its time as well",
+                4,
+                4_000,
+                &[
+                    (1, 1_000, 0, 10),
+                    (1, 1_000, 10, 20),
+                    (1, 1_000, 20, 0),
+                    (1, 1_000, 30, 40),
+                    (1, 1_000, 40, 50),
+                ],
+                Some(800_000),
+            ),
+            (
+                "more losses than that are those of a full queue",
+                3,
+                3_000,
+                &[
+                    (1, 1_000, 0, 10),
+                    (1, 1_000, 10, 20),
+                    (1, 1_000, 20, 0),
+                    (1, 1_000, 30, 0),
+                    (1, 1_000, 40, 50),
+                ],
+                Some(550_000 * 95 / 100),
             ),
         ];
         for (name, min_packets, min_bytes, packets, expected) in cases {

@@ -170,6 +170,8 @@ impl ResendRing {
             };
             match fate(entry.number) {
                 Some((Fate::Arrived, _)) => return Carrier::Came,
+                // For frames of others that it carries.
+                Some((Fate::Lost, _)) if entry.resends > 0 => return Carrier::Came,
                 Some((Fate::Unknown, _)) => return Carrier::Awaited,
                 Some((Fate::Lost, _)) => last = later,
                 None => {}
@@ -196,6 +198,7 @@ impl ResendRing {
 
 /// What became of the packets that carry some frames.
 enum Carrier {
+    /// One of them has come, or is on its way again.
     Came,
     /// One of them is under way.
     Awaited,
