@@ -28,6 +28,8 @@ pub struct Link {
     pub reserved: Bitrate,
     /// How many earlier frames a packet of voice may repeat, 0–3; `None` where the subscriber has no RED (RFC 2198).
     pub red: Option<u8>,
+    /// What is lost of voices is sent again, and waited for.
+    pub resends: bool,
     /// Its estimator may look for what is desired, with padding.
     pub is_probed: bool,
     pub mode: Mode,

@@ -85,6 +85,7 @@ pub(super) fn link(kbit: u64) -> Link {
         round_trip: Duration::from_millis(100),
         reserved: Bitrate(0),
         red: Some(3),
+        resends: false,
         is_probed: true,
         mode: Mode::Normal,
     }

@@ -34,6 +34,13 @@ const WEAK_VOICES: usize = 2;
 /// Each change of the level is heard, and may have the speaker's page start or stop a stream.
 const HOLD: Duration = Duration::from_secs(5);
 
+/// Who is not heard any more, or is again, in the middle of a word: a dip of the estimate, which mostly drains a queue, is
+/// waited out, as long as what is sent takes no more than this times it.
+const DIP: Duration = Duration::from_millis(1_500);
+const MOST_IN_DIP: f64 = 1.3;
+const HOLD_VOICES: Duration = Duration::from_secs(2);
+const VOICES_GATE: Gate = Gate::new(Duration::from_secs(1), Duration::from_secs(8));
+
 /// Redundancy that made a queue is tried again soon: what is lost meanwhile is heard, the change is not.
 const REDUNDANCY_GATE: Gate = Gate::new(Duration::from_millis(300), Duration::from_secs(1));
 
@@ -50,6 +57,8 @@ struct Level {
     voices: usize,
     /// Share of the frames that may stay lost.
     residual: f64,
+    /// Only for who is sent again what is lost.
+    needs_resends: bool,
 }
 
 const fn thrifty(voices: usize, residual: f64) -> Level {
@@ -57,23 +66,28 @@ const fn thrifty(voices: usize, residual: f64) -> Level {
         style: Style::Thrifty,
         voices,
         residual,
+        needs_resends: false,
     }
 }
 
 /// From the best to what is sent whatever the link. A second voice that has gaps is worth more than one voice
 /// alone without: who asks something must be heard.
-const LEVELS: [Level; 11] = [
+const LEVELS: [Level; 12] = [
     Level {
         style: Style::Full,
         voices: usize::MAX,
         residual: 0.01,
+        needs_resends: false,
     },
     thrifty(usize::MAX, 0.01),
     thrifty(2, 0.01),
     thrifty(2, 0.03),
     thrifty(2, 0.05),
-    // Who only listens is sent again what is lost.
     thrifty(2, 0.15),
+    Level {
+        needs_resends: true,
+        ..thrifty(2, 1.0)
+    },
     thrifty(1, 0.01),
     thrifty(1, 0.03),
     thrifty(1, 0.05),
@@ -81,6 +95,13 @@ const LEVELS: [Level; 11] = [
     thrifty(1, 0.15),
     thrifty(1, 1.0),
 ];
+
+/// What differs between two levels.
+enum Change {
+    Redundancy,
+    Voices,
+    Style,
+}
 
 /// What is to become of one audio slot.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,6 +119,10 @@ pub(super) struct Voices {
     level: Option<usize>,
     gate: Gate,
     redundancy: Gate,
+    /// Of how many are heard.
+    voices: Gate,
+    /// Since when what is sent does not fit.
+    dips_since: Option<Instant>,
     is_weak: bool,
     /// Who is heard first comes first.
     order: Vec<(usize, AudioDemand)>,
@@ -118,6 +143,8 @@ impl Default for Voices {
             level: None,
             gate: Gate::default(),
             redundancy: REDUNDANCY_GATE,
+            voices: VOICES_GATE,
+            dips_since: None,
             is_weak: false,
             order: Vec::new(),
             plans: Vec::new(),
@@ -146,7 +173,7 @@ impl Voices {
             .sort_unstable_by_key(|(slot, demand)| (!demand.is_flowing, demand.order, *slot));
         let loss = self.loss.update(now, link.loss, link.loss_burst);
         self.is_weak = budget < if self.is_weak { NO_LONGER_WEAK } else { WEAK_LINK };
-        let costs = LEVELS.map(|level| self.cost(&level, &loss, link.red));
+        let costs = LEVELS.map(|level| self.cost(&level, &loss, link));
         let full_share = match link.mode {
             // Who counts bytes hears as well with fewer.
             Mode::SaveData { .. } => 0.0,
@@ -156,7 +183,7 @@ impl Voices {
         let fits = |margin: f64| {
             let affordable = |(level, cost): (&Level, &Bitrate)| {
                 let share = if level.style == Style::Full { full_share } else { 1.0 };
-                times(*cost, margin) <= times(budget, share)
+                (link.resends || !level.needs_resends) && times(*cost, margin) <= times(budget, share)
             };
             LEVELS
                 .iter()
@@ -164,33 +191,13 @@ impl Voices {
                 .position(affordable)
                 .unwrap_or(LEVELS.len() - 1)
         };
-        let least = fits(1.0);
-        let best = fits(MARGIN);
-        let heard = self.order.len();
-        let sound = |level: usize| (LEVELS[level].style, LEVELS[level].voices.min(heard));
+        let (least, best) = (fits(1.0), fits(MARGIN));
         let level = match self.level {
-            // Only the redundancy differs, which is not heard; what is lost until it comes is.
-            Some(level) if least > level && sound(least) == sound(level) => {
-                self.redundancy.on_overload(now);
-                least
-            }
-            Some(level) if best < level && sound(best) == sound(level) && !self.redundancy.is_backing_off(now) => {
-                self.redundancy.on_upgrade(now);
-                best
-            }
-            Some(level) if least > level => {
-                self.gate.on_overload(now);
-                least
-            }
-            Some(level) if self.gate.look(now, HOLD, best < level, best < level) => {
-                self.gate.on_upgrade(now);
-                best
-            }
-            Some(level) => level,
+            Some(level) => self.next(now, level, least, best, fits(1.0 / MOST_IN_DIP)),
             None => least,
         };
         self.level = Some(level);
-        self.plan(&LEVELS[level], &loss, link.red);
+        self.plan(&LEVELS[level], &loss, link);
         self.takes = costs[level];
         (self.desired, self.desired_budget) = match full_share > 0.0 {
             true => (costs[0], times(costs[0], MARGIN / full_share)),
@@ -198,11 +205,59 @@ impl Voices {
         };
     }
 
-    fn plan(&mut self, level: &Level, loss: &LossModel, red: Option<u8>) {
+    /// The level after `level`, where `least` fits, `best` with a margin, and `in_dip` a dip.
+    fn next(&mut self, now: Instant, level: usize, least: usize, best: usize, in_dip: usize) -> usize {
+        let change = |to: usize| {
+            let (from, to) = (&LEVELS[level], &LEVELS[to]);
+            let heard = |level: &Level| level.voices.min(self.order.len());
+            match (from.style == to.style, heard(from) == heard(to)) {
+                (true, true) => Change::Redundancy,
+                (true, false) => Change::Voices,
+                (false, _) => Change::Style,
+            }
+        };
+        if least <= level {
+            self.dips_since = None;
+        }
+        let (down, up) = (change(least), change(best));
+        if least > level {
+            let since = *self.dips_since.get_or_insert(now);
+            let is_dip = in_dip <= level && now.saturating_duration_since(since) < DIP;
+            let gate = match down {
+                Change::Redundancy => &mut self.redundancy,
+                Change::Voices if is_dip => return level,
+                Change::Voices => &mut self.voices,
+                Change::Style => &mut self.gate,
+            };
+            gate.on_overload(now);
+            return least;
+        }
+        let (gate, may) = match up {
+            Change::Redundancy => {
+                let may = best < level && !self.redundancy.is_backing_off(now);
+                (&mut self.redundancy, may)
+            }
+            Change::Voices => {
+                let may = self.voices.look(now, HOLD_VOICES, best < level, best < level);
+                (&mut self.voices, may)
+            }
+            Change::Style => {
+                let may = self.gate.look(now, HOLD, best < level, best < level);
+                (&mut self.gate, may)
+            }
+        };
+        if !may {
+            return level;
+        }
+        gate.on_upgrade(now);
+        best
+    }
+
+    fn plan(&mut self, level: &Level, loss: &LossModel, link: &Link) {
         let most = if self.is_weak { WEAK_VOICES } else { usize::MAX };
         self.heard = self.order.len().min(level.voices).min(most);
         for (place, (slot, demand)) in self.order.iter().enumerate() {
-            let (voice, wish, _) = cheapest(demand, level, loss, red);
+            let (voice, wish, _) = cheapest(demand, level, loss, link);
             self.plans.push(VoicePlan {
                 slot: *slot,
                 voice: (place < self.heard).then_some(voice),
@@ -212,14 +267,14 @@ impl Voices {
     }
 
     /// What the voices take: those that speak, and in silence room for one.
-    fn cost(&self, level: &Level, loss: &LossModel, red: Option<u8>) -> Bitrate {
+    fn cost(&self, level: &Level, loss: &LossModel, link: &Link) -> Bitrate {
         let speaking = self.order.iter().filter(|(_, demand)| demand.is_flowing).count();
         let loud = speaking.min(level.voices).max(1);
         let sum = self
             .order
             .iter()
             .take(loud)
-            .map(|(_, demand)| cheapest(demand, level, loss, red).2);
+            .map(|(_, demand)| cheapest(demand, level, loss, link).2);
         let silent = self
             .order
             .len()
@@ -230,16 +285,16 @@ impl Voices {
 }
 
 /// How a voice is sent at a level, the layer that it should be sent in, and what it takes on the wire.
-fn cheapest(demand: &AudioDemand, level: &Level, loss: &LossModel, red: Option<u8>) -> (Voice, VoiceLayer, Bitrate) {
+fn cheapest(demand: &AudioDemand, level: &Level, loss: &LossModel, link: &Link) -> (Voice, VoiceLayer, Bitrate) {
     let send = |layer, rate: &VoiceRate, bundle| {
-        let (voice, takes) = packets(layer, rate, bundle, level.residual, loss, red);
+        let (voice, takes) = packets(layer, rate, bundle, level.residual, loss, link);
         (voice, layer, takes)
     };
     if level.style == Style::Full {
         return send(VoiceLayer::Full, &demand.full, 1);
     }
     let interval = demand.full.interval.as_micros().max(1);
-    let bundle = if red.is_some() {
+    let bundle = if link.red.is_some() {
         (BUNDLE_TIME.as_micros() / interval).clamp(1, 3) as u8
     } else {
         1
@@ -266,13 +321,13 @@ fn packets(
     bundle: u8,
     residual: f64,
     loss: &LossModel,
-    red: Option<u8>,
+    link: &Link,
 ) -> (Voice, Bitrate) {
     let interval = rate.interval.max(Duration::from_millis(1));
     let packet = interval * u32::from(bundle);
     let frame = (rate.payload.0 as f64 * interval.as_secs_f64() / 8.0).ceil() as u64;
     let per_packet = frame * u64::from(bundle);
-    let mut redundancy = match red {
+    let mut redundancy = match link.red {
         Some(most) => loss.redundancy(packet, residual, most),
         None => Default::default(),
     };
@@ -292,7 +347,9 @@ fn packets(
         redundancy: redundancy.frames,
         distance: redundancy.distance,
     };
-    (voice, Bitrate((bytes as f64 * 8.0 / packet.as_secs_f64()) as u64))
+    let again = if link.resends { loss.residual(redundancy) } else { 0.0 };
+    let bits = bytes as f64 * 8.0 * (1.0 + again);
+    (voice, Bitrate((bits / packet.as_secs_f64()) as u64))
 }
 
 #[cfg(test)]
@@ -328,7 +385,7 @@ mod tests {
             (low, 1, twenty, 2, 47),
             (full, 3, none, 0, 43),
         ] {
-            let (voice, takes) = packets(VoiceLayer::Full, &rate, bundle, 0.01, &loss, Some(3));
+            let (voice, takes) = packets(VoiceLayer::Full, &rate, bundle, 0.01, &loss, &link(100));
             assert_eq!(
                 (voice.redundancy, takes.0.div_ceil(1_000)),
                 (redundancy, kbit),

@@ -224,8 +224,15 @@ impl Adaptation {
         self.bwe.loss().share >= MUCH_LOSS
     }
 
-    /// Decides what each of `slots` sends.
-    pub fn allocate(&mut self, now: Instant, slots: &[Downtrack], router: &Router, speech: SpeechConfig) {
+    /// Decides what each of `slots` sends. `resends`: what is lost of their voices is sent again.
+    pub fn allocate(
+        &mut self,
+        now: Instant,
+        slots: &[Downtrack],
+        router: &Router,
+        speech: SpeechConfig,
+        resends: bool,
+    ) {
         self.is_stale = false;
         self.next_allocation = Some(now + INTERVAL);
         self.demands.clear();
@@ -248,6 +255,7 @@ impl Adaptation {
             round_trip: self.bwe.round_trip().unwrap_or_default(),
             reserved: Bitrate(0),
             red: slots.iter().any(Downtrack::takes_red).then_some(speech.redundancy),
+            resends,
             is_probed: slots.iter().any(Downtrack::takes_padding),
             mode: match self.is_found_out(now) {
                 true => self.mode,

@@ -144,7 +144,7 @@ impl WorkerCore {
         let Some(adaptation) = &mut connection.sending.adaptation else {
             return;
         };
-        adaptation.allocate(now, &connection.slots, &self.router, self.speech);
+        adaptation.allocate(now, &connection.slots, &self.router, self.speech, resend);
         let rate = adaptation.bwe.pacing_rate();
         connection.sending.pacer.set_rate(rate);
         let mut changed = std::mem::take(&mut self.retargets);

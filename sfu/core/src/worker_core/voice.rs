@@ -20,6 +20,9 @@ use crate::worker_api::SetAudio;
 /// Until then who is silent may want to say something; the page waits as long before it holds sound back.
 const SILENT_FOR: Duration = Duration::from_secs(30);
 
+/// Feedback comes every 50 to 250 ms, and waits behind media.
+const FEEDBACK_WITHIN: Duration = Duration::from_millis(250);
+
 impl WorkerCore {
     /// Routes the frames in a RED packet that were lost on their way here, before the packet's own.
     pub(super) fn recover_frames(&mut self, index: usize, received: &Received, packet: &[u8]) {
@@ -187,10 +190,11 @@ impl WorkerCore {
     fn next_missing(&mut self, now: Instant, index: usize, slot: usize) -> Option<u16> {
         let connection = self.connections.get_mut(index)?;
         let bwe = &connection.sending.adaptation.as_ref()?.bwe;
+        let again = connection.round_trip + FEEDBACK_WITHIN;
         connection
             .slots
             .get_mut(slot)?
-            .next_missing(|number| bwe.fate(now, number))
+            .next_missing(now, again, |number| bwe.fate(now, number))
     }
 
     /// Who loses much and cannot be waiting to answer is sent it again: the page holds its sound back then.

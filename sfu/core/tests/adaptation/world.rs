@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use arrayvec::ArrayVec;
+use tianqiao_sfu_core::drop_reason::DropReason;
 use tianqiao_sfu_core::negotiated::{
     Codec, DtlsRole, ExtensionIds, Feedback, MediaKind, Negotiated, NegotiatedCodec, NegotiatedMedia, ReceiveMedia,
     SendMedia,
@@ -436,7 +437,11 @@ impl Peer {
             PacketKind::Stun | PacketKind::Dtls => self.client.handle_packet(now, &packet),
             PacketKind::Rtp => {
                 let Some((inbound, _)) = self.client.keys() else { return };
-                let len = inbound.unprotect_rtp(&mut packet).expect("authentic and new");
+                let len = match inbound.unprotect_rtp(&mut packet) {
+                    // Sent again, as what told of it was lost.
+                    Err(DropReason::SrtpReplay) => return,
+                    other => other.expect("authentic"),
+                };
                 self.on_rtp(now, time, &packet[..len]);
             }
             PacketKind::Rtcp => {

@@ -40,7 +40,7 @@ struct Entry {
     seq: ExtendedSeq,
     number: u16,
     repeats: Repeats,
-    /// What was in it has come, or is on its way again.
+    /// What was in it has come, is on its way in another packet, or is given up.
     is_settled: bool,
     /// Where it begins, counted in all bytes that were ever put in; `len` 0: there is none.
     start: u64,
@@ -113,6 +113,7 @@ impl ResendRing {
         }
         entry.resends += 1;
         entry.resent = Some(now);
+        entry.is_settled = false;
         let at = (entry.start % BYTES as u64) as usize;
         Some(Resend {
             datagram: self.bytes.get(at..at + usize::from(entry.len))?,
@@ -121,8 +122,14 @@ impl ResendRing {
     }
 
     /// The packet that is to be sent again for frames that came in no packet: the last that carries them, as it carries
-    /// most of what was lost with them. `fate` tells by number what became of a packet and how long ago it was sent.
-    pub fn next_missing(&mut self, fate: impl Fn(u16) -> Option<(Fate, Duration)>) -> Option<u16> {
+    /// most of what was lost with them. `fate` tells by number what became of a packet and how long ago it was sent;
+    /// what was sent again has not come either, where feedback does not tell of it in `again`.
+    pub fn next_missing(
+        &mut self,
+        now: Instant,
+        again: Duration,
+        fate: impl Fn(u16) -> Option<(Fate, Duration)>,
+    ) -> Option<u16> {
         self.open = self
             .open
             .max(ExtendedSeq((self.highest.0 + 1).saturating_sub(PACKETS as u64)));
@@ -140,6 +147,18 @@ impl ResendRing {
             };
             if !missing {
                 continue;
+            }
+            match self.entry(seq) {
+                Some(entry) if entry.resends >= MAX_RESENDS => {
+                    self.settle(seq);
+                    continue;
+                }
+                Some(entry) if entry.resent.is_some_and(|at| now.saturating_duration_since(at) < again) => continue,
+                Some(entry) if entry.resends > 0 => {
+                    self.settle(seq);
+                    return Some(ExtendedSeq(seq).truncate());
+                }
+                _ => {}
             }
             match self.last_carrier(seq, &fate) {
                 Carrier::Came => self.settle(seq),
@@ -263,7 +282,13 @@ mod tests {
             };
             Some((fate, age))
         };
-        std::iter::from_fn(|| ring.next_missing(fate)).collect()
+        let now = Instant::now();
+        let next = || {
+            let seq = ring.next_missing(now, Duration::from_millis(500), fate)?;
+            ring.resend(now, seq, AGAIN);
+            Some(seq)
+        };
+        std::iter::from_fn(next).collect()
     }
 
     #[test]
@@ -286,5 +311,35 @@ mod tests {
         ] {
             assert_eq!(missing(repeats, fates), expected, "{repeats:?} {fates}");
         }
+    }
+
+    /// Lost, sent again as soon as that is known, and lost again each time.
+    #[test]
+    fn what_was_sent_again_in_vain_is_sent_once_more_as_long_as_it_comes_in_time() {
+        let begin = Instant::now();
+        let mut ring = ResendRing::default();
+        ring.insert(ExtendedSeq(7), 70, Repeats::default(), &[1]);
+        let (mut sent, mut seen) = (Vec::new(), Fate::Unknown);
+        for ms in (0..2_000).step_by(50) {
+            if ms == 300 {
+                seen = Fate::Lost;
+            }
+            let (now, age) = (begin + Duration::from_millis(ms), Duration::from_millis(ms));
+            while let Some(seq) = ring.next_missing(now, Duration::from_millis(400), |_| Some((seen, age))) {
+                assert_eq!(seq, 7);
+                assert!(ring.resend(now, seq, AGAIN).is_some());
+                sent.push(ms);
+            }
+        }
+        assert_eq!(sent, [300, 700, 1_100]);
+    }
+
+    #[test]
+    fn what_may_not_be_sent_again_now_is_given_up() {
+        let mut ring = ResendRing::default();
+        ring.insert(ExtendedSeq(7), 70, Repeats::default(), &[1]);
+        let now = Instant::now();
+        let mut next = || ring.next_missing(now, AGAIN, |_| Some((Fate::Lost, Duration::ZERO)));
+        assert_eq!((next(), next()), (Some(7), None));
     }
 }

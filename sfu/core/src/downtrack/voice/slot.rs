@@ -315,9 +315,14 @@ impl Downtrack {
     }
 
     /// The packet that is to be sent again for what no other brought; `fate` tells by transport-wide number what became of
-    /// a packet and how long ago it was sent.
-    pub fn next_missing(&mut self, fate: impl Fn(u16) -> Option<(Fate, Duration)>) -> Option<u16> {
-        self.voice.as_mut()?.resend.as_mut()?.next_missing(fate)
+    /// a packet and how long ago it was sent, and what was sent again is told of in `again`.
+    pub fn next_missing(
+        &mut self,
+        now: Instant,
+        again: Duration,
+        fate: impl Fn(u16) -> Option<(Fate, Duration)>,
+    ) -> Option<u16> {
+        self.voice.as_mut()?.resend.as_mut()?.next_missing(now, again, fate)
     }
 
     /// Whether what is lost of the voice is to be sent again, for who waits for it.
