@@ -27,6 +27,7 @@ const LIMITS: MeetingLimits = MeetingLimits {
     max_per_identity: 2,
     stills: StillLimits {
         max_bytes: 1_000,
+        bitrate: 200_000,
         max_tracks: 2,
         rate: Rate::bytes(1, 2),
     },

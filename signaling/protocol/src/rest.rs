@@ -58,6 +58,13 @@ pub struct CreateToken {
     pub passcode: Option<String>,
 }
 
+/// `PUT /api/v1/meetings/{id-or-code}/stills/{track}` → 200.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
+pub struct StillTaken {
+    /// A next still of so many bytes is there within seconds also on the weakest of the links that wait for it.
+    pub next_bytes: u32,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
 pub struct JoinToken {
     /// A JWT (HS256).

@@ -45,6 +45,7 @@ pub fn module() -> String {
         rest::CreatedMeeting,
         rest::MeetingInfo,
         rest::CreateToken,
+        rest::StillTaken,
         rest::JoinToken,
         rest::JoinMeeting,
         rest::JoinedMeeting,

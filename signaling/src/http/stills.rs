@@ -6,12 +6,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use tianqiao_protocol::rest::StillTaken;
 use tianqiao_protocol::{ErrorCode, ParticipantId, TrackId};
 use tokio::time::Instant;
 
@@ -24,21 +26,17 @@ use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 
 const WEBP: &str = "image/webp";
-/// With less a still is of no use, and a voice on the worst links leaves this; bits per second.
-const LEAST_RATE: u64 = 20_000;
-/// Until the media server has said what there is beside voices.
-const FIRST_RATE: u64 = 24_000;
 /// With the frames of HTTP/2 and TLS around it this keeps a link of 100 kbit/s busy for 60 ms, which a voice hardly feels.
 const CHUNK: usize = 690;
 
-/// The latest still of one of the client's own tracks → 204.
+/// The latest still of one of the client's own tracks → 200 [`StillTaken`].
 pub async fn put(
     State(app): State<Arc<App>>,
     Path((meeting, track)): Path<(String, TrackId)>,
     ClientIp(ip): ClientIp,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
-) -> Result<StatusCode, Refusal> {
+) -> Result<Json<StillTaken>, Refusal> {
     let (live, owner) = session(&app, ip, &headers, &meeting)?;
     let mime = headers.get(header::CONTENT_TYPE);
     if mime.is_none_or(|mime| mime.as_bytes() != WEBP.as_bytes()) {
@@ -54,10 +52,10 @@ pub async fn put(
     }
     charge(&app, &live, &owner, image.len())?;
     let bytes = image.len() as u64;
-    live.put_still(&owner, track, image)?;
+    let next_bytes = live.put_still(&owner, track, image)?;
     app.metrics.stills.with_label_values(&["in"]).inc();
     app.metrics.still_bytes.with_label_values(&["in"]).inc_by(bytes);
-    Ok(StatusCode::NO_CONTENT)
+    Ok(Json(StillTaken { next_bytes }))
 }
 
 /// The latest still of a track that one of the client's slots shows, at a pace that leaves voices alone. Another request
@@ -116,13 +114,6 @@ fn charge(app: &App, live: &LiveMeeting, session: &str, bytes: usize) -> Result<
     taken.map_err(|wait| Refusal::rate_limited("too many messages, or too long ones", wait))
 }
 
-/// From chunk to chunk, where the link has so much left beside media and no more than `most` is to be sent; 0 is no limit.
-fn interval(spare: Option<u64>, most: u64) -> Duration {
-    let rate = spare.unwrap_or(FIRST_RATE).max(LEAST_RATE);
-    let rate = if most == 0 { rate } else { rate.min(most) };
-    Duration::from_secs_f64(CHUNK as f64 * 8.0 / rate as f64)
-}
-
 /// A still on its way to somebody.
 struct Transfer {
     rest: Bytes,
@@ -148,7 +139,8 @@ impl Transfer {
             return None;
         }
         tokio::time::sleep_until(self.due).await;
-        self.due = Instant::now() + interval(self.link.spare(), self.most);
+        let seconds = CHUNK as f64 * 8.0 / self.link.rate(self.most) as f64;
+        self.due = Instant::now() + Duration::from_secs_f64(seconds);
         if !self.link.is_latest(self.number) {
             self.rest.clear();
             return Some(Err(io::ErrorKind::ConnectionAborted.into()));
@@ -163,28 +155,5 @@ impl Transfer {
             self.metrics.stills.with_label_values(&[out]).inc();
         }
         Some(Ok(chunk))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_still_takes_what_is_left_but_always_something_and_never_more_than_it_may() {
-        for (spare, most, rate) in [
-            (None, 200_000, FIRST_RATE),
-            (Some(1), 200_000, LEAST_RATE),
-            (Some(30_000), 200_000, 30_000),
-            (Some(5_000_000), 200_000, 200_000),
-            (Some(5_000_000), 0, 5_000_000),
-        ] {
-            let seconds = CHUNK as f64 * 8.0 / rate as f64;
-            assert_eq!(
-                interval(spare, most),
-                Duration::from_secs_f64(seconds),
-                "{spare:?} {most}"
-            );
-        }
     }
 }

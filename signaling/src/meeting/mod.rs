@@ -306,14 +306,15 @@ impl Meeting {
         member.is_some_and(|member| member.secret.as_bytes().ct_eq(secret.as_bytes()).into())
     }
 
-    /// A still of one of the participant's own tracks; `at` is in milliseconds since the Unix epoch.
-    pub fn put_still(&mut self, now: Instant, id: &str, track: TrackId, image: Bytes, at: u64) -> Result<(), Refusal> {
+    /// A still of one of the participant's own tracks; `at` is in milliseconds since the Unix epoch. Returns how many bytes
+    /// the next one had better have.
+    pub fn put_still(&mut self, now: Instant, id: &str, track: TrackId, image: Bytes, at: u64) -> Result<u32, Refusal> {
         if !self.has_track(id, track) {
             return Err(Refusal::new(ErrorCode::TrackUnknown, "you publish no such track"));
         }
         let news = self.stills.put(now, &self.limits.stills, (id, track), image, at)?;
         self.tell_stills(news);
-        Ok(())
+        Ok(self.stills.next_bytes(&self.limits.stills, &self.participants, track))
     }
 
     /// The latest still of a track that a slot of the participant shows, and the way that stills have to it.

@@ -13,10 +13,22 @@ use super::participant::{Kind, Participant};
 use crate::limits::{Rate, TokenBucket};
 use crate::refusal::Refusal;
 
+/// With less a still is of no use, and a voice on the worst links leaves this; bits per second.
+const LEAST_RATE: u64 = 20_000;
+/// Until the media server has said what there is beside voices.
+const FIRST_RATE: u64 = 24_000;
+/// What a still may take to the weakest link: with the wait until a slide stands still, and with what is lost, it is there
+/// before the next but one sentence.
+const WITHIN_SECONDS: u64 = 8;
+/// Below that text is not legible.
+const LEAST_BYTES: u64 = 12_000;
+
 #[derive(Clone, Copy, Debug)]
 pub struct StillLimits {
     /// Of one.
     pub max_bytes: usize,
+    /// Of one on its way to somebody, in bits per second; 0 is no limit.
+    pub bitrate: u64,
     /// Tracks of a meeting that are asked for stills at a time.
     pub max_tracks: usize,
     /// Stills of one track.
@@ -55,9 +67,12 @@ impl StillLink {
         self.spare.store(bits_per_second.max(1), Ordering::Relaxed);
     }
 
-    /// Bits per second beside media.
-    pub fn spare(&self) -> Option<u64> {
-        Some(self.spare.load(Ordering::Relaxed)).filter(|&spare| spare > 0)
+    /// How fast a still goes, in bits per second: what there is beside media, something always, and no more than `most`; 0
+    /// is no limit.
+    pub fn rate(&self, most: u64) -> u64 {
+        let spare = Some(self.spare.load(Ordering::Relaxed)).filter(|&spare| spare > 0);
+        let rate = spare.unwrap_or(FIRST_RATE).max(LEAST_RATE);
+        if most == 0 { rate } else { rate.min(most) }
     }
 }
 
@@ -158,6 +173,21 @@ impl Stills {
         })
     }
 
+    /// How many bytes of a still are there in time on each link that waits for stills of a track.
+    pub fn next_bytes(
+        &self,
+        limits: &StillLimits,
+        participants: &BTreeMap<ParticipantId, Participant>,
+        track: TrackId,
+    ) -> u32 {
+        let viewers = self.albums.get(&track).into_iter().flat_map(|album| &album.viewers);
+        let links = viewers.filter_map(|viewer| Some(&participants.get(viewer)?.still_link));
+        let slowest = links.map(|link| link.rate(limits.bitrate)).min();
+        let most = limits.max_bytes as u64;
+        let bytes = slowest.map_or(most, |rate| rate.saturating_mul(WITHIN_SECONDS) / 8);
+        bytes.max(LEAST_BYTES).min(most) as u32
+    }
+
     /// The latest of a track.
     pub fn latest(&self, track: TrackId) -> Option<&StoredStill> {
         self.albums.get(&track)?.latest.as_ref()
@@ -236,6 +266,23 @@ pub fn is_webp(image: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_still_takes_what_is_left_but_always_something_and_never_more_than_it_may() {
+        for (spare, most, rate) in [
+            (None, 200_000, FIRST_RATE),
+            (Some(1), 200_000, LEAST_RATE),
+            (Some(30_000), 200_000, 30_000),
+            (Some(5_000_000), 200_000, 200_000),
+            (Some(5_000_000), 0, 5_000_000),
+        ] {
+            let link = StillLink::default();
+            if let Some(spare) = spare {
+                link.set_spare(spare);
+            }
+            assert_eq!(link.rate(most), rate, "{spare:?} {most}");
+        }
+    }
 
     #[test]
     fn only_whole_webp_files_are_taken_for_such() {

@@ -15,7 +15,8 @@ const LIMITS: MeetingLimits = MeetingLimits {
     chat_rate: Rate::bytes(200, 8_000),
     max_per_identity: 2,
     stills: StillLimits {
-        max_bytes: 1_000,
+        max_bytes: 40_960,
+        bitrate: 200_000,
         max_tracks: 2,
         rate: Rate::bytes(1, 2),
     },

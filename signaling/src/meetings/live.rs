@@ -181,7 +181,7 @@ impl LiveMeeting {
         self.lock().meeting.is_session(id, secret)
     }
 
-    pub fn put_still(&self, id: &str, track: TrackId, image: Bytes) -> Result<(), Refusal> {
+    pub fn put_still(&self, id: &str, track: TrackId, image: Bytes) -> Result<u32, Refusal> {
         self.with(|meeting| meeting.put_still(now(), id, track, image, unix_millis()))
     }
 

@@ -69,6 +69,7 @@ impl Meetings {
             max_per_identity: config.max_sessions_per_identity,
             stills: StillLimits {
                 max_bytes: config.max_still_size.0,
+                bitrate: config.still_bitrate.0,
                 max_tracks: config.max_still_tracks,
                 rate: Rate::per_minute(config.still_rate, config.still_rate / 5),
             },

@@ -1,18 +1,21 @@
+import type { StillTaken } from '../protocol/index.ts';
 import { SlideWatch } from '../room/slide_watch.ts';
 import { StillCamera } from './still_camera.ts';
 
 /** How often what one shows is looked at, while stills of it are wanted. */
 const LOOK_MS = 1_000;
-/** What the weakest links take in some seven seconds beside a voice; the server takes more. */
+/** Sharp enough; of a weak link the server says what it takes in time. */
 const MAX_BYTES = 30_000;
+/** Until it has. */
+const FIRST_BYTES = 20_000;
 
 /** Sends stills of one's own tracks for as long as somebody wants them. */
 export class Presenter {
-  readonly #send: (track: number, image: Blob) => Promise<void>;
+  readonly #send: (track: number, image: Blob) => Promise<StillTaken>;
   readonly #running = new Map<number, { camera: StillCamera; stop: () => void }>();
 
   /** `send` rejects where the server does not take the picture. */
-  constructor(send: (track: number, image: Blob) => Promise<void>) {
+  constructor(send: (track: number, image: Blob) => Promise<StillTaken>) {
     this.#send = send;
   }
 
@@ -30,6 +33,7 @@ export class Presenter {
     const camera = new StillCamera(track);
     const watch = new SlideWatch();
     let busy = false;
+    let bytes = FIRST_BYTES;
     const look = async () => {
       const frame = await camera.frame();
       if (!frame) return;
@@ -37,8 +41,11 @@ export class Presenter {
       const grey = camera.grey(frame);
       if (watch.isDue(now, grey)) {
         watch.onSent(now, grey);
-        const image = await camera.picture(frame, MAX_BYTES);
-        if (image && this.#running.has(id)) await this.#send(id, image).catch(() => watch.onLost());
+        const image = await camera.picture(frame, bytes);
+        if (image && this.#running.has(id)) {
+          const taken = await this.#send(id, image).catch(() => watch.onLost());
+          if (taken) bytes = Math.min(taken.next_bytes, MAX_BYTES);
+        }
       }
       frame.close();
     };

@@ -8,6 +8,7 @@ import {
   type JoinToken,
   type MeetingInfo,
   PROOF_HEADER,
+  type StillTaken,
 } from '../protocol/index.ts';
 import { Failure } from './failure.ts';
 import { compress } from './frames.ts';
@@ -81,11 +82,13 @@ function stillPath(meeting: string, track: number): string {
   return `/api/v1/meetings/${encodeURIComponent(meeting)}/stills/${track}`;
 }
 
-/** A still picture (WebP) of one's own track; `session` is the secret of the session. */
-export async function putStill(meeting: string, track: number, session: string, image: Blob): Promise<void> {
+/** A still picture (WebP) of one's own track; `session` is the secret of the session. Says how large the next had better be. */
+export async function putStill(meeting: string, track: number, session: string, image: Blob): Promise<StillTaken> {
   const headers = { authorization: `Bearer ${session}`, 'content-type': 'image/webp' };
   const response = await fetch(stillPath(meeting, track), { method: 'PUT', headers, body: image });
-  if (!response.ok) throw new Failure(((await response.json()) as ErrorBody).code);
+  const answer = (await response.json()) as StillTaken | ErrorBody;
+  if ('code' in answer) throw new Failure(answer.code);
+  return answer;
 }
 
 /** The latest still of a track that one of the session's slots shows, as it arrives. */

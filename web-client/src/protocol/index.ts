@@ -173,6 +173,15 @@ export type MeetingInfo = { code: string, passcode_required: boolean, camera: Ca
  */
 export type CreateToken = { name: string, passcode?: string, };
 
+/**
+ * `PUT /api/v1/meetings/{id-or-code}/stills/{track}` → 200.
+ */
+export type StillTaken = {
+/**
+ * A next still of so many bytes is there within seconds also on the weakest of the links that wait for it.
+ */
+next_bytes: number, };
+
 export type JoinToken = {
 /**
  * A JWT (HS256).

@@ -48,7 +48,7 @@ fn told(bench: &mut Bench) -> Vec<String> {
 fn put(bench: &mut Bench, seconds: u64, id: &str, track: TrackId) -> Result<(), ErrorCode> {
     let now = bench.at(seconds * 1_000);
     let put = bench.meeting.put_still(now, id, track, vec![1; 500].into(), 1_700);
-    put.map_err(|refusal| refusal.code)
+    put.map(drop).map_err(|refusal| refusal.code)
 }
 
 #[test]
@@ -128,11 +128,37 @@ fn owners_alone_send_and_within_limits() {
     assert_eq!(put(&mut bench, 1, "p", CAMERA), Err(ErrorCode::Forbidden));
     let large = vec![0; LIMITS.stills.max_bytes + 1].into();
     let refused = bench.meeting.put_still(bench.at(1_000), "p", SCREEN, large, 0);
-    assert_eq!(refused.map_err(|refusal| refusal.code), Err(ErrorCode::TooLarge));
+    assert_eq!(
+        refused.map(drop).map_err(|refusal| refusal.code),
+        Err(ErrorCode::TooLarge)
+    );
     assert_eq!(put(&mut bench, 1, "p", SCREEN), Ok(()));
     assert_eq!(put(&mut bench, 1, "p", SCREEN), Ok(()));
     assert_eq!(put(&mut bench, 1, "p", SCREEN), Err(ErrorCode::RateLimited));
     assert_eq!(put(&mut bench, 2, "p", SCREEN), Ok(()));
+}
+
+/// Eight seconds of the slowest link, between what is still legible and the most.
+#[test]
+fn the_next_still_is_as_large_as_the_weakest_link_takes_in_time() {
+    let mut bench = presentation();
+    for viewer in ["w", "x"] {
+        bench.join(1_000, viewer);
+        let slots = vec![slot("1", Some(SCREEN))];
+        bench.meeting.set_answered(bench.at(1_100), viewer, vec![], slots);
+    }
+    for viewer in ["v", "w"] {
+        pause(&mut bench, viewer, "1", true);
+    }
+    bench.meeting.on_spare("w", 1_000_000);
+    // She sees the video.
+    bench.meeting.on_spare("x", 1);
+    for (second, spare, expected) in [(2, 25_000, 25_000), (6, 1, 20_000), (10, 1_000_000, 40_960)] {
+        bench.meeting.on_spare("v", spare);
+        let image = vec![1; 500].into();
+        let next = bench.meeting.put_still(bench.at(second * 1_000), "p", SCREEN, image, 0);
+        assert_eq!(next.ok(), Some(expected), "{spare}");
+    }
 }
 
 #[test]
