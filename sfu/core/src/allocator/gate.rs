@@ -71,6 +71,12 @@ impl Gate {
         self.not_before.is_some_and(|not_before| now < not_before)
     }
 
+    /// The last failure is as long ago as a first one asks for.
+    pub fn has_backed_off_once(&self, now: Instant) -> bool {
+        self.not_before
+            .is_some_and(|not_before| now + self.back_off >= not_before + self.back_offs.0)
+    }
+
     pub fn is_out_of_patience(&self, now: Instant) -> bool {
         self.wants_since
             .is_some_and(|since| now.saturating_duration_since(since) >= PATIENCE)

@@ -90,8 +90,7 @@ impl Allocator {
         let budget = match is_for_speech {
             true => Budget::default(),
             false => Budget {
-                keep: left(link.estimate),
-                hold: left(link.undrained),
+                keep: left(link.estimate.max(link.undrained)),
                 grow: times(minus(planned, self.voices.takes), sent_once),
             },
         };

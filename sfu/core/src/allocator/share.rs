@@ -35,8 +35,6 @@ pub(super) struct Contender {
     /// No rung above this one, and none at all where it is `None`.
     pub ceiling: Option<usize>,
     pub granted: Option<usize>,
-    /// It goes last, as it came first.
-    pub is_last: bool,
 }
 
 impl Contender {
@@ -54,8 +52,6 @@ impl Contender {
 pub(super) struct Budget {
     /// What is sent may take this much until something is taken away.
     pub keep: Bitrate,
-    /// And this much a last, slow picture.
-    pub hold: Bitrate,
     /// More is sent only within this.
     pub grow: Bitrate,
 }
@@ -87,12 +83,7 @@ impl Purse {
             false => rate,
         };
         let fits = if contender.current >= Some(to) {
-            let held = if to == 0 && contender.is_last {
-                self.budget.hold
-            } else {
-                Bitrate(0)
-            };
-            plus(now, rung.now) <= held.max(self.budget.keep)
+            plus(now, rung.now) <= self.budget.keep
         } else if contender.by_now && Some(to) <= contender.comfort {
             plus(now, times(begins(rung.now), MARGIN)) <= self.budget.grow
         } else {
@@ -175,7 +166,6 @@ mod tests {
             by_now: false,
             is_probed: true,
             granted: None,
-            is_last: false,
         }
     }
 
@@ -192,7 +182,6 @@ mod tests {
             .collect();
         let budget = Budget {
             keep: kbps(kbit),
-            hold: kbps(kbit),
             grow: kbps(kbit),
         };
         share(&mut contenders, budget);
@@ -251,7 +240,6 @@ mod tests {
                 .collect();
             let budget = Budget {
                 keep: kbps(kbit),
-                hold: kbps(kbit),
                 grow: kbps(kbit),
             };
             share(&mut contenders, budget);

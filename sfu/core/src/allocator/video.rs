@@ -143,7 +143,6 @@ impl Videos {
             is_probed: link.is_probed,
             ceiling: None,
             granted: None,
-            is_last: false,
             ladder,
         });
     }
@@ -165,7 +164,6 @@ impl Videos {
         let contenders = &mut self.contenders;
         contenders.sort_unstable_by_key(|contender| (contender.rank, contender.order, contender.slot));
         if let Some(first) = contenders.first_mut() {
-            first.is_last = true;
             first.by_now = true;
         }
         let sent = contenders
@@ -178,10 +176,12 @@ impl Videos {
         // picture of use, if it is less than that.
         for contender in &mut *contenders {
             let state = &self.slots[contender.slot];
+            let may_begin = state.gate.has_backed_off_once(now).then_some(0);
             contender.ceiling = match state.gate.is_backing_off(now) {
                 true => contender
                     .current
-                    .max(contender.ladder.under(state.failed).min(contender.comfort)),
+                    .max(contender.ladder.under(state.failed).min(contender.comfort))
+                    .max(may_begin),
                 false => contender.ladder.top(),
             };
         }

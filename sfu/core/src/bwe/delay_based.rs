@@ -18,6 +18,8 @@ const PROBE_QUEUE: Micros = Micros::millis(300);
 const YIELD_INTERVAL: Micros = Micros::millis(500);
 /// Who sends less than this share of his rate does not fill the link for long.
 const SENDS_LITTLE: f64 = 0.8;
+/// Where packets wait no longer than this the queue that grew is gone.
+const NO_QUEUE: Micros = Micros::millis(10);
 /// Half of the window of [`Throughput::recent`].
 const BUSY_QUEUE: Micros = Micros::millis(125);
 
@@ -118,6 +120,9 @@ impl DelayBased {
         let is_probe_queue = now < self.probe_queue_until && signals.queue < BUSY_QUEUE;
         match (self.usage(), signals.probed) {
             (Usage::Over, None) if is_probe_queue => {}
+            (Usage::Over, None) if signals.queue < NO_QUEUE => {
+                self.aimd.update(Usage::Under, signals.throughput.steady, now);
+            }
             (Usage::Over, _) if !is_probe_queue => self.back_off(now, signals),
             (_, Some(probed)) => self.aimd.set_rate(probed, now),
             (usage, None) => self.aimd.update(usage, signals.throughput.steady, now),

@@ -184,9 +184,9 @@ fn a_grid_comes_through_a_drop() {
     let speaker = rate(50, drop + secs(5.0), back);
     let after = slots.map(|(_, ssrc)| rate(ssrc, back + secs(10.0), back + secs(25.0)));
     println!("speaker frozen {freeze:?}, {speaker:.1} frames/s at {in_drop} kbit/s; after it {after:.1?}");
-    // Somebody is seen throughout, in full motion as soon as all has settled.
+    // Somebody is seen throughout, and moves as soon as all has settled.
     assert!(freeze < secs(1.0), "{freeze:?}");
-    assert!(speaker > 25.0, "{speaker}");
+    assert!(speaker > 20.0, "{speaker}");
     // Then all move again.
     assert!(after.iter().all(|&rate| rate > 13.0), "{after:?}");
 }
