@@ -15,7 +15,7 @@ pub const MAX_TEMPORAL: usize = 3;
 pub struct Link {
     /// What it is thought to carry.
     pub estimate: Bitrate,
-    /// The same without what is held back to drain a queue, which is over in a second: a last picture waits for that.
+    /// The same without what is held back to drain a queue, which is over in a second: pictures wait for that.
     pub undrained: Bitrate,
     /// What it would carry if it lost nothing: redundancy is the answer to losses, not less of it.
     pub lossless: Bitrate,
