@@ -1,4 +1,4 @@
-/** What the viewer's page is made to say of itself, five times a second. */
+/** What the viewer's page is made to say of itself, again and again. */
 
 export interface AudioStats {
   mid: string;
@@ -57,6 +57,8 @@ export interface ProbeOptions {
   name: string;
   microphone: boolean;
   camera: boolean;
+  /** Between two reports of figures. */
+  every_ms: number;
 }
 
 /** Of getStats: lib.dom knows but few. */
@@ -65,7 +67,7 @@ type Entry = Record<string, number | undefined> & { type: string; kind: 'audio' 
 declare const tell: (report: Report) => void;
 
 /** Runs in the page before its own scripts: joins as soon as it can, and reports by `tell`. */
-export function probe({ name, microphone, camera }: ProbeOptions): void {
+export function probe({ name, microphone, camera, every_ms }: ProbeOptions): void {
   if (window.top !== window || !location.protocol.startsWith('http')) return;
   const PATIENCE_MS = 1_000;
   const now = () => performance.timeOrigin + performance.now();
@@ -174,12 +176,11 @@ export function probe({ name, microphone, camera }: ProbeOptions): void {
     const entries = performance.getEntriesByType('resource') as PerformanceResourceTiming[];
     return entries.findLast((entry) => entry.name.includes('/stills/') && entry.encodedBodySize > 0)?.encodedBodySize ?? 0;
   };
-  const INTERVAL_MS = 200;
   const turn = (): void => {
     look();
     void sample()
       .catch(() => undefined)
-      .then(() => setTimeout(turn, INTERVAL_MS));
+      .then(() => setTimeout(turn, every_ms));
   };
   turn();
 }

@@ -30,6 +30,7 @@ interface ViewerOptions extends ProbeOptions {
   slides?: boolean;
   /** Receivers hold no more than the browser thinks, whatever the page says. */
   smallBuffer?: boolean;
+  everyMs?: number;
   flags?: string[];
 }
 
@@ -66,7 +67,7 @@ if (options.smallBuffer) {
 }
 if (options.slides) await page.addInitScript(slides, slidesArgument);
 await page.addInitScript(`globalThis.shownSlide = () => (${shownSlide.toString()})(${slidesArgument})`);
-await page.addInitScript(probe, { name: options.name, microphone: options.microphone, camera: options.camera });
+await page.addInitScript(probe, { name: options.name, microphone: options.microphone, camera: options.camera, every_ms: options.everyMs ?? 200 });
 say({ type: 'launched' });
 
 for await (const line of createInterface({ input: process.stdin })) {

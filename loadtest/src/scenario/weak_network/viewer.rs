@@ -41,6 +41,9 @@ pub struct ViewerOptions {
     /// Receivers hold no more than the browser thinks, whatever the page says.
     #[serde(rename = "smallBuffer")]
     pub small_buffer: bool,
+    /// Between two reports of its figures; left out: 200.
+    #[serde(rename = "everyMs", skip_serializing_if = "Option::is_none")]
+    pub every_ms: Option<u32>,
 }
 
 /// What is published over WHIP.

@@ -7,6 +7,8 @@ const OUTAGE: Duration = Duration::from_secs(10);
 /// For media to come back, whatever it takes.
 const AFTER: Duration = Duration::from_secs(30);
 const PROFILE: &str = "drop-1m-300k";
+/// It is told to a twentieth of a second when media is back.
+const EVERY_MS: u32 = 50;
 
 pub async fn run(setting: Setting<'_>) -> Result<Run> {
     let mut profile = Profile::shipped(PROFILE)?;
@@ -14,7 +16,11 @@ pub async fn run(setting: Setting<'_>) -> Result<Run> {
     profile.down.repeat = None;
     let stage = Stage::set(setting.common, &profile, setting.seed, setting.common.cast()).await?;
     let idle = IdleShare::begin();
-    let mut viewer = stage.village(&ViewerOptions::default()).await?;
+    let options = ViewerOptions {
+        every_ms: Some(EVERY_MS),
+        ..ViewerOptions::default()
+    };
+    let mut viewer = stage.village(&options).await?;
     let place = viewer.visit(&stage.url()).await?;
     let begin = until_heard(&viewer, place).await?;
     tokio::time::sleep(BEFORE).await;
