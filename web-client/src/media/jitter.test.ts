@@ -48,6 +48,20 @@ test('an open microphone that is silent for half a minute counts too, until it i
   assert.equal(buffer.target, null);
 });
 
+test('after an interruption nothing is waited for until the silence has lasted anew', () => {
+  const buffer = new ListeningBuffer();
+  buffer.onInterruption(0);
+  buffer.setMicrophone(0, true, false);
+  buffer.onLink(6_000, link(0.2));
+  assert.equal(buffer.target, 800);
+  buffer.onInterruption(7_000);
+  assert.equal(buffer.target, null);
+  buffer.onLink(11_000, link(0.2));
+  assert.equal(buffer.target, null);
+  buffer.onLink(12_000, link(0.2));
+  assert.equal(buffer.target, 800);
+});
+
 test('the buffer holds over a quiet moment of the link, and goes with the weakness', () => {
   const buffer = new ListeningBuffer();
   buffer.setMicrophone(0, true, false);

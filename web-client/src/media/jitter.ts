@@ -43,6 +43,15 @@ export class ListeningBuffer {
     if (muted || !speaks) this.#silentSince ??= now;
   }
 
+  /**
+   * Nothing comes, and the path is to be another one. Chromium waits after a gap until half of its buffer is filled: who has
+   * waited for long enough already is spared that.
+   */
+  onInterruption(now: number): void {
+    this.#target = null;
+    if (this.#silentSince !== undefined) this.#silentSince = now;
+  }
+
   onLink(now: number, { lossIn, rttMs = 0 }: Pick<LinkStats, 'lossIn' | 'rttMs'>): void {
     const weak = lossIn > WEAK_LOSS || rttMs > WEAK_RTT_MS;
     if (weak) this.#weakUntil = now + STAYS_WEAK_MS;

@@ -181,6 +181,8 @@ export class Session {
       onUp: () => this.#onMediaUp(),
       onDown: () => this.#onMediaDown(),
       onRestart: () => {
+        this.#buffer.onInterruption(performance.now());
+        connection.setBuffer(null);
         this.#negotiation?.offer(true).catch(console.error);
         return this.#socket !== undefined;
       },
