@@ -5,9 +5,8 @@ import type { Person } from './support/person.ts';
 import { type Server, startServer } from './support/server.ts';
 
 const JOINS = 9;
-const FIRST_FRAME_MS = 500;
-/** Series of joins of which one must be quick: others' work on a small machine slows a whole series. */
-const SERIES = 3;
+/** It takes some 400 ms on two quiet cores; a round trip by timer or a lost key frame takes longer than this on busy ones. */
+const FIRST_FRAME_MS = 2_000;
 const JOIN_BYTES = 6_000;
 
 let server: Server;
@@ -28,10 +27,7 @@ test('a join is quick and small', async () => {
   const { join_url } = await server.createMeeting();
   await ada.join(join_url);
   const bytes: number[] = [];
-  let median = Infinity;
-  for (let series = 0; series < SERIES && median >= FIRST_FRAME_MS; series += 1) {
-    median = await medianOfJoins(ada, wei, join_url, bytes);
-  }
+  const median = await medianOfJoins(ada, wei, join_url, bytes);
   console.log(`bytes of signaling from join to first frame, both ways: ${Math.max(...bytes)} at most`);
   assert.ok(median < FIRST_FRAME_MS, `${median} ms`);
   assert.ok(Math.max(...bytes) <= JOIN_BYTES, `${Math.max(...bytes)} bytes`);

@@ -41,7 +41,6 @@ impl SimulatedLink {
             estimate: self.estimate,
             undrained: self.estimate,
             lossless: self.estimate,
-            resends: false,
             is_probed: self.probes,
             ..link(0)
         }
@@ -105,7 +104,6 @@ fn a_still_screen_does_not_hold_the_estimate_low_for_ever() {
 fn a_picture_that_stands_still_is_not_kept_so_by_the_peaks_of_another_for_ever() {
     let mut subscriber = Subscriber::new(&[slides(), tile(1, 180)]);
     let unprobed = |kbit| Link {
-        resends: false,
         is_probed: false,
         ..link(kbit)
     };
