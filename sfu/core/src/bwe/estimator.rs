@@ -331,7 +331,8 @@ impl Estimator {
             false => self.delay_based.usage(),
         };
         let has_queue = self.round_trip.queue() >= EMPTY_QUEUE;
-        if !self.delay_based.competes() && self.round_trip.queue() > SHORT_QUEUE {
+        // On a slow link a cluster takes a tenth of a second besides.
+        if self.estimate < SLOW && !self.delay_based.competes() && self.round_trip.queue() > SHORT_QUEUE {
             return Limit::Congestion;
         }
         match (usage, self.loss_based.state()) {
