@@ -168,7 +168,7 @@ export class Person {
   }
 
   /** Waits until `measure` satisfies `good`, and returns what it was then. */
-  async until<T>(what: string, measure: () => Promise<T>, good: (value: T) => boolean, timeoutMs = 15_000): Promise<T> {
+  async until<T>(what: string, measure: () => Promise<T>, good: (value: T) => boolean, timeoutMs = 30_000): Promise<T> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
       const value = await measure();
