@@ -58,7 +58,7 @@ export interface ProbeOptions {
   microphone: boolean;
   camera: boolean;
   /** Between two reports of figures. */
-  every_ms: number;
+  everyMs?: number;
 }
 
 /** Of getStats: lib.dom knows but few. */
@@ -67,7 +67,7 @@ type Entry = Record<string, number | undefined> & { type: string; kind: 'audio' 
 declare const tell: (report: Report) => void;
 
 /** Runs in the page before its own scripts: joins as soon as it can, and reports by `tell`. */
-export function probe({ name, microphone, camera, every_ms }: ProbeOptions): void {
+export function probe({ name, microphone, camera, everyMs = 200 }: ProbeOptions): void {
   if (window.top !== window || !location.protocol.startsWith('http')) return;
   const PATIENCE_MS = 1_000;
   const now = () => performance.timeOrigin + performance.now();
@@ -180,7 +180,7 @@ export function probe({ name, microphone, camera, every_ms }: ProbeOptions): voi
     look();
     void sample()
       .catch(() => undefined)
-      .then(() => setTimeout(turn, every_ms));
+      .then(() => setTimeout(turn, everyMs));
   };
   turn();
 }

@@ -30,7 +30,6 @@ interface ViewerOptions extends ProbeOptions {
   slides?: boolean;
   /** Receivers hold no more than the browser thinks, whatever the page says. */
   smallBuffer?: boolean;
-  everyMs?: number;
   flags?: string[];
 }
 
@@ -67,7 +66,7 @@ if (options.smallBuffer) {
 }
 if (options.slides) await page.addInitScript(slides, slidesArgument);
 await page.addInitScript(`globalThis.shownSlide = () => (${shownSlide.toString()})(${slidesArgument})`);
-await page.addInitScript(probe, { name: options.name, microphone: options.microphone, camera: options.camera, every_ms: options.everyMs ?? 200 });
+await page.addInitScript(probe, { name: options.name, microphone: options.microphone, camera: options.camera, everyMs: options.everyMs });
 say({ type: 'launched' });
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -202,11 +202,10 @@ impl Estimator {
             self.probes_measured += 1;
             self.probes.on_measured();
         }
-        let probed = probed?;
         let least = self.throughput.steady.map_or(Bitrate(0), |steady| {
             steady.times(PROBE_DROP).min(self.delay_based.rate())
         });
-        Some(probed.max(least))
+        Some(probed?.max(least))
     }
 
     fn adapt(&mut self, now: Micros, probed: Option<Bitrate>) {

@@ -84,7 +84,7 @@ impl FeedbackMatcher {
         self.begin();
         let clock = self.unwrap_clock(feedback);
         let base = self.highest.max(history.oldest()).nearest(feedback.base_seq);
-        let unreported = unreported_bytes(self.next_expected(), base, history);
+        let (unreported, _) = history.bytes_of(self.next_expected()..base);
         let mut next = base;
         for arrival in feedback.received() {
             let seq = ExtendedSeq(base.0 + u64::from(arrival.seq.wrapping_sub(feedback.base_seq)));
@@ -145,7 +145,7 @@ impl FeedbackMatcher {
             }
         }
         self.lost.sort_unstable_by_key(|lost| (lost.sent, lost.seq));
-        self.finish(unreported_bytes(expected, first, history), history);
+        self.finish(history.bytes_of(expected..first).0, history);
     }
 
     /// The time of the message, which goes on across wraps of its timestamp.
@@ -247,13 +247,6 @@ impl FeedbackMatcher {
             }
         }
     }
-}
-
-/// Bytes of the packets from `from` to before `to`, of which feedback told nothing.
-fn unreported_bytes(from: ExtendedSeq, to: ExtendedSeq, history: &mut History) -> u64 {
-    let known = from.max(history.oldest()).0..to.min(history.next_seq()).0;
-    let entries = known.filter_map(|seq| history.entry_mut(ExtendedSeq(seq)).map(|entry| u64::from(entry.bytes)));
-    entries.sum()
 }
 
 #[cfg(test)]

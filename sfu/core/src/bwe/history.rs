@@ -1,6 +1,6 @@
 //! What was sent, by transport-wide sequence number, until feedback tells how it fared.
 
-use std::ops::RangeInclusive;
+use std::ops::Range;
 
 use super::time::Micros;
 use crate::units::ExtendedSeq;
@@ -145,8 +145,8 @@ impl History {
     }
 
     /// Bytes of the packets with these numbers, and of those among them that were lost.
-    pub fn bytes_of(&self, numbers: RangeInclusive<ExtendedSeq>) -> (u64, u64) {
-        let known = numbers.start().max(&self.oldest()).0..(numbers.end().0 + 1).min(self.next);
+    pub fn bytes_of(&self, numbers: Range<ExtendedSeq>) -> (u64, u64) {
+        let known = numbers.start.max(self.oldest()).0..numbers.end.0.min(self.next);
         let mut sums = (0, 0);
         for number in known {
             let entry = &self.entries[number as usize & (self.entries.len() - 1)];

@@ -96,13 +96,14 @@ impl Cluster {
         if !valid.contains(&send) || !valid.contains(&receive) {
             return None;
         }
-        let (all, lost) = history.bytes_of(self.first..=self.last);
+        let after = |number: ExtendedSeq| ExtendedSeq(number.0 + 1);
+        let (all, lost) = history.bytes_of(self.first..after(self.last));
         // What is lost takes its time of the link as well, except for what a full queue drops.
         let carried = ((all - lost) as f64 / (1.0 - share)).min(all as f64) as u64;
         // The last packet's bytes were sent after the one interval, the first one's arrived before the other.
-        let bytes_of = |number| history.bytes_of(number..=number).0;
-        let sent = send.rate_of(all.saturating_sub(bytes_of(self.last)));
-        let received = receive.rate_of(carried.saturating_sub(bytes_of(self.first)));
+        let sent = send.rate_of(history.bytes_of(self.first..self.last).0);
+        let (first, _) = history.bytes_of(self.first..after(self.first));
+        let received = receive.rate_of(carried.saturating_sub(first));
         if received > sent.times(MAX_RATIO) {
             return None;
         }

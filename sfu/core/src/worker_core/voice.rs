@@ -194,6 +194,7 @@ impl WorkerCore {
         connection
             .slots
             .get_mut(slot)?
+            .resend_ring()?
             .next_missing(now, again, |number| bwe.fate(now, number))
     }
 

@@ -437,9 +437,10 @@ impl Peer {
             PacketKind::Stun | PacketKind::Dtls => self.client.handle_packet(now, &packet),
             PacketKind::Rtp => {
                 let Some((inbound, _)) = self.client.keys() else { return };
+                let is_voice = [SLOT_OPUS, SLOT_RED].contains(&(packet[1] & 0x7f));
                 let len = match inbound.unprotect_rtp(&mut packet) {
                     // Sent again, as what told of it was lost.
-                    Err(DropReason::SrtpReplay) => return,
+                    Err(DropReason::SrtpReplay) if is_voice => return,
                     other => other.expect("authentic"),
                 };
                 self.on_rtp(now, time, &packet[..len]);

@@ -22,12 +22,11 @@ use crate::pool::Packet;
 use crate::units::ExtendedSeq;
 
 pub use format::AudioFormat;
-pub use resend_ring::Resend;
+pub use resend_ring::{Resend, ResendRing};
 
 use cutover::{Cutover, LatestSound};
 use format::RedFormat;
 use frames::{Blocks, Frames};
-use resend_ring::ResendRing;
 
 /// A packet of libwebrtc's Opus, 20 ms: taken where the packet does not tell.
 const FRAME: u32 = 960;

@@ -134,31 +134,23 @@ impl ResendRing {
             .open
             .max(ExtendedSeq((self.highest.0 + 1).saturating_sub(PACKETS as u64)));
         for seq in self.open.0..=self.highest.0 {
-            let missing = match self.entry(seq) {
-                Some(entry) if !entry.is_settled => match fate(entry.number) {
-                    Some((Fate::Lost, age)) if age <= MAX_AGE => true,
-                    Some((Fate::Unknown, age)) if age <= MAX_AGE => false,
-                    _ => {
-                        self.settle(seq);
-                        continue;
-                    }
-                },
-                _ => continue,
-            };
-            if !missing {
+            let Some(&Entry { number, resent, .. }) = self.entry(seq).filter(|entry| !entry.is_settled) else {
                 continue;
-            }
-            match self.entry(seq) {
-                Some(entry) if entry.resends >= MAX_RESENDS => {
+            };
+            match fate(number) {
+                Some((Fate::Lost, age)) if age <= MAX_AGE => {}
+                Some((Fate::Unknown, age)) if age <= MAX_AGE => continue,
+                _ => {
                     self.settle(seq);
                     continue;
                 }
-                Some(entry) if entry.resent.is_some_and(|at| now.saturating_duration_since(at) < again) => continue,
-                Some(entry) if entry.resends > 0 => {
-                    self.settle(seq);
-                    return Some(ExtendedSeq(seq).truncate());
+            }
+            if let Some(resent) = resent {
+                if now.saturating_duration_since(resent) < again {
+                    continue;
                 }
-                _ => {}
+                self.settle(seq);
+                return Some(ExtendedSeq(seq).truncate());
             }
             match self.last_carrier(seq, &fate) {
                 Carrier::Came => self.settle(seq),
@@ -190,7 +182,7 @@ impl ResendRing {
             match fate(entry.number) {
                 Some((Fate::Arrived, _)) => return Carrier::Came,
                 // For frames of others that it carries.
-                Some((Fate::Lost, _)) if entry.resends > 0 => return Carrier::Came,
+                Some((Fate::Lost, _)) if entry.resent.is_some() => return Carrier::Came,
                 Some((Fate::Unknown, _)) => return Carrier::Awaited,
                 Some((Fate::Lost, _)) => last = later,
                 None => {}

@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 
-use super::resend_ring::Repeats;
+use super::resend_ring::{Repeats, ResendRing};
 use super::{AudioFormat, FRAME, LatestSound, RedFormat, Resend, Voice};
-use crate::bwe::Fate;
 use crate::downtrack::layers::DescriptorEdit;
 use crate::downtrack::{Decision, Downtrack, Flow, SeqMap, Stretch};
 use crate::negotiated::MediaKind;
@@ -314,15 +313,9 @@ impl Downtrack {
         }
     }
 
-    /// The packet that is to be sent again for what no other brought; `fate` tells by transport-wide number what became of
-    /// a packet and how long ago it was sent, and what was sent again is told of in `again`.
-    pub fn next_missing(
-        &mut self,
-        now: Instant,
-        again: Duration,
-        fate: impl Fn(u16) -> Option<(Fate, Duration)>,
-    ) -> Option<u16> {
-        self.voice.as_mut()?.resend.as_mut()?.next_missing(now, again, fate)
+    /// What was sent of the voice, where it is kept ([`AudioFormat::resend`]).
+    pub fn resend_ring(&mut self) -> Option<&mut ResendRing> {
+        self.voice.as_mut()?.resend.as_mut()
     }
 
     /// Whether what is lost of the voice is to be sent again, for who waits for it.
@@ -336,6 +329,6 @@ impl Downtrack {
     /// The datagram that went out under `seq`, to send it again as it was: SRTP index, transport-wide number and
     /// all. `None` where it is not kept ([`AudioFormat::resend`]) or was sent again less than `interval` ago.
     pub fn resend_audio(&mut self, now: Instant, seq: u16, interval: Duration) -> Option<Resend<'_>> {
-        self.voice.as_mut()?.resend.as_mut()?.resend(now, seq, interval)
+        self.resend_ring()?.resend(now, seq, interval)
     }
 }
