@@ -98,7 +98,8 @@ test('who listens over a weak link gets a low voice, for as long as the link is 
     await wei.page.waitForTimeout(1_500); // the span that is measured
     return (await audio()).filter(({ mid, bytesSent }) => bytesSent > (before.get(mid) ?? 0)).length;
   };
-  assert.equal(await voices(), 1);
+  // A machine that is busy makes a link look weak for a while.
+  await wei.until('one voice', voices, (count) => count === 1, 90_000);
   relay.narrows = { rate: 60_000, queueMs: 400 };
   await wei.until('a second voice', voices, (count) => count === 2, 30_000);
   // 20 ms of sound are 50 packets a second, 60 ms are 17.

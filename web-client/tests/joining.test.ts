@@ -126,6 +126,11 @@ async function keeps(page: Page, version: string): Promise<void> {
     assert.ok(Date.now() < deadline, `${version} is not kept, but ${kept}`);
     await page.waitForTimeout(200);
   }
+  // Its files are kept once the worker that fetches them is installed.
+  await page.evaluate(async () => {
+    const { active } = await navigator.serviceWorker.ready;
+    while (active!.state !== 'activated') await new Promise((changed) => active!.addEventListener('statechange', changed, { once: true }));
+  });
 }
 
 /** Serves the page as it was built, in versions that differ in a line of the document. */

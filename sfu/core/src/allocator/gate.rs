@@ -57,6 +57,13 @@ impl Gate {
         }
     }
 
+    /// What failed says nothing of what there is now.
+    pub fn forget_failures(&mut self) {
+        self.back_off = Duration::ZERO;
+        self.not_before = None;
+        self.upgraded_at = None;
+    }
+
     /// What is asked for has changed: what fits may be sent at once, unless it failed lately.
     pub fn waive(&mut self) {
         self.waived = true;

@@ -17,6 +17,9 @@ const BURST: Duration = Duration::from_secs(2);
 /// An estimate this far below the one that carried everything says that the link has become smaller.
 const FALL: f64 = 0.05;
 
+/// Where there is so many times as much as when more than this failed, the link is another one.
+const ANOTHER_LINK: f64 = 1.5;
+
 /// What is remembered of a slot from run to run.
 #[derive(Clone, Copy, Debug, Default)]
 struct SlotState {
@@ -31,8 +34,9 @@ struct SlotState {
     is_paused: bool,
     /// Since the last run, what it sends has piled up.
     is_congested: bool,
-    /// What was sent when an upgrade failed last.
+    /// What was sent when an upgrade failed last, and what there was for all videos.
     failed: Option<Layer>,
+    failed_within: Option<Bitrate>,
     gate: Gate,
 }
 
@@ -44,6 +48,8 @@ pub(super) struct Videos {
     contenders: Vec<Contender>,
     burst: BurstTolerance,
     spare: Bitrate,
+    /// Within which was chosen last.
+    within: Bitrate,
 }
 
 /// Tells a burst of what is sent from a link that has become smaller.
@@ -84,7 +90,7 @@ impl Videos {
             && !state.is_congested
         {
             state.is_congested = true;
-            state.failed = state.current;
+            (state.failed, state.failed_within) = (state.current, Some(self.within));
             state.gate.on_congestion(now);
         }
     }
@@ -174,8 +180,13 @@ impl Videos {
         let overloaded = sent > budget.keep;
         // First as if nobody had to wait, to see what fits; whoever failed lately wants no more for now than a
         // picture of use, if it is less than that.
+        let within = std::mem::replace(&mut self.within, budget.grow).max(budget.grow);
         for contender in &mut *contenders {
-            let state = &self.slots[contender.slot];
+            let state = &mut self.slots[contender.slot];
+            let is_another_link = |failed: &mut Bitrate| budget.grow > times(*failed, ANOTHER_LINK);
+            if state.failed_within.take_if(is_another_link).is_some() {
+                state.gate.forget_failures();
+            }
             let may_begin = state.gate.has_backed_off_once(now).then_some(0);
             contender.ceiling = match state.gate.is_backing_off(now) {
                 true => contender
@@ -201,7 +212,7 @@ impl Videos {
             if contender.granted > contender.current {
                 state.gate.on_upgrade(now);
             } else if contender.granted < contender.current && overloaded && state.gate.on_overload(now) {
-                state.failed = state.current;
+                (state.failed, state.failed_within) = (state.current, Some(within));
             }
             state.current = contender.rung().map(|rung| rung.layer);
             state.is_new = false;

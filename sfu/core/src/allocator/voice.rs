@@ -38,7 +38,7 @@ const HOLD: Duration = Duration::from_secs(5);
 /// waited out, as long as what is sent takes no more than this times it.
 const DIP: Duration = Duration::from_millis(1_500);
 const MOST_IN_DIP: f64 = 1.3;
-const HOLD_VOICES: Duration = Duration::from_secs(2);
+const HOLD_VOICES: Duration = Duration::from_millis(1_500);
 const VOICES_GATE: Gate = Gate::new(Duration::from_secs(1), Duration::from_secs(8));
 
 /// Redundancy that made a queue is tried again soon: what is lost meanwhile is heard, the change is not.
@@ -96,7 +96,22 @@ const LEVELS: [Level; 12] = [
     thrifty(1, 1.0),
 ];
 
+const FIRST_THRIFTY: usize = 1;
+
+impl Level {
+    /// What differs where there are `most` voices.
+    fn change(&self, to: &Level, most: usize) -> Change {
+        let is_as_many = self.voices.min(most) == to.voices.min(most);
+        match (self.style == to.style, is_as_many) {
+            (true, true) => Change::Redundancy,
+            (true, false) => Change::Voices,
+            (false, _) => Change::Style,
+        }
+    }
+}
+
 /// What differs between two levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
     Redundancy,
     Voices,
@@ -180,21 +195,17 @@ impl Voices {
             Mode::Normal | Mode::AudioOnly if video => FULL_SHARE,
             Mode::Normal | Mode::AudioOnly => 1.0,
         };
-        let fits = |margin: f64| {
-            let affordable = |(level, cost): (&Level, &Bitrate)| {
+        let fits = |from: usize, margin: f64| {
+            let affordable = |level: &usize| {
+                let (level, cost) = (&LEVELS[*level], costs[*level]);
                 let share = if level.style == Style::Full { full_share } else { 1.0 };
-                (link.resends || !level.needs_resends) && times(*cost, margin) <= times(budget, share)
+                (link.resends || !level.needs_resends) && times(cost, margin) <= times(budget, share)
             };
-            LEVELS
-                .iter()
-                .zip(&costs)
-                .position(affordable)
-                .unwrap_or(LEVELS.len() - 1)
+            (from..LEVELS.len()).find(affordable).unwrap_or(LEVELS.len() - 1)
         };
-        let (least, best) = (fits(1.0), fits(MARGIN));
         let level = match self.level {
-            Some(level) => self.next(now, level, least, best, fits(1.0 / MOST_IN_DIP)),
-            None => least,
+            Some(level) => self.next(now, level, fits),
+            None => fits(0, 1.0),
         };
         self.level = Some(level);
         self.plan(&LEVELS[level], &loss, link);
@@ -205,25 +216,18 @@ impl Voices {
         };
     }
 
-    /// The level after `level`, where `least` fits, `best` with a margin, and `in_dip` a dip.
-    fn next(&mut self, now: Instant, level: usize, least: usize, best: usize, in_dip: usize) -> usize {
-        let change = |to: usize| {
-            let (from, to) = (&LEVELS[level], &LEVELS[to]);
-            let heard = |level: &Level| level.voices.min(self.order.len());
-            match (from.style == to.style, heard(from) == heard(to)) {
-                (true, true) => Change::Redundancy,
-                (true, false) => Change::Voices,
-                (false, _) => Change::Style,
-            }
-        };
-        if least <= level {
-            self.dips_since = None;
-        }
-        let (down, up) = (change(least), change(best));
+    /// The level after `level`; `fits` is the best one from the given one on that fits with the given margin.
+    fn next(&mut self, now: Instant, level: usize, fits: impl Fn(usize, f64) -> usize) -> usize {
+        let most = self.order.len();
+        let change = |to: usize| LEVELS[level].change(&LEVELS[to], most);
+        let least = fits(0, 1.0);
         if least > level {
+            // What fitted until now does no longer.
+            self.gate.look(now, HOLD, false, false);
+            self.voices.look(now, HOLD_VOICES, false, false);
             let since = *self.dips_since.get_or_insert(now);
-            let is_dip = in_dip <= level && now.saturating_duration_since(since) < DIP;
-            let gate = match down {
+            let is_dip = fits(0, 1.0 / MOST_IN_DIP) <= level && now.saturating_duration_since(since) < DIP;
+            let gate = match change(least) {
                 Change::Redundancy => &mut self.redundancy,
                 Change::Voices if is_dip => return level,
                 Change::Voices => &mut self.voices,
@@ -232,25 +236,29 @@ impl Voices {
             gate.on_overload(now);
             return least;
         }
-        let (gate, may) = match up {
-            Change::Redundancy => {
-                let may = best < level && !self.redundancy.is_backing_off(now);
-                (&mut self.redundancy, may)
-            }
-            Change::Voices => {
-                let may = self.voices.look(now, HOLD_VOICES, best < level, best < level);
-                (&mut self.voices, may)
-            }
-            Change::Style => {
-                let may = self.gate.look(now, HOLD, best < level, best < level);
-                (&mut self.gate, may)
-            }
-        };
-        if !may {
+        self.dips_since = None;
+        // What may not be yet leaves what may: more repetition while another voice waits.
+        let mut to = fits(0, MARGIN);
+        let wanted = to < level && change(to) == Change::Style;
+        if !self.gate.look(now, HOLD, wanted, wanted) && wanted {
+            to = fits(FIRST_THRIFTY, MARGIN);
+        }
+        let wanted = to < level && change(to) == Change::Voices;
+        if !self.voices.look(now, HOLD_VOICES, wanted, wanted) && wanted {
+            let as_many = |to: &usize| change(*to) == Change::Redundancy;
+            to = fits((to..level).find(as_many).unwrap_or(level), MARGIN);
+        }
+        if to >= level {
             return level;
         }
+        let gate = match change(to) {
+            Change::Redundancy if self.redundancy.is_backing_off(now) => return level,
+            Change::Redundancy => &mut self.redundancy,
+            Change::Voices => &mut self.voices,
+            Change::Style => &mut self.gate,
+        };
         gate.on_upgrade(now);
-        best
+        to
     }
 
     fn plan(&mut self, level: &Level, loss: &LossModel, link: &Link) {
@@ -519,6 +527,57 @@ mod tests {
             (13.1, 400, VoiceLayer::Full),
         ] {
             assert_eq!(layer(at, kbit), expected, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_second_voice_comes_back_when_it_has_fitted_for_a_while_without_a_break() {
+        let start = Instant::now();
+        let mut voices = Voices::default();
+        let mut heard_at = |at: f64, kbit: u64| {
+            voices.begin();
+            voices.add(0, voice_with_low(0));
+            voices.add(1, voice_with_low(1));
+            let now = start + Duration::from_secs_f64(at);
+            voices.choose(now, &link(kbit), kbps(kbit), true);
+            heard(&voices).len()
+        };
+        for (at, kbit, expected) in [
+            (0.0, 80, 2),
+            // A dip is waited out; what does not fit at all is not sent.
+            (1.0, 40, 2),
+            (2.6, 40, 1),
+            (12.0, 80, 1),
+            (13.4, 80, 1),
+            // One moment without room, and it begins anew.
+            (13.45, 40, 1),
+            (13.5, 80, 1),
+            (14.9, 80, 1),
+            (15.1, 80, 2),
+            (17.0, 20, 1),
+        ] {
+            assert_eq!(heard_at(at, kbit), expected, "{at}");
+        }
+    }
+
+    #[test]
+    fn while_a_better_voice_waits_redundancy_comes() {
+        let start = Instant::now();
+        let mut voices = Voices::default();
+        let mut first = |at: f64, kbit: u64| {
+            voices.begin();
+            voices.add(0, voice_with_low(0));
+            let now = start + Duration::from_secs_f64(at);
+            voices.choose(now, &lossy(kbit, 0.2), kbps(kbit), true);
+            heard(&voices)[0]
+        };
+        for (at, kbit, expected) in [
+            (0.0, 30, (VoiceLayer::Low, 1, 0)),
+            (0.1, 2_000, (VoiceLayer::Low, 1, 2)),
+            (5.0, 2_000, (VoiceLayer::Low, 1, 2)),
+            (5.2, 2_000, (VoiceLayer::Full, 1, 2)),
+        ] {
+            assert_eq!(first(at, kbit), expected, "{at}");
         }
     }
 }

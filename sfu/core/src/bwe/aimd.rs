@@ -19,6 +19,8 @@ const PACKET_BITS: f64 = 1_200.0 * 8.0;
 const FRAMES_PER_SECOND: f64 = 30.0;
 /// What the detector takes to see overuse.
 const DETECTOR_DELAY: Micros = Micros::millis(100);
+/// A queue that drains slowly is seen again and again.
+const ONE_OVERUSE: Micros = Micros::secs(4);
 /// Round trip before one is known.
 const DEFAULT_ROUND_TRIP: Micros = Micros::millis(200);
 /// What arrives bounds what the rate may rise to: as nothing is known of more than half above.
@@ -33,6 +35,27 @@ enum State {
     Increase,
 }
 
+/// Decreases of the rate by overuse, one soon after the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Overuse {
+    /// The first of them.
+    pub at: Micros,
+    /// The rate before.
+    pub before: Bitrate,
+    /// What arrived at most, which the link carries.
+    pub arrived: Bitrate,
+}
+
+impl Overuse {
+    fn new(at: Micros, before: Bitrate) -> Self {
+        Self {
+            at,
+            before,
+            arrived: Bitrate(0),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Aimd {
     rate: Bitrate,
@@ -40,8 +63,8 @@ pub struct Aimd {
     state: State,
     capacity: LinkCapacity,
     throughput: Bitrate,
-    /// When overuse lowered the rate last, and what arrived then.
-    overused: Option<(Micros, Bitrate)>,
+    /// When overuse lowered the rate last, the rate before, and what arrived then.
+    overused: Option<Overuse>,
     last_change: Option<Micros>,
     round_trip: Micros,
 }
@@ -64,8 +87,8 @@ impl Aimd {
         self.rate
     }
 
-    /// When overuse lowered the rate last, and what arrived then, which the link carries.
-    pub fn overused(&self) -> Option<(Micros, Bitrate)> {
+    /// When overuse lowered the rate last.
+    pub fn overused(&self) -> Option<Overuse> {
         self.overused
     }
 
@@ -165,7 +188,12 @@ impl Aimd {
             self.capacity.reset();
         }
         self.capacity.on_overuse(self.throughput);
-        self.overused = Some((now, self.throughput.min(self.rate)));
+        let arrived = self.throughput.min(self.rate);
+        let overuse = self.overused.get_or_insert(Overuse::new(now, self.rate));
+        if now - overuse.at > ONE_OVERUSE {
+            *overuse = Overuse::new(now, self.rate);
+        }
+        overuse.arrived = overuse.arrived.max(arrived);
         self.rate = self.rate.min(lower).max(self.min);
         self.state = State::Hold;
         self.last_change = Some(now);

@@ -1,7 +1,7 @@
 //! The estimate by delay: bursts → trend → overuse → rate (libwebrtc: `goog_cc/delay_based_bwe.cc`).
 
 use super::acked_rate::Throughput;
-use super::aimd::Aimd;
+use super::aimd::{Aimd, Overuse};
 use super::competition::Competition;
 use super::feedback::Acked;
 use super::inter_arrival::InterArrival;
@@ -66,7 +66,7 @@ impl DelayBased {
     }
 
     /// See [`Aimd::overused`].
-    pub fn overused(&self) -> Option<(Micros, Bitrate)> {
+    pub fn overused(&self) -> Option<Overuse> {
         self.aimd.overused()
     }
 

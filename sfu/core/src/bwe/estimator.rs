@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::acked_rate::{AckedRate, Throughput};
+use super::aimd::Overuse;
 use super::alr::AlrDetector;
 use super::delay_based::{DelayBased, Signals};
 use super::drain::Drain;
@@ -30,6 +31,8 @@ const PACING_FACTOR: f64 = 1.1;
 const SLOW: Bitrate = Bitrate::kbps(500);
 /// What is held back after overuse drains a short queue in a few seconds; less of it, as of a picture that stays, drains it too.
 const KEPT: f64 = 0.97;
+/// Less arrives of what has just begun to be sent than is sent.
+const KEPT_OVER_ARRIVED: f64 = 1.15;
 const KEPT_FOR: Micros = Micros::secs(4);
 const SHORT_QUEUE: Micros = Micros::millis(100);
 /// Nothing that goes by time alone takes less than half a second.
@@ -276,18 +279,21 @@ impl Estimator {
         (carried.times(silence * drain), undrained.times(silence))
     }
 
-    /// What arrived when overuse lowered the estimate a moment ago, unless packets still wait for long.
+    /// What was sent when overuse lowered the estimate a moment ago, unless packets wait for long: a burst, as of a key
+    /// frame, is soon through, and a link that has become slower soon has a longer queue.
     fn carried_before_overuse(&self, now: Micros) -> Option<Bitrate> {
-        let (at, arrived) = self.delay_based.overused()?;
+        let Overuse { at, before, arrived } = self.delay_based.overused()?;
         let is_recent = now - at < KEPT_FOR && self.round_trip.queue() < SHORT_QUEUE;
-        let by_loss = self.loss_based.estimate().unwrap_or(self.config.max);
-        is_recent.then(|| arrived.times(KEPT).min(by_loss))
+        let by_loss = self.by_loss().unwrap_or(self.config.max);
+        is_recent.then(|| before.min(arrived.times(KEPT_OVER_ARRIVED)).times(KEPT).min(by_loss))
     }
 
     /// How fast a pacer sends what waits.
     pub fn pacing_rate(&self) -> Bitrate {
-        let factor = if self.estimate < SLOW { 1.0 } else { PACING_FACTOR };
-        self.estimate.times(factor)
+        match self.estimate < SLOW {
+            true => self.estimate.max(self.undrained),
+            false => self.estimate.times(PACING_FACTOR),
+        }
     }
 
     /// What the link carries as long as it goes on and its queue is empty.
@@ -297,11 +303,13 @@ impl Estimator {
         if self.delay_based.competes() && self.loss_pattern.loss().share < GREAT_LOSS {
             return by_delay;
         }
-        match (self.loss_based.state(), self.loss_based.estimate()) {
-            // It follows the other only with each observation.
-            (LossState::Unlimited, _) | (_, None) => by_delay,
-            (_, Some(by_loss)) => by_delay.min(by_loss),
-        }
+        self.by_loss().map_or(by_delay, |by_loss| by_delay.min(by_loss))
+    }
+
+    /// The estimate by loss, where it is a limit: else it only follows the other with each observation.
+    fn by_loss(&self) -> Option<Bitrate> {
+        let estimate = self.loss_based.estimate();
+        estimate.filter(|_| self.loss_based.state() != LossState::Unlimited)
     }
 
     /// The packets that wait for feedback, if any do.

@@ -386,6 +386,14 @@ impl IceLite {
         if let Some(known) = self.find_mut(path) {
             known.prove(Proof::Answer(now));
         }
+        // Who restarts ICE has mostly lost the path from before: another one that is valid need not wait for a nomination.
+        let is_older = |wanted: Selected| {
+            let known = self.find(wanted.path);
+            wanted.nominated.is_none() && known.is_none_or(|known| known.generation != self.generation)
+        };
+        if generation == self.generation && self.wanted.is_some_and(is_older) {
+            self.wanted = Some(Selected { path, nominated: None });
+        }
         self.settle(now);
         Ok(Received::Answer)
     }

@@ -148,9 +148,21 @@ fn a_grid_shares_a_link_and_its_speech_is_whole() {
     assert!(changes.iter().sum::<usize>() <= 12, "{changes:?}");
 }
 
-/// Five cameras over a link that falls to less than a third for 20 s.
-#[test]
-fn a_grid_comes_through_a_drop() {
+/// What five cameras over a link come to that falls from 1 Mbit/s to 300 kbit/s for 20 s.
+#[derive(Debug)]
+struct Fall {
+    /// The longest time without a picture of the speaker, after the first second of the drop.
+    freeze: Duration,
+    /// Frames a second of the speaker, late in the drop.
+    speaker: f64,
+    /// Share of the link that is used in the last 10 s of the drop.
+    used: f64,
+    /// Frames a second of all, when the link has been good again for a while.
+    after: [f64; 5],
+}
+
+/// `at`: where the encoders are when the link falls.
+fn fall(at: Duration) -> Fall {
     let mut world = World::new();
     let slots = [("v0", 50), ("v1", 52), ("v2", 54), ("v3", 56), ("v4", 58)];
     let mut media = vec![audio_slot("a", 60)];
@@ -168,25 +180,39 @@ fn a_grid_comes_through_a_drop() {
         };
         world.show_ranked(viewer, mid, 71 + 10 * at as u32, 240, rank);
     }
-    world.run(secs(25.0));
+    world.run(secs(25.0) + at);
     let drop = world.time();
     world.set_link(viewer, &limited(300));
-    world.run(secs(20.0));
+    world.run(secs(10.0));
+    let before = world.peers[viewer].bytes;
+    world.run(secs(10.0));
+    let used = (world.peers[viewer].bytes - before) as f64 * 8.0 / 3e6;
     let back = world.time();
-    let in_drop = world.kbit(viewer);
     world.set_link(viewer, &limited(1_000));
     world.run(secs(25.0));
-    let freeze = world.viewer(viewer, 50).longest_freeze(drop + secs(1.0), back);
     let rate = |ssrc: u32, from: Duration, to: Duration| {
         let pictures = world.viewer(viewer, ssrc).since(from).filter(|picture| picture.at < to);
         pictures.count() as f64 / (to - from).as_secs_f64()
     };
-    let speaker = rate(50, drop + secs(5.0), back);
-    let after = slots.map(|(_, ssrc)| rate(ssrc, back + secs(10.0), back + secs(25.0)));
-    println!("speaker frozen {freeze:?}, {speaker:.1} frames/s at {in_drop} kbit/s; after it {after:.1?}");
-    // Somebody is seen throughout, and moves as soon as all has settled.
-    assert!(freeze < secs(1.0), "{freeze:?}");
-    assert!(speaker > 20.0, "{speaker}");
-    // Then all move again.
-    assert!(after.iter().all(|&rate| rate > 13.0), "{after:?}");
+    Fall {
+        freeze: world.viewer(viewer, 50).longest_freeze(drop + secs(1.0), back),
+        speaker: rate(50, drop + secs(5.0), back),
+        used,
+        after: slots.map(|(_, ssrc)| rate(ssrc, back + secs(10.0), back + secs(25.0))),
+    }
+}
+
+#[test]
+fn a_grid_comes_through_a_drop() {
+    let falls: Vec<Fall> = (0..6).map(|at| fall(MS * 170 * at)).collect();
+    for fall in &falls {
+        println!("{fall:.2?}");
+        // Somebody is seen throughout, and moves as soon as all has settled.
+        assert!(fall.freeze < secs(0.5), "{fall:?}");
+        assert!(fall.speaker > 25.0, "{fall:?}");
+        // Then all move again.
+        assert!(fall.after.iter().all(|&rate| rate > 10.0), "{fall:?}");
+    }
+    let used = falls.iter().map(|fall| fall.used).sum::<f64>() / falls.len() as f64;
+    assert!(used > 0.85, "{used}");
 }

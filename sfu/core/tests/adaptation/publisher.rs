@@ -39,7 +39,7 @@ struct Layer {
     sent: VecDeque<Outgoing>,
 }
 
-/// 30 frames a second in two temporal layers; each layer begins with a key frame and sends another when asked.
+/// 30 frames a second in three temporal layers; each layer begins with a key frame and sends another when asked.
 pub struct Camera {
     mid: &'static str,
     pub ssrc: u32,
@@ -111,13 +111,13 @@ impl Camera {
         };
         let kbit = kbit.min(ceiling);
         let mean = ((kbit * 1_000 / 8 / 30) as f64 * (self.swing)(self.frame)) as usize;
-        let upper = self.frame % 2 == 1;
         let ssrc = self.ssrc + index as u32;
         let timestamp = self.frame as u32 * 3_000 + 12_345;
         let layer = &mut self.layers[index];
         let is_key = std::mem::take(&mut layer.wants_keyframe);
-        let upper = upper && !is_key;
-        let mut size = if upper { mean * 4 / 5 } else { mean * 6 / 5 };
+        let is_base = self.frame.is_multiple_of(4) || is_key;
+        // As libwebrtc shares a bit rate out: 40, 20 and 40 %.
+        let mut size = if is_base { mean * 8 / 5 } else { mean * 4 / 5 };
         if is_key {
             size = mean * KEYFRAME;
             layer.debt += size - mean;
@@ -127,7 +127,7 @@ impl Camera {
             size -= saved;
         }
         layer.picture = (layer.picture + 1) & 0x7fff;
-        layer.tl0 = layer.tl0.wrapping_add(u8::from(!upper));
+        layer.tl0 = layer.tl0.wrapping_add(u8::from(is_base));
         let packets = size.div_ceil(MTU).max(1);
         for at in 0..packets {
             layer.seq += 1;
@@ -136,11 +136,12 @@ impl Camera {
             extend(&mut packet, &[(1, self.mid.as_bytes()), (2, RIDS[index].as_bytes())]);
             let header_len = packet.len();
             let [high, low] = layer.picture.to_be_bytes();
-            // TID and Y: as with libwebrtc's pattern of four frames, every other upper one leans on the base layer only.
-            let temporal = match upper {
-                true if self.frame % 4 == 1 => 0x60,
-                true => 0x40,
-                false => 0x20,
+            // TID and Y, by libwebrtc's pattern of four frames.
+            let temporal = match self.frame % 4 {
+                _ if is_base => 0x20,
+                1 => 0xa0,
+                2 => 0x60,
+                _ => 0x80,
             };
             packet.extend([
                 0x80 | u8::from(at == 0) << 4,

@@ -280,12 +280,28 @@ fn a_restart_keeps_old_credentials_until_new_ones_are_used() {
     agent.ice.restart(credentials(NEW), remote(NEW), agent.now);
     assert_eq!(agent.ice.deadline(), agent.now + FIRST_CHECK_TIMEOUT);
     assert_eq!(agent.check(udp(1), true), None);
+    agent.answers = false;
     assert_eq!(agent.check_with(NEW, udp(2), false), None);
     assert_eq!(agent.ice.selected(), Some(udp(1)));
     let old = check(OLD, IceRole::Controlling(1), true);
     assert_eq!(agent.handle(udp(1), &old), Err(DropReason::StunUnknownUser));
     // Even TCP: what was nominated before the restart has no say any more.
     assert_eq!(agent.check_with(NEW, tcp(2), true), Some(tcp(2)));
+}
+
+#[test]
+fn after_a_restart_the_first_path_that_answers_is_used_until_one_is_nominated() {
+    let mut agent = Agent::new();
+    agent.check(udp(1), true);
+    agent.ice.restart(credentials(NEW), remote(NEW), agent.now);
+    agent.answers = false;
+    assert_eq!(agent.check_with(NEW, udp(2), false), None);
+    let asked = agent.asked(udp(2)).pop().expect("asked at once");
+    assert_eq!(agent.handle(udp(2), &answer(&asked)), Ok(Received::Answer));
+    assert_eq!(agent.ice.proven(), Some(udp(2)));
+    agent.answers = true;
+    assert_eq!(agent.check_with(NEW, udp(3), false), None);
+    assert_eq!(agent.check_with(NEW, udp(1), true), Some(udp(1)));
 }
 
 #[test]
