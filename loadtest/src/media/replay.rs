@@ -23,6 +23,8 @@ pub struct Recording {
     /// Of the RTP clock, a frame.
     ticks: u32,
     frames: Vec<Frame>,
+    /// Of VP8, the highest temporal layer.
+    top_layer: u8,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,24 @@ impl Recording {
             rest = after;
         }
         let ticks = u32::from_be_bytes(*ticks);
-        Some(Self { ticks, frames })
+        let top_layer = frames.iter().map(Frame::temporal_layer).max().unwrap_or_default();
+        Some(Self {
+            ticks,
+            frames,
+            top_layer,
+        })
+    }
+
+    /// Of a frame of VP8, in patterns such as 0 1 and 0 2 1 2: what follows a frame of a middle layer depends on that too.
+    fn dependence(&self, frame: usize) -> Dependence {
+        let layer = |frame: usize| self.frames[frame].temporal_layer();
+        let before = frame.checked_sub(1).map_or(0, layer);
+        let temporal_layer = layer(frame);
+        Dependence {
+            temporal_layer,
+            is_sync: temporal_layer > 0 && (before == 0 || before > temporal_layer),
+            is_discardable: temporal_layer > 0 && temporal_layer == self.top_layer,
+        }
     }
 
     /// Of all frames.
@@ -136,13 +155,18 @@ impl ReplaySource {
         if layer == 0 {
             self.tl0_pic_idx = self.tl0_pic_idx.wrapping_add(1);
         }
+        let dependence = recording.dependence(self.next);
         let timestamp = self.timestamp();
         let count = frame.payload.len().div_ceil(MAX_PAYLOAD).max(1);
         let size = frame.payload.len().div_ceil(count).max(1);
         for (index, part) in frame.payload.chunks(size).enumerate() {
             self.payload.clear();
-            self.payload
-                .extend(descriptor(index == 0, self.sent_frames as u16, self.tl0_pic_idx, layer));
+            self.payload.extend(descriptor(
+                index == 0,
+                self.sent_frames as u16,
+                self.tl0_pic_idx,
+                dependence,
+            ));
             self.payload.extend_from_slice(part);
             send(OutgoingRtp {
                 stream,
@@ -157,13 +181,21 @@ impl ReplaySource {
     }
 }
 
-/// RFC 7741, section 4.2: picture id of 15 bits, TL0PICIDX, TID. A frame of the upper layer depends on nothing but
-/// the lower one, which is what its Y bit says.
-fn descriptor(is_start: bool, picture: u16, tl0_pic_idx: u8, temporal_layer: u8) -> [u8; 6] {
-    let is_discardable = temporal_layer > 0;
-    let first = 0x80 | u8::from(is_discardable) << 5 | u8::from(is_start) << 4;
+/// What a frame of VP8 depends on, and what on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Dependence {
+    temporal_layer: u8,
+    /// Of an upper layer, it depends on nothing but the lowest.
+    is_sync: bool,
+    /// Nothing depends on it.
+    is_discardable: bool,
+}
+
+/// RFC 7741, section 4.2: picture id of 15 bits, TL0PICIDX, TID and Y.
+fn descriptor(is_start: bool, picture: u16, tl0_pic_idx: u8, dependence: Dependence) -> [u8; 6] {
+    let first = 0x80 | u8::from(dependence.is_discardable) << 5 | u8::from(is_start) << 4;
     let [high, low] = (0x8000 | picture).to_be_bytes();
-    let tid = temporal_layer << 6 | u8::from(is_discardable) << 5;
+    let tid = dependence.temporal_layer << 6 | u8::from(dependence.is_sync) << 5;
     [first, 0xe0, high, low, tl0_pic_idx, tid]
 }
 
@@ -281,6 +313,31 @@ mod tests {
         let late = due(&mut source, start + Duration::from_secs(2));
         assert!(late.len() <= 6, "{}", late.len());
         assert!(late[0].0.wrapping_sub(first) >= 59 * 3000);
+    }
+
+    #[test]
+    fn what_follows_a_middle_layer_is_no_layer_sync() {
+        let frame = |layer: u8| Frame {
+            note: layer << 1,
+            payload: vec![0x11],
+        };
+        let recording = Recording {
+            ticks: 3000,
+            frames: [0, 2, 1, 2, 0].map(frame).into(),
+            top_layer: 2,
+        };
+        let seen: Vec<_> = (0..5)
+            .map(|at| recording.dependence(at))
+            .map(|of| (of.temporal_layer, of.is_sync, of.is_discardable))
+            .collect();
+        let expected = [
+            (0, false, false),
+            (2, true, true),
+            (1, true, false),
+            (2, false, true),
+            (0, false, false),
+        ];
+        assert_eq!(seen, expected);
     }
 
     #[test]

@@ -64,16 +64,21 @@ function addSimulcast(pc: RTCPeerConnection, codec: CameraCodec): Camera {
       direction: 'sendonly',
       sendEncodings: SIMULCAST.map((layer) => (scalabilityMode ? { ...layer, scalabilityMode } : layer)),
     });
-  let transceiver: RTCRtpTransceiver;
-  try {
-    // Two temporal layers where the browser can: the server may then halve the frame rate.
-    transceiver = add('L1T2');
-  } catch {
-    transceiver = add();
-  }
+  const transceiver = addFirst(['L1T3', 'L1T2', undefined], add);
   preferCodecs(transceiver, 'video', CAMERA[codec]);
   keepExtensions(transceiver, CAMERA_EXTENSIONS);
   return { transceiver, layers: SIMULCAST };
+}
+
+/** The more temporal layers, the less a picture can take that is slow: of three the lowest has two fifths of the bit rate. */
+function addFirst(modes: readonly (string | undefined)[], add: (mode?: string) => RTCRtpTransceiver): RTCRtpTransceiver {
+  const [mode, ...others] = modes;
+  try {
+    return add(mode);
+  } catch (error) {
+    if (others.length === 0) throw error;
+    return addFirst(others, add);
+  }
 }
 
 const REMEMBERED = 'camera.encoding';

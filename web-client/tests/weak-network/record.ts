@@ -137,7 +137,7 @@ async function encodeCamera({ scene, layers, fps, warmUp, keyEvery, frames }: Ca
       framerate: fps,
       latencyMode: 'realtime',
       bitrateMode: 'constant',
-      scalabilityMode: 'L1T2',
+      scalabilityMode: 'L1T3',
     });
     return { encoded, encoder, canvas, g: canvas.getContext('2d')! };
   });

@@ -210,11 +210,18 @@ impl Visit {
     }
 }
 
-/// `moments` ascend.
+/// Between packets of a thrifty voice there are 60 ms, and samples come when a page has time.
+const NO_GAP: f64 = 300.0;
+
+/// `moments` ascend. Where there is no gap at all, the first of them.
 fn end_of_longest_gap(begin: f64, moments: impl Iterator<Item = f64>) -> Option<f64> {
     let mut last = begin;
     let gaps = moments.map(|moment| (moment - std::mem::replace(&mut last, moment), moment));
-    gaps.max_by(|one, other| one.0.total_cmp(&other.0)).map(|(_, end)| end)
+    let longest = gaps.reduce(|longest, gap| match gap.0 > longest.0.max(NO_GAP) {
+        true => gap,
+        false => longest,
+    });
+    longest.map(|(_, end)| end)
 }
 
 /// Samples of a second.
@@ -257,11 +264,13 @@ mod tests {
     fn media_are_back_at_the_end_of_the_longest_gap() {
         for (moments, expected) in [
             (&[][..], None),
-            (&[5.0, 6.0], Some(5.0)),
-            (&[1.0, 1.2, 3.0, 3.2], Some(3.0)),
+            (&[5e3, 6e3], Some(5e3)),
+            (&[1e3, 1.2e3, 3e3, 3.2e3], Some(3e3)),
+            // There is none.
+            (&[1e3, 1.2e3, 1.3e3], Some(1e3)),
         ] {
             assert_eq!(
-                end_of_longest_gap(0.9, moments.iter().copied()),
+                end_of_longest_gap(0.9e3, moments.iter().copied()),
                 expected,
                 "{moments:?}"
             );
