@@ -106,6 +106,13 @@ pub struct SlotRank {
     pub is_screen: bool,
 }
 
+impl SlotRank {
+    /// Shows what people look at.
+    pub fn is_prominent(&self) -> bool {
+        self.is_speaker || self.is_screen
+    }
+}
+
 /// How the voice in a subscriber's slot is sent from now on, whoever's it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SetAudio {

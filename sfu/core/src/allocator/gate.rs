@@ -25,6 +25,9 @@ const SETTLES_AFTER: Duration = Duration::from_secs(30);
 /// the peaks: an estimate that cannot grow because little is sent would otherwise never be tested.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The same of who stands still: a link that carries one picture more is not to wait for long.
+const PATIENCE_FOR_ANY: Duration = Duration::from_secs(4);
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gate {
     /// After the first failure, and at most.
@@ -84,9 +87,11 @@ impl Gate {
             .is_some_and(|not_before| now + self.back_off >= not_before + self.back_offs.0)
     }
 
-    pub fn is_out_of_patience(&self, now: Instant) -> bool {
+    /// `is_still`: nothing is sent.
+    pub fn is_out_of_patience(&self, now: Instant, is_still: bool) -> bool {
+        let patience = if is_still { PATIENCE_FOR_ANY } else { PATIENCE };
         self.wants_since
-            .is_some_and(|since| now.saturating_duration_since(since) >= PATIENCE)
+            .is_some_and(|since| now.saturating_duration_since(since) >= patience)
     }
 
     /// Notes whether more is `wanted` and whether it `fits`; true: it may be sent now.

@@ -30,6 +30,8 @@ pub(super) struct Contender {
     /// Up to where its picture begins to be of use it is held against what is sent now, not against peaks: somebody is
     /// to be seen moving.
     pub by_now: bool,
+    /// It stands still and has waited for long: it may begin without a margin, for what it needs is little.
+    pub has_waited: bool,
     /// What its link carries is looked for.
     pub is_probed: bool,
     /// No rung above this one, and none at all where it is `None`.
@@ -85,7 +87,8 @@ impl Purse {
         let fits = if contender.current >= Some(to) {
             plus(now, rung.now) <= self.budget.keep
         } else if contender.by_now && Some(to) <= contender.comfort {
-            plus(now, times(begins(rung.now), MARGIN)) <= self.budget.grow
+            let margin = if contender.has_waited && to == 0 { 1.0 } else { MARGIN };
+            plus(now, times(begins(rung.now), margin)) <= self.budget.grow
         } else {
             plus(peak, times(begins(rung.peak), MARGIN)) <= self.budget.grow
         };
@@ -164,6 +167,7 @@ mod tests {
             ladder,
             current: None,
             by_now: false,
+            has_waited: false,
             is_probed: true,
             granted: None,
         }

@@ -139,13 +139,15 @@ impl Videos {
         if std::mem::take(&mut state.is_congested) {
             current = current.map(|at| ladder.below(at, demand.source));
         }
+        let is_impatient = state.gate.is_out_of_patience(now, current.is_none());
         self.contenders.push(Contender {
             slot,
             rank,
             order: demand.order,
             comfort: ladder.comfort(demand),
             current,
-            by_now: state.is_new || state.gate.is_out_of_patience(now),
+            by_now: state.is_new || is_impatient,
+            has_waited: is_impatient && current.is_none(),
             is_probed: link.is_probed,
             ceiling: None,
             granted: None,

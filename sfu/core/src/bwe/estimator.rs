@@ -290,10 +290,8 @@ impl Estimator {
 
     /// How fast a pacer sends what waits.
     pub fn pacing_rate(&self) -> Bitrate {
-        match self.estimate < SLOW {
-            true => self.estimate.max(self.undrained),
-            false => self.estimate.times(PACING_FACTOR),
-        }
+        let factor = if self.estimate < SLOW { 1.0 } else { PACING_FACTOR };
+        self.estimate.times(factor).max(self.undrained)
     }
 
     /// What the link carries as long as it goes on and its queue is empty.

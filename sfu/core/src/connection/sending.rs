@@ -13,7 +13,12 @@ use crate::rate::Ticks;
 use crate::units::{Bitrate, Ssrc, TrackId};
 
 /// What may wait for its time …
-const MAX_QUEUE: Duration = Duration::from_millis(250);
+const MAX_QUEUE: Duration = Duration::from_millis(200);
+/// … and where a picture has just been interrupted for it, or this one is what people look at, so much more: one at a time,
+/// and the others only where that is not enough.
+const MORE_QUEUE: Duration = Duration::from_millis(50);
+/// By then it shows whether it was.
+const RELIEF: Duration = Duration::from_millis(300);
 /// … and with a key frame or a new slide, which at the rate of their layer take about a second, so long after it. The
 /// queue is the pacer's own, which speech does not wait in.
 const MAX_BURST_QUEUE: Duration = Duration::from_secs(1);
@@ -55,6 +60,8 @@ pub(crate) struct Sending {
     pub pacer: Pacer<Waiting>,
     /// When a part of a key frame or of a screen had to wait last.
     burst: Option<Instant>,
+    /// When a picture was interrupted last, and how many were, one soon after the other.
+    interrupted: Option<(Instant, u32)>,
     /// The cluster that goes out now.
     pub probe: Option<Probe>,
     /// The worker has it on its list of those with packets that wait.
@@ -67,21 +74,36 @@ impl Sending {
             adaptation: None,
             pacer: Pacer::unlimited(),
             burst: None,
+            interrupted: None,
             probe: None,
             is_listed: false,
         }
     }
 
-    /// More waits than may: video has to come down, or to pause.
-    pub fn is_congested(&self, now: Instant) -> bool {
-        if self.pacer.is_empty() {
-            return false;
-        }
+    /// More waits than may: video has to come down, or to pause. `is_prominent`: it is what people look at.
+    pub fn is_congested(&self, now: Instant, is_prominent: bool) -> bool {
+        !self.pacer.is_empty() && self.pacer.delay() > self.max_queue(now, is_prominent)
+    }
+
+    fn max_queue(&self, now: Instant, is_prominent: bool) -> Duration {
         let has_burst = self
             .burst
             .is_some_and(|at| now.saturating_duration_since(at) < BURST_TIME);
         let limit = if has_burst { MAX_BURST_QUEUE } else { MAX_QUEUE };
-        self.pacer.delay() > limit
+        let more = self.just_interrupted(now) + u32::from(is_prominent);
+        limit + MORE_QUEUE * more
+    }
+
+    /// A picture is interrupted because more waits than may.
+    pub fn on_interrupted(&mut self, now: Instant) {
+        self.interrupted = Some((now, self.just_interrupted(now) + 1));
+    }
+
+    fn just_interrupted(&self, now: Instant) -> u32 {
+        match self.interrupted {
+            Some((at, count)) if now.saturating_duration_since(at) < RELIEF => count,
+            _ => 0,
+        }
     }
 
     /// Puts a packet at the end of those that wait; false where there is no room.
@@ -238,5 +260,27 @@ pub(crate) fn overhead(path: Path) -> usize {
     match path {
         Path::Udp { .. } => ip + 8,
         Path::Tcp { .. } => ip + 20 + 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_are_interrupted_one_at_a_time_and_what_people_look_at_last() {
+        const MS: Duration = Duration::from_millis(1);
+        let mut sending = Sending::new();
+        let now = Instant::now();
+        let most =
+            |sending: &Sending, at: u32| [false, true].map(|is| sending.max_queue(now + MS * at, is).as_millis());
+        assert_eq!(most(&sending, 0), [200, 250]);
+        sending.on_interrupted(now);
+        assert_eq!(most(&sending, 10), [250, 300]);
+        sending.on_interrupted(now + MS * 20);
+        assert_eq!(most(&sending, 319), [300, 350]);
+        assert_eq!(most(&sending, 320), [200, 250]);
+        sending.on_interrupted(now + MS * 400);
+        assert_eq!(most(&sending, 400), [250, 300]);
     }
 }

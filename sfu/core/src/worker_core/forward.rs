@@ -152,7 +152,7 @@ impl WorkerCore {
                 Some(DropReason::OverSessionRate)
             } else if self.egress.is_over(worker, ticks) {
                 Some(DropReason::OverNodeRate)
-            } else if connection.sending.is_congested(now) {
+            } else if connection.sending.is_congested(now, slot.rank.is_prominent()) {
                 Some(DropReason::OverPacerQueue)
             } else {
                 None
@@ -160,6 +160,9 @@ impl WorkerCore {
             if let Some(reason) = over {
                 if slot.interrupt() {
                     self.counters.drops.count(reason);
+                    if reason == DropReason::OverPacerQueue {
+                        connection.sending.on_interrupted(now);
+                    }
                     if let Some(adaptation) = &mut connection.sending.adaptation
                         && reason == DropReason::OverPacerQueue
                     {

@@ -145,7 +145,7 @@ fn a_grid_shares_a_link_and_its_speech_is_whole() {
     assert!(heard.lost < 0.01 && heard.late < 0.01, "{heard:?}");
     assert!(freezes.iter().all(|freeze| *freeze < secs(1.0)), "{freezes:?}");
     // Tiles still take turns at what is left for one of them.
-    assert!(changes.iter().sum::<usize>() <= 12, "{changes:?}");
+    assert!(changes.iter().sum::<usize>() <= 4, "{changes:?}");
 }
 
 /// What five cameras over a link come to that falls from 1 Mbit/s to 300 kbit/s for 20 s.
@@ -210,8 +210,8 @@ fn a_grid_comes_through_a_drop() {
         // Somebody is seen throughout, and moves as soon as all has settled.
         assert!(fall.freeze < secs(0.5), "{fall:?}");
         assert!(fall.speaker > 25.0, "{fall:?}");
-        // Then all move again.
-        assert!(fall.after.iter().all(|&rate| rate > 10.0), "{fall:?}");
+        // Then all are seen again.
+        assert!(fall.after.iter().all(|&rate| rate > 7.0), "{fall:?}");
     }
     let used = falls.iter().map(|fall| fall.used).sum::<f64>() / falls.len() as f64;
     assert!(used > 0.85, "{used}");

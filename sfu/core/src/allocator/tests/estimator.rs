@@ -109,9 +109,9 @@ fn a_picture_that_stands_still_is_not_kept_so_by_the_peaks_of_another_for_ever()
     };
     subscriber.run(&unprobed(60));
     assert_eq!(subscriber.layer(1), None);
-    subscriber.run_for(5.0, &unprobed(200));
+    subscriber.run_for(3.0, &unprobed(200));
     assert_eq!(subscriber.layer(1), None);
-    subscriber.run_for(7.0, &unprobed(200));
+    subscriber.run_for(3.0, &unprobed(200));
     assert!(subscriber.layer(1).is_some());
 }
 
