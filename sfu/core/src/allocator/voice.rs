@@ -98,6 +98,9 @@ const LEVELS: [Level; 12] = [
 
 const FIRST_THRIFTY: usize = 1;
 
+/// Of what is sent again so much more may stay lost: a few of its packets are lost once more.
+const RESENT_RESIDUAL: f64 = 2.0;
+
 impl Level {
     /// What differs where there are `most` voices.
     fn change(&self, to: &Level, most: usize) -> Change {
@@ -335,6 +338,7 @@ fn packets(
     let packet = interval * u32::from(bundle);
     let frame = (rate.payload.0 as f64 * interval.as_secs_f64() / 8.0).ceil() as u64;
     let per_packet = frame * u64::from(bundle);
+    let residual = residual * if link.resends { RESENT_RESIDUAL } else { 1.0 };
     let mut redundancy = match link.red {
         Some(most) => loss.redundancy(packet, residual, most),
         None => Default::default(),
