@@ -151,11 +151,10 @@ impl ReplaySource {
     fn send_vp8(&mut self, stream: SendStream, send: &mut dyn FnMut(OutgoingRtp<'_>)) {
         let recording = Arc::clone(&self.recording);
         let frame = &recording.frames[self.next];
-        let layer = frame.temporal_layer();
-        if layer == 0 {
+        let dependence = recording.dependence(self.next);
+        if dependence.temporal_layer == 0 {
             self.tl0_pic_idx = self.tl0_pic_idx.wrapping_add(1);
         }
-        let dependence = recording.dependence(self.next);
         let timestamp = self.timestamp();
         let count = frame.payload.len().div_ceil(MAX_PAYLOAD).max(1);
         let size = frame.payload.len().div_ceil(count).max(1);

@@ -64,21 +64,22 @@ function addSimulcast(pc: RTCPeerConnection, codec: CameraCodec): Camera {
       direction: 'sendonly',
       sendEncodings: SIMULCAST.map((layer) => (scalabilityMode ? { ...layer, scalabilityMode } : layer)),
     });
-  const transceiver = addFirst(['L1T3', 'L1T2', undefined], add);
+  const transceiver = addScaled(['L1T3', 'L1T2'], add);
   preferCodecs(transceiver, 'video', CAMERA[codec]);
   keepExtensions(transceiver, CAMERA_EXTENSIONS);
   return { transceiver, layers: SIMULCAST };
 }
 
-/** The more temporal layers, the less a picture can take that is slow: of three the lowest has two fifths of the bit rate. */
-function addFirst(modes: readonly (string | undefined)[], add: (mode?: string) => RTCRtpTransceiver): RTCRtpTransceiver {
-  const [mode, ...others] = modes;
-  try {
-    return add(mode);
-  } catch (error) {
-    if (others.length === 0) throw error;
-    return addFirst(others, add);
+/** With the first of `modes` that the browser knows. Of three temporal layers the lowest takes two fifths of the bit rate, of two three. */
+function addScaled(modes: readonly string[], add: (mode?: string) => RTCRtpTransceiver): RTCRtpTransceiver {
+  for (const mode of modes) {
+    try {
+      return add(mode);
+    } catch {
+      // The next one.
+    }
   }
+  return add();
 }
 
 const REMEMBERED = 'camera.encoding';

@@ -34,10 +34,16 @@ struct SlotState {
     is_paused: bool,
     /// Since the last run, what it sends has piled up.
     is_congested: bool,
-    /// What was sent when an upgrade failed last, and what there was for all videos.
-    failed: Option<Layer>,
-    failed_within: Option<Bitrate>,
+    failed: Option<Failure>,
     gate: Gate,
+}
+
+/// How an upgrade failed last.
+#[derive(Clone, Copy, Debug)]
+struct Failure {
+    sent: Option<Layer>,
+    /// What there was for all videos.
+    within: Bitrate,
 }
 
 #[derive(Debug, Default)]
@@ -90,7 +96,10 @@ impl Videos {
             && !state.is_congested
         {
             state.is_congested = true;
-            (state.failed, state.failed_within) = (state.current, Some(self.within));
+            state.failed = Some(Failure {
+                sent: state.current,
+                within: self.within,
+            });
             state.gate.on_congestion(now);
         }
     }
@@ -180,20 +189,21 @@ impl Videos {
             .fold(Bitrate(0), plus);
         budget.keep = self.burst.allow(now, sent, budget.keep);
         let overloaded = sent > budget.keep;
+        let within = std::mem::replace(&mut self.within, budget.grow).max(budget.grow);
         // First as if nobody had to wait, to see what fits; whoever failed lately wants no more for now than a
         // picture of use, if it is less than that.
-        let within = std::mem::replace(&mut self.within, budget.grow).max(budget.grow);
         for contender in &mut *contenders {
             let state = &mut self.slots[contender.slot];
-            let is_another_link = |failed: &mut Bitrate| budget.grow > times(*failed, ANOTHER_LINK);
-            if state.failed_within.take_if(is_another_link).is_some() {
+            let is_another_link = |failed: &mut Failure| budget.grow > times(failed.within, ANOTHER_LINK);
+            if state.failed.take_if(is_another_link).is_some() {
                 state.gate.forget_failures();
             }
+            let failed = state.failed.and_then(|failed| failed.sent);
             let may_begin = state.gate.has_backed_off_once(now).then_some(0);
             contender.ceiling = match state.gate.is_backing_off(now) {
                 true => contender
                     .current
-                    .max(contender.ladder.under(state.failed).min(contender.comfort))
+                    .max(contender.ladder.under(failed).min(contender.comfort))
                     .max(may_begin),
                 false => contender.ladder.top(),
             };
@@ -214,7 +224,8 @@ impl Videos {
             if contender.granted > contender.current {
                 state.gate.on_upgrade(now);
             } else if contender.granted < contender.current && overloaded && state.gate.on_overload(now) {
-                (state.failed, state.failed_within) = (state.current, Some(within));
+                let sent = state.current;
+                state.failed = Some(Failure { sent, within });
             }
             state.current = contender.rung().map(|rung| rung.layer);
             state.is_new = false;

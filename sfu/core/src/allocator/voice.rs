@@ -96,6 +96,7 @@ const LEVELS: [Level; 12] = [
     thrifty(1, 1.0),
 ];
 
+/// Of [`LEVELS`].
 const FIRST_THRIFTY: usize = 1;
 
 /// Of what is sent again so much more may stay lost: a few of its packets are lost once more.
@@ -215,7 +216,7 @@ impl Voices {
         self.takes = costs[level];
         (self.desired, self.desired_budget) = match full_share > 0.0 {
             true => (costs[0], times(costs[0], MARGIN / full_share)),
-            false => (costs[1], times(costs[1], MARGIN)),
+            false => (costs[FIRST_THRIFTY], times(costs[FIRST_THRIFTY], MARGIN)),
         };
     }
 
@@ -371,12 +372,16 @@ mod tests {
 
     fn choose(link: &Link, demands: &[AudioDemand], video: bool) -> Voices {
         let mut voices = Voices::default();
+        choose_again(&mut voices, Instant::now(), link, demands, video);
+        voices
+    }
+
+    fn choose_again(voices: &mut Voices, now: Instant, link: &Link, demands: &[AudioDemand], video: bool) {
         voices.begin();
         for (slot, demand) in demands.iter().enumerate() {
             voices.add(slot, *demand);
         }
-        voices.choose(Instant::now(), link, link.estimate, video);
-        voices
+        voices.choose(now, link, link.estimate, video);
     }
 
     fn lossy(kbit: u64, loss: f32) -> Link {
@@ -514,10 +519,8 @@ mod tests {
         let start = Instant::now();
         let mut voices = Voices::default();
         let mut layer = |at: f64, kbit: u64| {
-            voices.begin();
-            voices.add(0, voice_with_low(0));
             let now = start + Duration::from_secs_f64(at);
-            voices.choose(now, &link(kbit), kbps(kbit), true);
+            choose_again(&mut voices, now, &link(kbit), &[voice_with_low(0)], true);
             heard(&voices)[0].0
         };
         for (at, kbit, expected) in [
@@ -539,11 +542,14 @@ mod tests {
         let start = Instant::now();
         let mut voices = Voices::default();
         let mut heard_at = |at: f64, kbit: u64| {
-            voices.begin();
-            voices.add(0, voice_with_low(0));
-            voices.add(1, voice_with_low(1));
             let now = start + Duration::from_secs_f64(at);
-            voices.choose(now, &link(kbit), kbps(kbit), true);
+            choose_again(
+                &mut voices,
+                now,
+                &link(kbit),
+                &[voice_with_low(0), voice_with_low(1)],
+                true,
+            );
             heard(&voices).len()
         };
         for (at, kbit, expected) in [
@@ -569,10 +575,8 @@ mod tests {
         let start = Instant::now();
         let mut voices = Voices::default();
         let mut first = |at: f64, kbit: u64| {
-            voices.begin();
-            voices.add(0, voice_with_low(0));
             let now = start + Duration::from_secs_f64(at);
-            voices.choose(now, &lossy(kbit, 0.2), kbps(kbit), true);
+            choose_again(&mut voices, now, &lossy(kbit, 0.2), &[voice_with_low(0)], true);
             heard(&voices)[0]
         };
         for (at, kbit, expected) in [

@@ -19,7 +19,7 @@ const PACKET_BITS: f64 = 1_200.0 * 8.0;
 const FRAMES_PER_SECOND: f64 = 30.0;
 /// What the detector takes to see overuse.
 const DETECTOR_DELAY: Micros = Micros::millis(100);
-/// A queue that drains slowly is seen again and again.
+/// A queue that drains slowly is seen again and again, and is to be gone by then.
 const ONE_OVERUSE: Micros = Micros::secs(4);
 /// Round trip before one is known.
 const DEFAULT_ROUND_TRIP: Micros = Micros::millis(200);
@@ -47,12 +47,9 @@ pub struct Overuse {
 }
 
 impl Overuse {
-    fn new(at: Micros, before: Bitrate) -> Self {
-        Self {
-            at,
-            before,
-            arrived: Bitrate(0),
-        }
+    /// It may be under way still.
+    pub fn is_recent(&self, now: Micros) -> bool {
+        now - self.at < ONE_OVERUSE
     }
 }
 
@@ -63,7 +60,6 @@ pub struct Aimd {
     state: State,
     capacity: LinkCapacity,
     throughput: Bitrate,
-    /// When overuse lowered the rate last, the rate before, and what arrived then.
     overused: Option<Overuse>,
     last_change: Option<Micros>,
     round_trip: Micros,
@@ -87,7 +83,7 @@ impl Aimd {
         self.rate
     }
 
-    /// When overuse lowered the rate last.
+    /// How overuse lowered the rate last.
     pub fn overused(&self) -> Option<Overuse> {
         self.overused
     }
@@ -188,12 +184,16 @@ impl Aimd {
             self.capacity.reset();
         }
         self.capacity.on_overuse(self.throughput);
-        let arrived = self.throughput.min(self.rate);
-        let overuse = self.overused.get_or_insert(Overuse::new(now, self.rate));
-        if now - overuse.at > ONE_OVERUSE {
-            *overuse = Overuse::new(now, self.rate);
-        }
-        overuse.arrived = overuse.arrived.max(arrived);
+        let mut overuse = self
+            .overused
+            .filter(|overuse| overuse.is_recent(now))
+            .unwrap_or(Overuse {
+                at: now,
+                before: self.rate,
+                arrived: Bitrate(0),
+            });
+        overuse.arrived = overuse.arrived.max(self.throughput.min(self.rate));
+        self.overused = Some(overuse);
         self.rate = self.rate.min(lower).max(self.min);
         self.state = State::Hold;
         self.last_change = Some(now);

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::acked_rate::{AckedRate, Throughput};
-use super::aimd::Overuse;
 use super::alr::AlrDetector;
 use super::delay_based::{DelayBased, Signals};
 use super::drain::Drain;
@@ -33,7 +32,6 @@ const SLOW: Bitrate = Bitrate::kbps(500);
 const KEPT: f64 = 0.97;
 /// Less arrives of what has just begun to be sent than is sent.
 const KEPT_OVER_ARRIVED: f64 = 1.15;
-const KEPT_FOR: Micros = Micros::secs(4);
 const SHORT_QUEUE: Micros = Micros::millis(100);
 /// Nothing that goes by time alone takes less than half a second.
 const TICK: Micros = Micros::millis(100);
@@ -282,10 +280,12 @@ impl Estimator {
     /// What was sent when overuse lowered the estimate a moment ago, unless packets wait for long: a burst, as of a key
     /// frame, is soon through, and a link that has become slower soon has a longer queue.
     fn carried_before_overuse(&self, now: Micros) -> Option<Bitrate> {
-        let Overuse { at, before, arrived } = self.delay_based.overused()?;
-        let is_recent = now - at < KEPT_FOR && self.round_trip.queue() < SHORT_QUEUE;
-        let by_loss = self.by_loss().unwrap_or(self.config.max);
-        is_recent.then(|| before.min(arrived.times(KEPT_OVER_ARRIVED)).times(KEPT).min(by_loss))
+        let overuse = self.delay_based.overused()?;
+        if !overuse.is_recent(now) || self.round_trip.queue() >= SHORT_QUEUE {
+            return None;
+        }
+        let carried = overuse.before.min(overuse.arrived.times(KEPT_OVER_ARRIVED)).times(KEPT);
+        Some(self.by_loss().map_or(carried, |by_loss| carried.min(by_loss)))
     }
 
     /// How fast a pacer sends what waits.

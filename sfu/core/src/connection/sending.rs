@@ -14,15 +14,15 @@ use crate::units::{Bitrate, Ssrc, TrackId};
 
 /// What may wait for its time …
 const MAX_QUEUE: Duration = Duration::from_millis(200);
-/// … and where a picture has just been interrupted for it, or this one is what people look at, so much more: one at a time,
-/// and the others only where that is not enough.
-const MORE_QUEUE: Duration = Duration::from_millis(50);
-/// By then it shows whether it was.
-const RELIEF: Duration = Duration::from_millis(300);
 /// … and with a key frame or a new slide, which at the rate of their layer take about a second, so long after it. The
 /// queue is the pacer's own, which speech does not wait in.
 const MAX_BURST_QUEUE: Duration = Duration::from_secs(1);
 const BURST_TIME: Duration = Duration::from_secs(2);
+/// So much more where a picture has just been interrupted, or this one is what people look at: one at a time, and the others
+/// only where that is not enough.
+const MORE_QUEUE: Duration = Duration::from_millis(50);
+/// By then it shows whether it was.
+const RELIEF: Duration = Duration::from_millis(300);
 /// A share that makes second losses of the same packet frequent.
 const LOSSY: f64 = 0.05;
 /// A probe is sent in steps of that, as the worker looks at it.
@@ -94,9 +94,12 @@ impl Sending {
         limit + MORE_QUEUE * more
     }
 
-    /// A picture is interrupted because more waits than may.
-    pub fn on_interrupted(&mut self, now: Instant) {
+    /// The picture in `slot` is interrupted because more waits than may.
+    pub fn on_interrupted(&mut self, now: Instant, slot: usize) {
         self.interrupted = Some((now, self.just_interrupted(now) + 1));
+        if let Some(adaptation) = &mut self.adaptation {
+            adaptation.on_congestion(now, slot);
+        }
     }
 
     fn just_interrupted(&self, now: Instant) -> u32 {
@@ -275,12 +278,12 @@ mod tests {
         let most =
             |sending: &Sending, at: u32| [false, true].map(|is| sending.max_queue(now + MS * at, is).as_millis());
         assert_eq!(most(&sending, 0), [200, 250]);
-        sending.on_interrupted(now);
+        sending.on_interrupted(now, 0);
         assert_eq!(most(&sending, 10), [250, 300]);
-        sending.on_interrupted(now + MS * 20);
+        sending.on_interrupted(now + MS * 20, 0);
         assert_eq!(most(&sending, 319), [300, 350]);
         assert_eq!(most(&sending, 320), [200, 250]);
-        sending.on_interrupted(now + MS * 400);
+        sending.on_interrupted(now + MS * 400, 0);
         assert_eq!(most(&sending, 400), [250, 300]);
     }
 }

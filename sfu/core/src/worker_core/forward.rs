@@ -161,12 +161,7 @@ impl WorkerCore {
                 if slot.interrupt() {
                     self.counters.drops.count(reason);
                     if reason == DropReason::OverPacerQueue {
-                        connection.sending.on_interrupted(now);
-                    }
-                    if let Some(adaptation) = &mut connection.sending.adaptation
-                        && reason == DropReason::OverPacerQueue
-                    {
-                        adaptation.on_congestion(now, subscriber.slot);
+                        connection.sending.on_interrupted(now, subscriber.slot);
                         self.has_news = true;
                     }
                 }

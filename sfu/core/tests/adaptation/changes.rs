@@ -184,9 +184,10 @@ fn fall(at: Duration) -> Fall {
     let drop = world.time();
     world.set_link(viewer, &limited(300));
     world.run(secs(10.0));
-    let before = world.peers[viewer].bytes;
+    let arrived = |world: &World| world.peers[viewer].link.counters().down.arrived_bytes;
+    let before = arrived(&world);
     world.run(secs(10.0));
-    let used = (world.peers[viewer].bytes - before) as f64 * 8.0 / 3e6;
+    let used = (arrived(&world) - before) as f64 * 8.0 / 3e6;
     let back = world.time();
     world.set_link(viewer, &limited(1_000));
     world.run(secs(25.0));

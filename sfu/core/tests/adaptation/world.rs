@@ -84,8 +84,6 @@ pub struct Peer {
     pub queue: Duration,
     /// The same of the pacer.
     pub paced: Duration,
-    /// That came, with IP headers.
-    pub bytes: usize,
 }
 
 pub struct World {
@@ -193,7 +191,6 @@ impl World {
             paddings: 0,
             queue: Duration::ZERO,
             paced: Duration::ZERO,
-            bytes: 0,
         });
         peer
     }
@@ -436,7 +433,6 @@ impl Peer {
     }
 
     fn receive(&mut self, now: Instant, time: Duration, mut packet: Vec<u8>) {
-        self.bytes += packet.len() + UDP_IPV4_HEADERS;
         match classify(&packet).expect("known") {
             PacketKind::Stun | PacketKind::Dtls => self.client.handle_packet(now, &packet),
             PacketKind::Rtp => {
