@@ -38,7 +38,8 @@ test('saving data is remembered, also after a reload, and brings a small picture
   await ada.page.reload();
   const { mid } = await ada.sees('Wei');
   await ada.framesGoOn(mid, 10);
-  assert.equal((await ada.video(mid)).frameHeight, 180);
+  // The camera may still send what was wanted before, until its page is told otherwise.
+  await ada.until('a small picture', () => ada.video(mid), (video) => video.frameHeight === 180);
   await ada.page.click('#control-settings');
   assert.ok(await ada.page.isChecked('input[name=save_data]'));
 });
