@@ -5,6 +5,7 @@ mod control;
 mod convert;
 mod fair_queue;
 mod intake;
+mod owners;
 #[cfg(test)]
 mod tests;
 

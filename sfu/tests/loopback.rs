@@ -14,7 +14,7 @@ use tianqiao_protocol::control::{CloseReason, SfuEvent};
 use tianqiao_sfu_core::transport::demux::{PacketKind, classify};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use client::{Client, PATIENCE, PAYLOAD, two_workers};
+use client::{Client, PATIENCE, PAYLOAD, owner, two_workers};
 
 async fn event(events: &mut UnboundedReceiver<NodeEvent>) -> SfuEvent {
     let event = tokio::time::timeout(PATIENCE, events.recv()).await;
@@ -24,7 +24,7 @@ async fn event(events: &mut UnboundedReceiver<NodeEvent>) -> SfuEvent {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_client_says_reaches_another_on_another_worker() {
     let bus = Arc::new(InProcessBus::new());
-    let mut events = bus.events();
+    let mut events = bus.events(&owner().instance);
     let (node, mut alice, mut bob) = two_workers(&bus, &Registry::new()).await;
     for _ in 0..2 {
         let event = event(&mut events).await;

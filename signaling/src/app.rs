@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use tianqiao_bus::Bus;
+use tianqiao_protocol::control::InstanceId;
 use tokio::sync::{Semaphore, watch};
 
 use crate::api_keys::ApiKeys;
@@ -53,6 +54,7 @@ impl App {
         api_keys: ApiKeys,
         secret: &[u8; 32],
         scheme: &'static str,
+        instance: &InstanceId,
         bus: Arc<dyn Bus>,
         registry: Registry,
         metrics: Arc<Metrics>,
@@ -63,10 +65,10 @@ impl App {
             tokens: Tokens::new(secret, config.token_ttl),
             gates: Gates::new(&config),
             origins: Origins::default(),
-            readiness: Readiness::new(bus.clone()),
+            readiness: Readiness::new(instance, bus.clone()),
             budgets: Budgets::new(&config),
             api_keys,
-            meetings: Meetings::new(&config, bus, metrics.clone()),
+            meetings: Meetings::new(&config, instance, bus, metrics.clone()),
             metrics,
             registry,
             assets: Assets::embedded(),

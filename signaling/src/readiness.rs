@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::select_ok;
 use tianqiao_bus::Bus;
-use tianqiao_protocol::control::SfuRequest;
+use tianqiao_protocol::control::{InstanceId, Owner, SfuRequest};
 use tokio::sync::Mutex;
 
 use crate::meetings::now;
@@ -15,14 +15,16 @@ use crate::meetings::now;
 const LIMIT: Duration = Duration::from_secs(1);
 
 pub struct Readiness {
+    instance: InstanceId,
     bus: Arc<dyn Bus>,
     /// Held while a node is asked.
     known: Arc<Mutex<Option<(Instant, bool)>>>,
 }
 
 impl Readiness {
-    pub fn new(bus: Arc<dyn Bus>) -> Arc<Self> {
+    pub fn new(instance: &InstanceId, bus: Arc<dyn Bus>) -> Arc<Self> {
         Arc::new(Self {
+            instance: instance.clone(),
             bus,
             known: Arc::default(),
         })
@@ -36,10 +38,10 @@ impl Readiness {
         {
             return ready;
         }
-        let bus = self.bus.clone();
+        let (instance, bus) = (self.instance.clone(), self.bus.clone());
         // It goes on when its caller hangs up: else each of many callers would ask anew.
         let asked = tokio::spawn(async move {
-            let ready = any_answers(&*bus).await;
+            let ready = any_answers(instance, &*bus).await;
             *known = Some((now(), ready));
             ready
         });
@@ -48,12 +50,13 @@ impl Readiness {
 }
 
 /// One of the nodes answers in time.
-async fn any_answers(bus: &dyn Bus) -> bool {
+async fn any_answers(instance: InstanceId, bus: &dyn Bus) -> bool {
     let nodes = bus.nodes();
     if nodes.is_empty() {
         return false;
     }
-    let questions = nodes.iter().map(|node| bus.request(node, SfuRequest::Ping));
+    let asker = Owner { instance, epoch: 0 };
+    let questions = nodes.iter().map(|node| bus.request(node, &asker, SfuRequest::Ping));
     matches!(tokio::time::timeout(LIMIT, select_ok(questions)).await, Ok(Ok(_)))
 }
 
@@ -67,7 +70,7 @@ mod tests {
     #[tokio::test]
     async fn many_who_ask_cost_one_question() {
         let bus = Arc::new(InProcessBus::new());
-        let readiness = Readiness::new(bus.clone());
+        let readiness = Readiness::new(&"i".into(), bus.clone());
         let mut calls = bus.serve("n1".into());
         let asking: Vec<_> = (0..100)
             .map(|_| {
@@ -89,9 +92,9 @@ mod tests {
     #[tokio::test]
     async fn a_node_that_is_gone_or_silent_is_not_ready() {
         let bus = Arc::new(InProcessBus::new());
-        assert!(!Readiness::new(bus.clone()).is_ready().await);
+        assert!(!Readiness::new(&"i".into(), bus.clone()).is_ready().await);
         let mut calls = bus.serve("n1".into());
-        let readiness = Readiness::new(bus);
+        let readiness = Readiness::new(&"i".into(), bus);
         let asked = tokio::spawn(async move { readiness.is_ready().await });
         let silent = calls.recv().await.expect("a question");
         assert!(!asked.await.expect("no panic"));

@@ -113,7 +113,7 @@ impl From<BusError> for Refusal {
                     ..Self::new(error.code, error.message)
                 }
             }
-            BusError::NoNode(_) | BusError::Overloaded | BusError::Gone => {
+            BusError::NoNode(_) | BusError::Overloaded | BusError::Gone | BusError::Away => {
                 tracing::warn!(%error, "the media server did not answer");
                 Self {
                     retry_after: Some(NODE_RETRY),

@@ -9,6 +9,7 @@ use axum::Router;
 use ipnet::IpNet;
 use prometheus::{IntCounter, Registry};
 use tianqiao_bus::{Bus, vital};
+use tianqiao_protocol::control::InstanceId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -16,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::api_keys::ApiKeys;
 use crate::app::App;
-use crate::auth::random_bytes;
+use crate::auth::{random_bytes, random_id};
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::listen::{ConnectionLimits, Connections, Listener};
@@ -70,7 +71,8 @@ impl Server {
             .and_then(|tcp| tcp.local_addr().ok())
             .map(|address| format!("http://{address}"));
 
-        let events = bus.events();
+        let instance: InstanceId = random_id::<9>();
+        let events = bus.events(&instance);
         let (stop, stopping) = watch::channel(false);
         let api_keys = match &config.api_keys_file {
             Some(path) => {
@@ -85,6 +87,7 @@ impl Server {
             api_keys,
             &secret,
             scheme,
+            &instance,
             bus,
             registry,
             metrics,

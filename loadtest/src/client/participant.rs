@@ -153,7 +153,16 @@ impl Participant {
         let id = self.next_offer;
         self.next_offer += 1;
         let (tracks, slots) = (self.tracks.clone(), self.views.clone());
-        let answer = self.signaling.offer(Offer { id, sdp, tracks, slots }).await?;
+        let answer = self
+            .signaling
+            .offer(Offer {
+                id,
+                sdp,
+                tracks,
+                slots,
+                move_number: None,
+            })
+            .await?;
         let sdp = answer.sdp.clone();
         self.media
             .with_peer(move |peer| peer.set_answer(Instant::now(), &sdp))
@@ -175,7 +184,15 @@ impl Participant {
         let id = self.next_offer;
         self.next_offer += 1;
         let (tracks, slots) = (self.tracks.clone(), self.views.clone());
-        self.signaling.offer(Offer { id, sdp, tracks, slots }).await
+        self.signaling
+            .offer(Offer {
+                id,
+                sdp,
+                tracks,
+                slots,
+                move_number: None,
+            })
+            .await
     }
 
     /// Takes the session up again on a new WebSocket.

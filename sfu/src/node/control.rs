@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use prometheus::IntGauge;
 use tianqiao_bus::{Bus, Call, NodeEvent, NodeId};
-use tianqiao_protocol::control::{self as protocol, SfuError, SfuReply, SfuRequest};
+use tianqiao_protocol::control::{self as protocol, Owner, SfuError, SfuReply, SfuRequest};
+use tianqiao_protocol::fleet::{NodeLoad, NodeReport};
 use tianqiao_sfu_core::negotiated::{IceCredentials, Negotiated};
 use tianqiao_sfu_core::rooms::{
     OpenSession, Reoffer, Rooms, RoomsEvent, RoomsOutput, Seat, SessionState, TrackDeclaration, TrackSource,
@@ -19,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::answerer::Answerer;
 use super::convert;
 use super::intake::{Intake, OfferCounters, ParsedCall, reply};
+use super::owners::Owners;
 
 /// What the control task works with besides the rooms.
 pub struct Surroundings {
@@ -40,7 +42,12 @@ pub async fn run(
     mut events: mpsc::UnboundedReceiver<(WorkerIndex, WorkerEvent)>,
     mut stop: oneshot::Receiver<()>,
 ) {
-    let mut control = Control { rooms, surroundings };
+    let mut control = Control {
+        rooms,
+        owners: Owners::default(),
+        draining: false,
+        surroundings,
+    };
     loop {
         let timeout = control.rooms.poll_timeout().map(tokio::time::Instant::from_std);
         tokio::select! {
@@ -71,38 +78,25 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 
 struct Control {
     rooms: Rooms,
+    owners: Owners,
+    /// It takes no new rooms.
+    draining: bool,
     surroundings: Surroundings,
 }
 
 impl Control {
     fn handle_call(&mut self, now: Instant, parsed: ParsedCall) {
-        let Call { request, reply: to } = parsed.call;
-        let result = match (request, parsed.offer) {
-            // Nobody would learn of the session; its caller closes it all the same.
-            (SfuRequest::Open(_), _) if to.is_closed() => return,
-            (SfuRequest::Open(open), Some(offer)) => self.open(now, open, &offer),
-            (
-                SfuRequest::Offer {
-                    session, tracks, slots, ..
-                },
-                Some(offer),
-            ) => self.reoffer(now, &session, &tracks, &slots, &offer),
-            (SfuRequest::Open(_) | SfuRequest::Offer { .. }, None) => Err(convert::bad_message("no offer")),
-            (SfuRequest::RestartIce { session, ufrag, pwd }, _) => {
-                self.restart_ice(&session, IceCredentials { ufrag, pwd })
-            }
-            (SfuRequest::Viewport { session, slots, mode }, _) => self.set_viewport(&session, &slots, mode),
-            (SfuRequest::Mute { session, track, muted }, _) => self.set_muted(now, &session, TrackId(track), muted),
-            (SfuRequest::Close { session }, _) => {
-                self.rooms.close(now, &session);
-                Ok(SfuReply::Done)
-            }
-            (SfuRequest::CloseRoom { room }, _) => {
-                self.rooms.close_room(&room);
-                Ok(SfuReply::Done)
-            }
-            (SfuRequest::Ping, _) => Ok(SfuReply::Done),
-        };
+        let Call {
+            owner,
+            request,
+            reply: to,
+        } = parsed.call;
+        // Nobody would learn of the session; its caller closes it all the same.
+        if matches!(request, SfuRequest::Open(_)) && to.is_closed() {
+            return;
+        }
+        let admitted = self.owners.admit(&owner, &request);
+        let result = admitted.and_then(|()| self.carry_out(now, &owner, request, parsed.offer.as_ref()));
         if let Err(error) = &result {
             tracing::debug!(code = ?error.code, message = error.message, "request refused");
         }
@@ -111,6 +105,67 @@ impl Control {
         let events = self.send_commands();
         reply(to, result);
         self.publish(events);
+    }
+
+    fn carry_out(
+        &mut self,
+        now: Instant,
+        owner: &Owner,
+        request: SfuRequest,
+        offer: Option<&Offer>,
+    ) -> Result<SfuReply, SfuError> {
+        match (request, offer) {
+            (SfuRequest::Open(mut open), Some(offer)) => {
+                let memo = std::mem::take(&mut open.memo);
+                let (room, session) = (open.room.clone(), open.session.clone());
+                let answered = self.open(now, open, offer)?;
+                self.owners.on_open(owner, &room, &session, memo, &answered);
+                Ok(answered)
+            }
+            (
+                SfuRequest::Offer {
+                    session, tracks, slots, ..
+                },
+                Some(offer),
+            ) => {
+                let answered = self.reoffer(now, &session, &tracks, &slots, offer)?;
+                if let SfuReply::Answered { tracks, slots, .. } = &answered {
+                    self.owners.on_answer(&session, tracks, slots);
+                }
+                Ok(answered)
+            }
+            (SfuRequest::Open(_) | SfuRequest::Offer { .. }, None) => Err(convert::bad_message("no offer")),
+            (SfuRequest::RestartIce { session, ufrag, pwd }, _) => {
+                self.restart_ice(&session, IceCredentials { ufrag, pwd })
+            }
+            (SfuRequest::Viewport { session, slots, mode }, _) => self.set_viewport(&session, &slots, mode),
+            (SfuRequest::Mute { session, track, muted }, _) => {
+                let done = self.set_muted(now, &session, TrackId(track), muted)?;
+                self.owners.on_muted(&session, track, muted);
+                Ok(done)
+            }
+            (SfuRequest::Close { session }, _) => {
+                self.rooms.close(now, &session);
+                self.owners.on_closed(&session);
+                Ok(SfuReply::Done)
+            }
+            (SfuRequest::CloseRoom { room }, _) => {
+                self.rooms.close_room(&room);
+                self.owners.on_room_closed(&room);
+                Ok(SfuReply::Done)
+            }
+            (SfuRequest::Adopt { room }, _) => Ok(self.owners.adopt(&room)),
+            (SfuRequest::Relay(_), _) => Err(convert::bad_message("no relays yet")),
+            (SfuRequest::Drain { draining }, _) => {
+                self.draining = draining;
+                Ok(SfuReply::Done)
+            }
+            (SfuRequest::Describe, _) => Ok(SfuReply::Described {
+                report: self.report(),
+                rooms: self.owners.loads(|_| 0),
+            }),
+            (SfuRequest::Ping, _) => Ok(SfuReply::Done),
+        }
     }
 
     fn open(&mut self, now: Instant, open: protocol::OpenSession, offer: &Offer) -> Result<SfuReply, SfuError> {
@@ -212,6 +267,19 @@ impl Control {
         Ok(SfuReply::Done)
     }
 
+    fn report(&self) -> NodeReport {
+        NodeReport {
+            node: self.surroundings.node.clone(),
+            draining: self.draining,
+            load: NodeLoad {
+                sessions: self.rooms.session_count() as u32,
+                rooms: self.rooms.room_count() as u32,
+                ..NodeLoad::default()
+            },
+            ..NodeReport::default()
+        }
+    }
+
     fn flush(&mut self) {
         let events = self.send_commands();
         self.publish(events);
@@ -229,16 +297,17 @@ impl Control {
         events
     }
 
-    fn publish(&self, events: Vec<RoomsEvent>) {
+    fn publish(&mut self, events: Vec<RoomsEvent>) {
         let around = &self.surroundings;
         for event in events {
             if let RoomsEvent::Closed { session, reason } = &event {
                 tracing::info!(%session, ?reason, "session closed");
             }
-            around.bus.publish(NodeEvent {
-                node: around.node.clone(),
-                event: convert::event(event),
-            });
+            let event = convert::event(event);
+            if let Some(owner) = self.owners.on_event(&event) {
+                let node = around.node.clone();
+                around.bus.publish(&owner, NodeEvent { node, event });
+            }
         }
         around.sessions.set(self.rooms.session_count() as i64);
         around.rooms.set(self.rooms.room_count() as i64);

@@ -11,7 +11,7 @@ use prometheus::Registry;
 use tianqiao_bus::Bus;
 use tianqiao_bus::in_process::InProcessBus;
 use tianqiao_protocol::TrackInfo;
-use tianqiao_protocol::control::{AudioPolicy, OpenSession, SfuReply, SfuRequest};
+use tianqiao_protocol::control::{AudioPolicy, OpenSession, Owner, SfuReply, SfuRequest};
 use tianqiao_sfu::config::{RateLimits, SfuConfig};
 use tianqiao_sfu::node::Node;
 use tianqiao_sfu_core::negotiated::{DtlsRole, Fingerprint, FingerprintAlgorithm, IceCredentials};
@@ -25,6 +25,14 @@ use tianqiao_sfu_core::units::ExtendedSeq;
 pub const PATIENCE: Duration = Duration::from_secs(10);
 pub const PAYLOAD: &[u8] = b"an Opus frame, as far as anybody here can tell";
 const RTP_HEADER: usize = 12;
+
+/// Who asks the node.
+pub fn owner() -> Owner {
+    Owner {
+        instance: "test".to_owned(),
+        epoch: 1,
+    }
+}
 
 /// A client made of our own transport, in the DTLS client's role.
 pub struct Client {
@@ -68,8 +76,9 @@ impl Client {
             slots: Vec::new(),
             audio: AudioPolicy::Loudest,
             identity: "somebody".to_owned(),
+            memo: String::new(),
         });
-        let SfuReply::Answered { sdp, tracks, .. } = bus.request(node, request).await.expect("joins") else {
+        let SfuReply::Answered { sdp, tracks, .. } = bus.request(node, &owner(), request).await.expect("joins") else {
             panic!("no answer");
         };
         let attribute = |name: &str| {

@@ -1,18 +1,23 @@
-//! The control bus between signaling and SFU nodes: request/reply to a named node, and events
-//! from nodes to signaling. [`in_process`] carries both inside one process.
+//! The control bus of a fleet: requests of signaling to a named SFU node, events of nodes to the signaling instance that
+//! owns the room, load reports of nodes to all, and a key-value store with revisions for what must be agreed on.
+//! [`in_process`] carries it inside one process.
 
 pub mod in_process;
+pub mod kv;
 pub mod vital;
 
 use async_trait::async_trait;
 use thiserror::Error;
-use tianqiao_protocol::control::{SfuError, SfuEvent, SfuReply, SfuRequest};
-use tokio::sync::{mpsc, oneshot};
+use tianqiao_protocol::control::{InstanceId, Owner, SfuError, SfuEvent, SfuReply, SfuRequest};
+pub use tianqiao_protocol::fleet::{NodeId, NodeReport};
+use tokio::sync::{mpsc, oneshot, watch};
 
-pub type NodeId = String;
+pub use kv::{Entry, Kv, KvError};
 
 /// Requests that wait at one node before [`BusError::Overloaded`].
 pub const MAX_WAITING_CALLS: usize = 4096;
+/// Load reports that wait for a slow reader; the oldest are of no use.
+pub const MAX_WAITING_REPORTS: usize = 1024;
 
 #[derive(Debug, Error)]
 pub enum BusError {
@@ -22,12 +27,16 @@ pub enum BusError {
     Overloaded,
     #[error("the node went away before it answered")]
     Gone,
+    /// The request may have been carried out or not.
+    #[error("the bus is away")]
+    Away,
     #[error(transparent)]
     Refused(#[from] SfuError),
 }
 
 /// A request as it arrives at a node; dropped unanswered, the caller gets [`BusError::Gone`].
 pub struct Call {
+    pub owner: Owner,
     pub request: SfuRequest,
     pub reply: oneshot::Sender<Result<SfuReply, SfuError>>,
 }
@@ -39,20 +48,34 @@ pub struct NodeEvent {
     pub event: SfuEvent,
 }
 
+/// All but [`Bus::request`] and [`Bus::kv`] return at once, also while the bus is away.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
-    /// Signaling's side: asks a node and waits for its reply.
-    async fn request(&self, node: &NodeId, request: SfuRequest) -> Result<SfuReply, BusError>;
+    /// Signaling's side: asks a node and waits for its reply. Where the answer fails to come in time, or the bus is away,
+    /// the request may have been carried out all the same.
+    async fn request(&self, node: &NodeId, owner: &Owner, request: SfuRequest) -> Result<SfuReply, BusError>;
 
-    /// Signaling's side: the events of all nodes from now on, in order per node. One consumer.
-    fn events(&self) -> mpsc::UnboundedReceiver<NodeEvent>;
+    /// Signaling's side: what nodes tell this instance from now on, in order per node. One consumer.
+    fn events(&self, instance: &InstanceId) -> mpsc::UnboundedReceiver<NodeEvent>;
+
+    /// Signaling's side: the load reports of all nodes, from the latest that is known of each on.
+    fn reports(&self) -> mpsc::Receiver<NodeReport>;
 
     /// A node's side: registers under `node` and receives its calls.
     fn serve(&self, node: NodeId) -> mpsc::Receiver<Call>;
 
-    /// A node's side: publishes an event. Never blocks.
-    fn publish(&self, event: NodeEvent);
+    /// A node's side: tells an instance. Never blocks; lost where the instance is gone or the bus is away.
+    fn publish(&self, to: &InstanceId, event: NodeEvent);
 
-    /// The nodes that are registered now.
+    /// A node's side: tells all instances. Never blocks; lost while the bus is away.
+    fn report(&self, report: NodeReport);
+
+    /// The nodes that are there now, as far as is known. While the bus is away nodes are neither found nor lost.
     fn nodes(&self) -> Vec<NodeId>;
+
+    /// What instances and nodes agree on.
+    fn kv(&self) -> &dyn Kv;
+
+    /// Whether the bus carries anything now.
+    fn connected(&self) -> watch::Receiver<bool>;
 }

@@ -37,6 +37,8 @@ pub enum ErrorCode {
     ProofRequired,
     /// Meetings are made with an API key on this server.
     ApiKeyRequired,
+    /// Between servers: another signaling instance owns the meeting.
+    NotOwner,
 }
 
 impl ErrorCode {
@@ -49,7 +51,7 @@ impl ErrorCode {
             Self::NotJoined | Self::AlreadyJoined | Self::SlotsUsedUp => 409,
             Self::MeetingEnded => 410,
             Self::TooLarge => 413,
-            Self::Misdirected => 421,
+            Self::Misdirected | Self::NotOwner => 421,
             Self::SdpUnsupported => 422,
             Self::RateLimited | Self::ProofRequired => 429,
             Self::Internal => 500,

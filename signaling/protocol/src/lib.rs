@@ -4,6 +4,7 @@
 
 pub mod control;
 pub mod error;
+pub mod fleet;
 pub mod frame;
 #[doc(hidden)]
 pub mod fuzz_bodies;

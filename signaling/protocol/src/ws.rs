@@ -43,6 +43,11 @@ pub enum ClientMessage {
     Ping {
         t: u32,
     },
+    /// Media flows over the connection of that [`ServerMessage::Move`]: the one before may end.
+    Moved {
+        #[serde(rename = "move")]
+        number: u32,
+    },
     Leave,
 }
 
@@ -78,6 +83,10 @@ pub struct Offer {
     /// All slots, as in [`ClientMessage::Viewport`].
     #[serde(default)]
     pub slots: Vec<SlotView>,
+    /// The offer is of a second connection, which [`ServerMessage::Move`] asked for: the number that it gave.
+    #[serde(default, rename = "move", skip_serializing_if = "Option::is_none")]
+    #[ts(optional)]
+    pub move_number: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, TS)]
@@ -136,6 +145,17 @@ pub enum ServerMessage {
         t: u32,
     },
     Error(WsError),
+    /// The client is to open a second media connection with an [`Offer`] that names this number, to use it instead of its
+    /// present one once media flows, to say [`ClientMessage::Moved`] then and to close the old one. Sent again where nothing
+    /// comes of it; a higher number replaces a lower one.
+    Move {
+        #[serde(rename = "move")]
+        number: u32,
+        /// The present connection is dead: there is nothing to wait for.
+        lost: bool,
+        /// Milliseconds within which to begin, at a random time, so that not all come at once.
+        within: u32,
+    },
     /// The session is over; the server closes the WebSocket after it.
     Ended {
         reason: EndReason,

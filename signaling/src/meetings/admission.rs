@@ -113,6 +113,7 @@ impl LiveMeeting {
             slots: entry.offered.slots,
             audio: entry.audio,
             identity,
+            memo: String::new(),
         });
         let SfuReply::Answered { sdp, tracks, slots } = self.request(open).await? else {
             return Err(Refusal::new(

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use rand::seq::IndexedRandom;
 use tianqiao_bus::{BusError, NodeId, vital};
-use tianqiao_protocol::control::{SfuEvent, SfuReply, SfuRequest};
+use tianqiao_protocol::control::{Owner, SfuEvent, SfuReply, SfuRequest};
 use tianqiao_protocol::ws::{ChatLine, EndReason, RoomState, ServerMessage};
 use tianqiao_protocol::{ErrorCode, ParticipantId, SlotState, TrackId, TrackInfo};
 use tokio::sync::Notify;
@@ -28,6 +28,8 @@ pub struct LiveMeeting {
     pub code: String,
     pub title: Option<String>,
     pub passcode: Option<Passcode>,
+    /// This instance, and its claim of the meeting.
+    owner: Owner,
     meetings: Arc<Meetings>,
     inner: Mutex<Inner>,
     /// The state machine's next timeout has changed.
@@ -76,6 +78,10 @@ impl LiveMeeting {
             code,
             title,
             passcode,
+            owner: Owner {
+                instance: meetings.instance.clone(),
+                epoch: 1,
+            },
             meetings,
             inner: Mutex::new(inner),
             timeout_changed: Notify::new(),
@@ -228,13 +234,14 @@ impl LiveMeeting {
             SfuEvent::CodecUnsupported { session, slot } => meeting.on_codec_unsupported(&session, slot),
             SfuEvent::Wanted { session, tracks } => meeting.on_wanted(&session, tracks),
             SfuEvent::Speakers { dominant, speaking, .. } => meeting.on_speakers(dominant, speaking),
+            SfuEvent::Link { .. } => {}
         });
     }
 
     /// Asks the meeting's node, and picks one first where the meeting has none yet.
     pub async fn request(&self, request: SfuRequest) -> Result<SfuReply, Refusal> {
         let node = self.pick_node()?;
-        match tokio::time::timeout(NODE_TIMEOUT, self.meetings.bus.request(&node, request)).await {
+        match tokio::time::timeout(NODE_TIMEOUT, self.meetings.bus.request(&node, &self.owner, request)).await {
             Ok(reply) => Ok(reply?),
             Err(_) => {
                 tracing::error!(%node, room = self.id, "the media server does not answer");
@@ -347,8 +354,9 @@ impl LiveMeeting {
             return;
         };
         let bus = self.meetings.bus.clone();
+        let owner = self.owner.clone();
         tokio::spawn(async move {
-            let reply = tokio::time::timeout(NODE_TIMEOUT, bus.request(&node, request)).await;
+            let reply = tokio::time::timeout(NODE_TIMEOUT, bus.request(&node, &owner, request)).await;
             match reply {
                 Ok(Ok(_)) | Ok(Err(BusError::NoNode(_) | BusError::Gone)) => {}
                 Ok(Err(error)) => tracing::warn!(%node, %error, "the media server refused to close"),

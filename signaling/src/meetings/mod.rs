@@ -13,7 +13,7 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use rand::Rng;
 use tianqiao_bus::{Bus, NodeEvent};
-use tianqiao_protocol::control::{SessionId, SfuEvent};
+use tianqiao_protocol::control::{InstanceId, SessionId, SfuEvent};
 use tianqiao_protocol::ws::EndReason;
 use tianqiao_protocol::{ErrorCode, ParticipantId};
 use tokio::sync::mpsc;
@@ -38,6 +38,8 @@ const TOMBSTONE_TTL: Duration = Duration::from_secs(24 * 3600);
 const SEEK_INTERVAL: Duration = Duration::from_secs(1);
 
 pub struct Meetings {
+    /// This signaling instance.
+    instance: InstanceId,
     bus: Arc<dyn Bus>,
     metrics: Arc<Metrics>,
     limits: MeetingLimits,
@@ -56,7 +58,7 @@ pub struct Meetings {
 }
 
 impl Meetings {
-    pub fn new(config: &Config, bus: Arc<dyn Bus>, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(config: &Config, instance: &InstanceId, bus: Arc<dyn Bus>, metrics: Arc<Metrics>) -> Arc<Self> {
         let limits = MeetingLimits {
             max_participants: config.max_participants,
             chat: ChatLimits {
@@ -85,6 +87,7 @@ impl Meetings {
             unconnected_grace: config.unconnected_grace,
         };
         Arc::new(Self {
+            instance: instance.clone(),
             bus,
             metrics,
             limits,
@@ -259,7 +262,9 @@ impl Meetings {
                 | SfuEvent::Quality { session, .. }
                 | SfuEvent::Spare { session, .. }
                 | SfuEvent::Wanted { session, .. } => self.find_session(session),
-                SfuEvent::Speakers { room, .. } => self.by_id.get(room).map(|live| live.clone()),
+                SfuEvent::Speakers { room, .. } | SfuEvent::Link { room, .. } => {
+                    self.by_id.get(room).map(|live| live.clone())
+                }
             };
             if let Some(live) = live {
                 live.on_sfu_event(event);

@@ -56,6 +56,7 @@ pub fn client_label(message: &ClientMessage) -> &'static str {
         ClientMessage::Chat { .. } => "chat",
         ClientMessage::History { .. } => "history",
         ClientMessage::Ping { .. } => "ping",
+        ClientMessage::Moved { .. } => "moved",
         ClientMessage::Leave => "leave",
     }
 }
@@ -80,6 +81,7 @@ fn server_label(message: &ServerMessage) -> &'static str {
         ServerMessage::ChatLost => "chat_lost",
         ServerMessage::Pong { .. } => "pong",
         ServerMessage::Error(_) => "error",
+        ServerMessage::Move { .. } => "move",
         ServerMessage::Ended { .. } => "ended",
     }
 }

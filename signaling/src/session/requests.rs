@@ -26,6 +26,7 @@ pub async fn handle(app: &App, wire: &mut Wire, attachment: &Attachment, message
             return wire.send_charged(&history).await;
         }
         ClientMessage::Ping { t } => return wire.send(&ServerMessage::Pong { t }).await,
+        ClientMessage::Moved { .. } => Err(Refusal::new(ErrorCode::BadMessage, "you were not asked to move")),
         ClientMessage::Leave => {
             // The queue's end brings `ended` and the close frame.
             attachment.live.leave(&attachment.participant, EndReason::Left);

@@ -1,12 +1,12 @@
 //! A node on the bus that answers without media.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tianqiao_bus::in_process::InProcessBus;
 use tianqiao_bus::{Bus, Call, NodeEvent};
-use tianqiao_protocol::control::{SfuError, SfuEvent, SfuReply, SfuRequest};
+use tianqiao_protocol::control::{InstanceId, SfuError, SfuEvent, SfuReply, SfuRequest};
 use tianqiao_protocol::{ErrorCode, SlotState, TrackDeclaration, TrackInfo};
 use tokio::sync::mpsc;
 
@@ -16,6 +16,8 @@ pub struct FakeNode {
     bus: Arc<InProcessBus>,
     requests: mpsc::UnboundedReceiver<SfuRequest>,
     is_silent: Arc<AtomicBool>,
+    /// Who asked last.
+    owner: Arc<Mutex<InstanceId>>,
 }
 
 impl FakeNode {
@@ -24,10 +26,13 @@ impl FakeNode {
         let (sender, requests) = mpsc::unbounded_channel();
         let is_silent = Arc::new(AtomicBool::new(false));
         let silent = is_silent.clone();
+        let owner = Arc::new(Mutex::new(InstanceId::new()));
+        let asker = owner.clone();
         tokio::spawn(async move {
             let mut unanswered = Vec::new();
             let next_track = AtomicU32::new(1);
-            while let Some(Call { request, reply }) = calls.recv().await {
+            while let Some(Call { owner, request, reply }) = calls.recv().await {
+                *asker.lock().expect("no panic") = owner.instance;
                 let answer = answer(&request, &next_track);
                 let _ = sender.send(request);
                 if silent.load(Ordering::Relaxed) {
@@ -44,6 +49,7 @@ impl FakeNode {
             bus,
             requests,
             is_silent,
+            owner,
         }
     }
 
@@ -53,10 +59,9 @@ impl FakeNode {
     }
 
     pub fn publish(&self, event: SfuEvent) {
-        self.bus.publish(NodeEvent {
-            node: NODE.to_owned(),
-            event,
-        });
+        let owner = self.owner.lock().expect("no panic").clone();
+        let node = NODE.to_owned();
+        self.bus.publish(&owner, NodeEvent { node, event });
     }
 
     /// The next request that `wanted` likes; others before it are passed over.

@@ -144,6 +144,7 @@ export const en = {
   'error.misdirected': 'This server does not know the name in the address bar as its own.',
   'error.unavailable': 'The server is busy. Try again in a moment.',
   'error.proof_required': 'Too many wrong tries. This browser could not do the work that the server asks for; try again.',
+  'error.not_owner': 'The server is busy. Please try again.',
   'error.api_key_required': 'On this server meetings are started with a key. Please enter it.',
   'error.wait': 'Seconds to wait: {n}.',
   'error.internal': 'Something went wrong on the server.',

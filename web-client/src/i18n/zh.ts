@@ -145,6 +145,7 @@ export const zh: Words = {
   'error.misdirected': '服务器不认识地址栏中的名称。',
   'error.unavailable': '服务器繁忙，请稍后再试。',
   'error.proof_required': '错误尝试过多，浏览器未能完成服务器要求的计算，请重试。',
+  'error.not_owner': '服务器繁忙，请重试。',
   'error.api_key_required': '在此服务器上创建会议需要密钥，请输入密钥。',
   'error.wait': '请等待 {n} 秒。',
   'error.internal': '服务器出错了。',

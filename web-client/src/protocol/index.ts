@@ -8,7 +8,7 @@ export const PROOF_HEADER = "tianqiao-proof";
 /**
  * Every error that a client can be told, with its HTTP status.
  */
-export type ErrorCode = "bad_message" | "too_large" | "rate_limited" | "token_invalid" | "token_expired" | "passcode_required" | "passcode_wrong" | "meeting_not_found" | "meeting_ended" | "meeting_full" | "session_unknown" | "not_joined" | "already_joined" | "sdp_invalid" | "sdp_unsupported" | "too_many_tracks" | "slots_used_up" | "track_unknown" | "forbidden" | "not_found" | "misdirected" | "unavailable" | "internal" | "proof_required" | "api_key_required";
+export type ErrorCode = "bad_message" | "too_large" | "rate_limited" | "token_invalid" | "token_expired" | "passcode_required" | "passcode_wrong" | "meeting_not_found" | "meeting_ended" | "meeting_full" | "session_unknown" | "not_joined" | "already_joined" | "sdp_invalid" | "sdp_unsupported" | "too_many_tracks" | "slots_used_up" | "track_unknown" | "forbidden" | "not_found" | "misdirected" | "unavailable" | "internal" | "proof_required" | "api_key_required" | "not_owner";
 
 /**
  * JSON body of every REST answer that is not 2xx.
@@ -207,7 +207,7 @@ token?: string, participant: string,
  */
 session: string, sdp: string, meeting: MeetingSummary, state: RoomState, };
 
-export type ClientMessage = { "type": "join" } & Join | { "type": "resume" } & Resume | { "type": "offer" } & Offer | { "type": "viewport", slots: Array<SlotView>, mode: ReceiveMode, } | { "type": "mute", track: number, muted: boolean, } | { "type": "chat", text: string, } | { "type": "history", before?: number, } | { "type": "ping", t: number, } | { "type": "leave" };
+export type ClientMessage = { "type": "join" } & Join | { "type": "resume" } & Resume | { "type": "offer" } & Offer | { "type": "viewport", slots: Array<SlotView>, mode: ReceiveMode, } | { "type": "mute", track: number, muted: boolean, } | { "type": "chat", text: string, } | { "type": "history", before?: number, } | { "type": "ping", t: number, } | { "type": "moved", move: number, } | { "type": "leave" };
 
 /**
  * Joins with an offer; answered by [`Joined`] in one round trip, or by an error after which the
@@ -240,9 +240,21 @@ tracks: Array<TrackDeclaration>,
 /**
  * All slots, as in [`ClientMessage::Viewport`].
  */
-slots: Array<SlotView>, };
+slots: Array<SlotView>,
+/**
+ * The offer is of a second connection, which [`ServerMessage::Move`] asked for: the number that it gave.
+ */
+move?: number, };
 
-export type ServerMessage = { "type": "joined" } & Joined | { "type": "resumed" } & Resumed | { "type": "answer" } & Answer | { "type": "roster", joined?: Array<Participant>, left?: Array<string>, } | { "type": "tracks", participant: string, tracks: Array<TrackInfo>, } | { "type": "slots", slots: Array<SlotState>, } | { "type": "slots_paused", slots: Array<SlotPause>, } | { "type": "codec_unsupported" } & UnsupportedSlot | { "type": "wanted", tracks: Array<WantedTrack>, } | { "type": "speakers" } & Speakers | { "type": "still_wanted", track: number, wanted: boolean, } | { "type": "still" } & Still | { "type": "quality", changed: Array<ParticipantQuality>, } | { "type": "chat" } & ChatLine | { "type": "history", chat: Array<ChatLine>, } | { "type": "chat_lost" } | { "type": "pong", t: number, } | { "type": "error" } & WsError | { "type": "ended", reason: EndReason, };
+export type ServerMessage = { "type": "joined" } & Joined | { "type": "resumed" } & Resumed | { "type": "answer" } & Answer | { "type": "roster", joined?: Array<Participant>, left?: Array<string>, } | { "type": "tracks", participant: string, tracks: Array<TrackInfo>, } | { "type": "slots", slots: Array<SlotState>, } | { "type": "slots_paused", slots: Array<SlotPause>, } | { "type": "codec_unsupported" } & UnsupportedSlot | { "type": "wanted", tracks: Array<WantedTrack>, } | { "type": "speakers" } & Speakers | { "type": "still_wanted", track: number, wanted: boolean, } | { "type": "still" } & Still | { "type": "quality", changed: Array<ParticipantQuality>, } | { "type": "chat" } & ChatLine | { "type": "history", chat: Array<ChatLine>, } | { "type": "chat_lost" } | { "type": "pong", t: number, } | { "type": "error" } & WsError | { "type": "move", move: number,
+/**
+ * The present connection is dead: there is nothing to wait for.
+ */
+lost: boolean,
+/**
+ * Milliseconds within which to begin, at a random time, so that not all come at once.
+ */
+within: number, } | { "type": "ended", reason: EndReason, };
 
 export type Joined = { participant: string,
 /**

@@ -52,7 +52,7 @@ type Waiting = std::pin::Pin<Box<dyn Future<Output = Result<SfuReply, BusError>>
 /// A request on its way; dropped, its caller is gone.
 fn begin(bench: &Bench, request: SfuRequest) -> Waiting {
     let bus = bench.bus.clone();
-    let mut request: Waiting = Box::pin(async move { bus.request(&NODE.to_owned(), request).await });
+    let mut request: Waiting = Box::pin(async move { bus.request(&NODE.to_owned(), &owner(), request).await });
     let answered = request.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(answered.is_pending());
     request

@@ -14,7 +14,7 @@ use tianqiao_sfu_core::path::Path;
 use tianqiao_sfu_core::units::WorkerIndex;
 use tianqiao_sfu_core::worker_api::{WorkerCommand, WorkerEvent};
 
-use super::{fingerprint, open};
+use super::{fingerprint, open, owner};
 use crate::config::SfuConfig;
 use crate::node::{Node, StartError};
 use crate::worker::{Core, PacketSink};
@@ -77,12 +77,12 @@ async fn start(config: SfuConfig, bus: Arc<InProcessBus>, registry: &Registry) -
 async fn a_node_serves_the_bus_and_shuts_down() {
     let bus = Arc::new(InProcessBus::new());
     let registry = Registry::new();
-    let mut events = bus.events();
+    let mut events = bus.events(&owner().instance);
     let config = config();
     let name = config.node.clone();
     let node = start(config, bus.clone(), &registry).await.expect("a node");
     let ports: Vec<u16> = node.workers.iter().map(|worker| worker.port()).collect();
-    let reply = bus.request(&name, open("alice", Vec::new())).await;
+    let reply = bus.request(&name, &owner(), open("alice", Vec::new())).await;
     let Ok(SfuReply::Answered { sdp, .. }) = reply else {
         panic!("{reply:?}");
     };

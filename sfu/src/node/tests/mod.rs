@@ -8,7 +8,9 @@ use std::sync::Arc;
 use prometheus::IntGauge;
 use tianqiao_bus::in_process::InProcessBus;
 use tianqiao_bus::{Bus, BusError, NodeEvent};
-use tianqiao_protocol::control::{AudioPolicy, CloseReason, OpenSession, SfuError, SfuEvent, SfuReply, SfuRequest};
+use tianqiao_protocol::control::{
+    AudioPolicy, CloseReason, OpenSession, Owner, SfuError, SfuEvent, SfuReply, SfuRequest,
+};
 use tianqiao_protocol::{ErrorCode, ReceiveMode, SlotTarget, SlotView, TrackDeclaration, TrackSource};
 use tianqiao_sfu_core::negotiated::{Fingerprint, FingerprintAlgorithm};
 use tianqiao_sfu_core::rooms::{Rooms, RoomsConfig};
@@ -22,6 +24,13 @@ use super::control::{self, Surroundings};
 use super::intake::{Intake, IntakeConfig, OfferCounters, Parse};
 
 const NODE: &str = "n1";
+
+fn owner() -> Owner {
+    Owner {
+        instance: "i1".to_owned(),
+        epoch: 1,
+    }
+}
 
 struct Bench {
     bus: Arc<InProcessBus>,
@@ -54,7 +63,7 @@ fn bench_with(parse: Parse) -> Bench {
     };
     let offers = OfferCounters::new().expect("a metric");
     let bus = Arc::new(InProcessBus::new());
-    let published = bus.events();
+    let published = bus.events(&owner().instance);
     let calls = bus.serve(NODE.to_owned());
     let (sender, commands) = mpsc::unbounded_channel();
     let (workers, events) = mpsc::unbounded_channel();
@@ -90,7 +99,7 @@ fn bench_with(parse: Parse) -> Bench {
 
 impl Bench {
     async fn ask(&self, request: SfuRequest) -> Result<SfuReply, SfuError> {
-        match self.bus.request(&NODE.to_owned(), request).await {
+        match self.bus.request(&NODE.to_owned(), &owner(), request).await {
             Ok(reply) => Ok(reply),
             Err(BusError::Refused(error)) => Err(error),
             Err(error) => panic!("{error}"),
@@ -144,6 +153,7 @@ fn open(session: &str, slots: Vec<SlotView>) -> SfuRequest {
         slots,
         audio: AudioPolicy::Loudest,
         identity: "somebody".to_owned(),
+        memo: String::new(),
     })
 }
 
