@@ -101,6 +101,17 @@ drop_reasons! {
     OverNodeRate = Fault "over_node_rate",
     /// Video to a client for whom more waits than its link takes in a quarter of a second.
     OverPacerQueue = Expected "over_pacer_queue",
+    /// From another node, but of a link that is not here: mostly the last packets of one that has ended.
+    LinkUnknown = Expected "link_unknown",
+    /// Not by a key of the link.
+    LinkAuth = Fault "link_auth",
+    /// The network made a copy of it.
+    LinkReplay = Expected "link_replay",
+    LinkMalformed = Fault "link_malformed",
+    /// A packet that was missing came twice.
+    LinkDuplicate = Expected "link_duplicate",
+    /// A layer of a video that the way to another node has no room for.
+    OverLinkRate = Expected "over_link_rate",
     /// Past a connection's limit of something.
     LimitReached = Fault "limit_reached",
 }

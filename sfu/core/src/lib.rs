@@ -20,6 +20,7 @@ pub mod pool;
 mod prefetch;
 pub mod quality;
 pub mod rate;
+pub mod relay;
 pub mod rooms;
 pub mod router;
 pub mod sdp;

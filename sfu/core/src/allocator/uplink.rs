@@ -82,6 +82,21 @@ impl Wants {
         self.low_voice |= other.low_voice;
     }
 
+    /// Subscribers of videos by a number for layer and rate, those of which there are any; for another node.
+    pub fn counts(&self) -> impl Iterator<Item = (u8, u16)> + Clone {
+        let counts = self.video.as_flattened().iter().enumerate();
+        counts
+            .filter(|&(_, &count)| count > 0)
+            .map(|(place, &count)| (place as u8, count))
+    }
+
+    /// Takes over one of [`Self::counts`]; a number that there is not is passed over.
+    pub fn set_count(&mut self, place: u8, count: u16) {
+        if let Some(own) = self.video.as_flattened_mut().get_mut(usize::from(place)) {
+            *own = count;
+        }
+    }
+
     pub fn wants_video(&self) -> bool {
         self.video.as_flattened().iter().any(|&count| count > 0)
     }

@@ -57,6 +57,15 @@ impl Dtis {
         })
     }
 
+    /// All values, for another node.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     /// Present where one of both is.
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)

@@ -128,6 +128,11 @@ impl NackGenerator {
         self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
     }
 
+    /// It has not come and may still be asked for.
+    pub fn is_missing(&self, seq: ExtendedSeq) -> bool {
+        self.missing.binary_search_by_key(&seq, |missing| missing.seq).is_ok()
+    }
+
     /// The first packet of a keyframe came: nothing before it is needed any more.
     pub fn on_keyframe(&mut self, first: ExtendedSeq) {
         let before = self.missing.partition_point(|missing| missing.seq < first);
