@@ -151,7 +151,7 @@ impl Link {
             true => tracing::info!("the bus is connected"),
             false => {
                 tracing::warn!("the bus is away");
-                lock(&self.presence).on_disconnected();
+                lock(&self.presence).on_outage();
                 self.set_carries(false);
             }
         }
@@ -159,6 +159,7 @@ impl Link {
 
     fn set_carries(&self, carries: bool) {
         if set(&self.carries, carries) && !carries {
+            lock(&self.presence).on_outage();
             self.counters.outages.count();
         }
     }

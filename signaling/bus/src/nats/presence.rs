@@ -53,19 +53,21 @@ impl Presence {
         self.last_beat = Some(now);
         match since {
             Some(since) if since <= BEAT_TIMEOUT => self.clock += since,
-            _ => self.on_outage(),
+            _ => self.await_nodes(),
         }
         let clock = self.clock;
         self.nodes
             .retain(|_, known| known.is_present(clock) || clock - known.heard < FORGET_AFTER);
     }
 
-    /// The connection is gone: the next beat ends an outage, however soon it comes.
-    pub fn on_disconnected(&mut self) {
+    /// The connection is gone, or no beats come: the next one ends an outage, however soon it comes. Nodes are awaited
+    /// from now on, for requests may find their way before the first beat.
+    pub fn on_outage(&mut self) {
         self.last_beat = None;
+        self.await_nodes();
     }
 
-    fn on_outage(&mut self) {
+    fn await_nodes(&mut self) {
         let clock = self.clock;
         for known in self.nodes.values_mut().filter(|known| known.is_present(clock)) {
             // Those that are awaited since an earlier outage were cut off anew as well.
@@ -177,7 +179,8 @@ mod tests {
             let mut fleet = Fleet::new(&["a", "b"]);
             fleet.is_bus_up = false;
             if !hangs {
-                fleet.presence.on_disconnected();
+                fleet.presence.on_outage();
+                assert!(fleet.presence.is_awaited(&"a".into()));
             }
             fleet.run(420.0);
             assert_eq!(fleet.nodes(), ["a", "b"]);

@@ -1,7 +1,5 @@
 //! Others on the bus: of another version, or who should not be there.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 use tianqiao_bus::nats::{NatsBus, NatsConfig};
 use tianqiao_bus::testing::NatsServer;
@@ -22,14 +20,16 @@ fn request(id: u64, request: Value) -> bytes::Bytes {
         .into()
 }
 
-async fn settle(client: &async_nats::Client, bus: &Arc<NatsBus>) {
+/// After it the server knows what the bus has subscribed to.
+async fn settle(bus: &NatsBus) {
     let mut calls = bus.serve("settle".into());
-    let ping = request(1, json!({"request": "ping"}));
+    let node = "settle".into();
+    let owner = owner();
     let answer = async {
         let call = calls.recv().await.expect("a call");
         call.reply.send(Ok(SfuReply::Done)).expect("the caller waits");
     };
-    let asked = client.request("tianqiao.node.settle", ping);
+    let asked = bus.request(&node, &owner, SfuRequest::Ping);
     let (answered, ()) = within("the bus is settled", async { tokio::join!(asked, answer) }).await;
     answered.expect("answered");
 }
@@ -40,7 +40,7 @@ async fn a_request_of_a_later_version_is_carried_out_or_refused() {
     let bus = connect(&server).await;
     let client = foreigner(&server).await;
     let mut calls = bus.serve("n1".into());
-    settle(&client, &bus).await;
+    settle(&bus).await;
     let known = request(5, json!({"request": "close", "session": "s", "softly": true}));
     let (answer, ()) = tokio::join!(client.request("tianqiao.node.n1", known), async {
         let call = calls.recv().await.expect("a call");
@@ -103,7 +103,7 @@ async fn a_request_that_comes_twice_is_carried_out_once() {
     let bus = connect(&server).await;
     let client = foreigner(&server).await;
     let mut calls = bus.serve("n1".into());
-    settle(&client, &bus).await;
+    settle(&bus).await;
     let again = request(7, json!({"request": "ping"}));
     for _ in 0..3 {
         client
@@ -133,7 +133,7 @@ async fn unknown_events_are_passed_over_and_lost_ones_are_told() {
     let client = foreigner(&server).await;
     let mut events = bus.events(&"i".into());
     let mut missed = bus.missed(&"i".into());
-    settle(&client, &bus).await;
+    settle(&bus).await;
     let known = |session: &str| json!({"event": "connected", "session": session, "over": "tcp"});
     let send = async |seq: u64, event: Value| {
         let message = json!({"v": 2, "node": "n1", "stream": 4, "seq": seq, "event": event, "more": {}});
@@ -168,7 +168,7 @@ async fn a_node_reports_only_of_itself() {
     let bus = connect(&server).await;
     let client = foreigner(&server).await;
     let mut reports = bus.reports();
-    settle(&client, &bus).await;
+    settle(&bus).await;
     let report_of_n1 = json!({"node": "n1", "mood": "good"}).to_string();
     for subject in ["tianqiao.report.n2", "tianqiao.report.n1"] {
         let sent = client.publish(subject, report_of_n1.clone().into()).await;
