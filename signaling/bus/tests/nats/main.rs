@@ -6,6 +6,7 @@ mod suite;
 mod faults;
 mod foreign;
 mod reconnect_storm;
+mod tls;
 
 use std::sync::Arc;
 
