@@ -102,7 +102,7 @@ bench-weak-network: build setup-tests setup-browser setup-speech
 setup-tools:
 	@sh deploy/setup-debian.sh build-tools
 
-## Network namespaces, for the tests that need root.
+## Network namespaces, for the tests that need root, and NATS.
 setup-tests:
 	@sh deploy/setup-debian.sh tests
 

@@ -25,6 +25,11 @@ build-tools)
 tests)
     # Without root the tests in network namespaces are skipped.
     [ "$(id -u)" != 0 ] || command -v ip >/dev/null 2>&1 || install iproute2
+    if ! command -v nats-server >/dev/null 2>&1; then
+        install nats-server
+        # Tests start their own; the package's service need not run.
+        if [ -d /run/systemd/system ]; then as_root systemctl disable -q --now nats-server || true; fi
+    fi
     ;;
 browser)
     [ -n "${CHROMIUM:-}" ] || command -v chromium >/dev/null 2>&1 || install chromium fonts-noto-cjk

@@ -1,9 +1,12 @@
 //! The control bus of a fleet: requests of signaling to a named SFU node, events of nodes to the signaling instance that
 //! owns the room, load reports of nodes to all, and a key-value store with revisions for what must be agreed on.
-//! [`in_process`] carries it inside one process.
+//! [`in_process`] carries it inside one process, [`nats`] between processes.
 
 pub mod in_process;
 pub mod kv;
+pub mod nats;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod vital;
 
 use async_trait::async_trait;
@@ -57,6 +60,12 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Signaling's side: what nodes tell this instance from now on, in order per node. One consumer.
     fn events(&self, instance: &InstanceId) -> mpsc::UnboundedReceiver<NodeEvent>;
+
+    /// Signaling's side: nodes some of whose events to this instance are lost, once for each time that this is found. What
+    /// is so now such a node tells by `Adopt` of each room. Ends at once where no event can be lost. One consumer.
+    fn missed(&self, _instance: &InstanceId) -> mpsc::UnboundedReceiver<NodeId> {
+        mpsc::unbounded_channel().1
+    }
 
     /// Signaling's side: the load reports of all nodes, from the latest that is known of each on.
     fn reports(&self) -> mpsc::Receiver<NodeReport>;
