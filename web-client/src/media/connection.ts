@@ -81,6 +81,26 @@ export class MediaConnection {
     this.videoSlots = Array.from({ length: videoSlots }, () => this.#addSlot('video'));
   }
 
+  /** A second connection with all that this one sends and receives, for another node. */
+  async twin(): Promise<MediaConnection> {
+    const twin = new MediaConnection(this.videoSlots.length, this.cameraEncoding);
+    await twin.setMicrophone(this.#microphone.sender.track);
+    await twin.setCamera(this.#camera.sender.track);
+    if (this.#sendsLowVoice) await twin.setLowVoice(true);
+    const shared = [this.#screen, this.#screenAudio].flatMap((transceiver) => transceiver?.sender.track ?? []);
+    if (shared.length > 0) await twin.setScreen(new MediaStream(shared));
+    twin.#buffer = this.#buffer;
+    twin.#pictureBuffer = this.#pictureBuffer;
+    hold(twin.audioSlots, twin.#buffer);
+    hold(twin.videoSlots, twin.#pictureBuffer);
+    return twin;
+  }
+
+  /** Whether each slot has received something yet, voices first. */
+  arrived(): boolean[] {
+    return [...this.audioSlots, ...this.videoSlots].map(({ transceiver }) => !transceiver.receiver.track.muted);
+  }
+
   #addSlot(kind: 'audio' | 'video'): Slot {
     const transceiver = this.pc.addTransceiver(kind, { direction: 'recvonly' });
     preferCodecs(transceiver, kind, kind === 'audio' ? VOICE : SLOT);

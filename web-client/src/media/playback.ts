@@ -1,18 +1,23 @@
 import { signal } from '@preact/signals';
 
+/** What the sound of another connection may take to begin before the one before it ends. */
+const HANDOVER_MS = 100;
+
 /** Plays the audio slots. Browsers may want a touch first: `blocked` says so. */
 export class Playback {
   readonly blocked = signal(false);
   readonly #elements: HTMLAudioElement[];
 
-  constructor(streams: readonly MediaStream[], speaker: string) {
+  /** `before` is heard until this one is. */
+  constructor(streams: readonly MediaStream[], speaker: string, before?: Playback) {
     this.#elements = streams.map((stream) => {
       const element = new Audio();
       element.srcObject = stream;
       return element;
     });
     this.setSpeaker(speaker);
-    void this.play();
+    const given = new Promise((resolve) => setTimeout(resolve, HANDOVER_MS));
+    void Promise.race([this.play(), given]).then(() => before?.close());
   }
 
   async play(): Promise<void> {

@@ -71,3 +71,41 @@ test('a closed one stays silent', async () => {
   await negotiation.offer(true);
   assert.deepEqual(log, []);
 });
+
+test('what is offered during a move waits for it, and is of the new connection', async () => {
+  const { log, negotiation, settle, answer } = scene();
+  const twin = {
+    offer: async () => 'twin',
+    accept: async (sdp: string) => void log.push(`twin accepts ${sdp}`),
+    declarations: () => [],
+  } as unknown as MediaConnection;
+  let flow = () => {};
+  const flows = () => new Promise<void>((resolve) => (flow = resolve));
+  const moved = negotiation.move(1, twin, flows, new AbortController().signal);
+  void negotiation.offer(false);
+  await settle();
+  answer(1);
+  await settle();
+  assert.deepEqual(log, ['offers 1 twin', 'twin accepts answer 1']);
+  flow();
+  await moved;
+  await settle();
+  assert.deepEqual(log.slice(2), ['offers 2 twin']);
+});
+
+test('a move that is given up or refused leaves the connection as it is', async () => {
+  const { log, negotiation, settle } = scene();
+  const twin = { offer: async () => 'twin', declarations: () => [] } as unknown as MediaConnection;
+  const giving = new AbortController();
+  const given = assert.rejects(negotiation.move(1, twin, async () => {}, giving.signal));
+  await settle();
+  giving.abort();
+  await given;
+  const refused = assert.rejects(negotiation.move(2, twin, async () => {}, new AbortController().signal), /unavailable/);
+  await settle();
+  negotiation.handleFailure(new Failure('unavailable'), 2);
+  await refused;
+  void negotiation.offer(false);
+  await settle();
+  assert.deepEqual(log, ['offers 1 twin', 'offers 2 twin', 'offers 3 plain']);
+});

@@ -1,5 +1,5 @@
 import type { MediaConnection, Muted } from '../media/connection.ts';
-import { type Failure, failureCode } from '../net/failure.ts';
+import { Failure, failureCode } from '../net/failure.ts';
 import type { Answer, ClientMessage, SlotView } from '../protocol/index.ts';
 import { Reply } from './reply.ts';
 
@@ -16,7 +16,7 @@ export interface NegotiationHost {
  * again when the session is resumed.
  */
 export class Negotiation {
-  readonly #connection: MediaConnection;
+  #connection: MediaConnection;
   readonly #host: NegotiationHost;
   readonly #reply = new Reply<Answer>();
   #queue: Promise<void> = Promise.resolve();
@@ -35,6 +35,41 @@ export class Negotiation {
     const run = this.#queue.then(() => this.#offer(iceRestart));
     this.#queue = run.catch(() => undefined);
     return run;
+  }
+
+  /**
+   * Offers `twin` as the connection of a move, and goes on with it once `flows` resolves. Other offers wait, and are then made on
+   * the connection that is used. Rejects if nothing comes of it; `signal` gives it up.
+   */
+  move(move: number, twin: MediaConnection, flows: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    const run = this.#queue.then(() => this.#move(move, twin, flows, signal));
+    this.#queue = run.catch(() => undefined);
+    return run;
+  }
+
+  async #move(move: number, twin: MediaConnection, flows: () => Promise<void>, signal: AbortSignal): Promise<void> {
+    const giveUp = () => this.#reply.reject(new Failure('network'));
+    signal.throwIfAborted();
+    const sdp = await twin.offer();
+    signal.throwIfAborted();
+    if (this.#closed || !this.#host.isLive()) throw new Failure('network');
+    signal.addEventListener('abort', giveUp);
+    try {
+      const id = (this.#offers += 1);
+      const tracks = twin.declarations(this.#host.muted());
+      const answer = await this.#reply.to(() =>
+        this.#host.send({ type: 'offer', id, sdp, tracks, slots: this.#host.views(), move }),
+      );
+      signal.throwIfAborted();
+      await twin.accept(answer.sdp);
+      await flows();
+      signal.throwIfAborted();
+      this.#connection = twin;
+      // Whatever path the old connection lacked.
+      if (this.#missed) this.#missed = { iceRestart: false };
+    } finally {
+      signal.removeEventListener('abort', giveUp);
+    }
   }
 
   /** The session is resumed. Returns whether there was an offer to make again. */

@@ -17,6 +17,7 @@ import { SignalingSocket } from '../net/socket.ts';
 import { Album } from './album.ts';
 import { apply, enter, gapBefore, ownTrack, type Room, sends, stillsOf, trackOf } from './model.ts';
 import { notePresence } from './memory.ts';
+import { isReady, MOVE_TIMEOUT_MS, Moves } from './move.ts';
 import { Negotiation } from './negotiation.ts';
 import { Reply } from './reply.ts';
 import { Slots } from './slots.ts';
@@ -43,6 +44,10 @@ const LONGEST_WAIT_S = 30;
 
 /** What a WebSocket may take to answer where there is reason to doubt it. */
 const PROBE_MS = 3_000;
+
+/** The connection before is kept for so long after a move, until the first pictures of the new one are shown. */
+const OVERLAP_MS = 400;
+const LOOK_EVERY_MS = 20;
 
 /** Failures after which it is worth trying again. */
 const PASSING: readonly FailureCode[] = ['network', 'unavailable', 'rate_limited', 'internal'];
@@ -96,6 +101,10 @@ export class Session {
   #ice: IceWatch | undefined;
   readonly #buffer = new ListeningBuffer();
   readonly #presenter = new Presenter((track, image) => putStill(this.#meeting(), track, this.#secret ?? '', image));
+  readonly #moves = new Moves();
+  /** The connection that is to be used next. */
+  readonly #twin = signal<MediaConnection | null>(null);
+  #moving: AbortController | undefined;
   #connecting = false;
   #guard = new UploadGuard();
   #hurry: (() => void) | undefined;
@@ -177,6 +186,15 @@ export class Session {
       muted: () => this.#muted(),
       views: () => this.slots.views(),
     });
+    this.#watch(connection);
+    await connection.accept(joined.sdp);
+    this.playback.value = new Playback(
+      connection.audioSlots.map((slot) => slot.stream),
+      this.#local.speaker.peek(),
+    );
+  }
+
+  #watch(connection: MediaConnection): void {
     this.#ice = new IceWatch(connection.pc, {
       onUp: () => this.#onMediaUp(),
       onDown: () => this.#onMediaDown(),
@@ -188,11 +206,6 @@ export class Session {
       },
       onHopeless: () => this.#startOver(),
     });
-    await connection.accept(joined.sdp);
-    this.playback.value = new Playback(
-      connection.audioSlots.map((slot) => slot.stream),
-      this.#local.speaker.peek(),
-    );
   }
 
   async #open(): Promise<SignalingSocket> {
@@ -217,6 +230,7 @@ export class Session {
   #close(): void {
     globalThis.removeEventListener('online', this.#onOnline);
     this.slots.close();
+    this.#moving?.abort();
     this.#negotiation?.close();
     for (const dispose of this.#disposers.splice(0)) dispose();
     this.#ice?.close();
@@ -241,6 +255,9 @@ export class Session {
         return;
       case 'answer':
         if (this.#negotiation?.handleAnswer(message)) this.#update(message);
+        return;
+      case 'move':
+        this.#handleMove(message.move, message.lost, message.within).catch(console.warn);
         return;
       case 'error':
         this.#handleError(message);
@@ -317,6 +334,7 @@ export class Session {
     this.#socket = undefined;
     const lost = new Failure('network');
     this.#resuming.reject(lost);
+    this.#moving?.abort();
     this.#negotiation?.onLost(lost);
     if (this.phase.value !== 'live') return;
     this.phase.value = 'reconnecting';
@@ -383,7 +401,80 @@ export class Session {
     if (this.#socket === socket && this.#ice === ice) ice?.onSilence();
   }
 
+  // ---- to another node
+
+  async #handleMove(move: number, lost: boolean, within: number): Promise<void> {
+    const step = this.#moves.onMove(move, lost);
+    if (step === 'again') this.#socket?.send({ type: 'moved', move });
+    const negotiation = this.#negotiation;
+    if (step !== 'begin' || !negotiation) return;
+    this.#moving?.abort();
+    // The dead do not answer.
+    if (lost) negotiation.onLost(new Failure('network'));
+    const moving = (this.#moving = new AbortController());
+    let twin: MediaConnection | undefined;
+    const own = this.#ownTracks();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    try {
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * within));
+      moving.signal.throwIfAborted();
+      const old = this.connection.peek();
+      const next = (twin = await old.twin());
+      moving.signal.throwIfAborted();
+      this.#twin.value = next;
+      timer = setTimeout(() => moving.abort(), MOVE_TIMEOUT_MS);
+      const ready = async () => {
+        await flows(old, next, lost, moving.signal);
+        // Shared or ended meanwhile: the offer about it waits for the move.
+        await next.setScreen(this.screen.peek());
+      };
+      await negotiation.move(move, next, ready, moving.signal);
+      this.#moves.onDone(move);
+      await this.#switchTo(next, move, lost);
+    } catch (error) {
+      if (this.connection.peek() === twin) throw error;
+      twin?.close();
+      if (this.#twin.peek() === twin) this.#twin.value = null;
+      // A later move has its own.
+      if (this.#moving !== moving) return;
+      this.#moves.onGivenUp();
+      negotiation.catchUp();
+      const room = this.room.peek();
+      if (room && own !== this.#ownTracks()) this.#update({ type: 'tracks', participant: room.self, tracks: own });
+      console.warn('a move failed', error);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #ownTracks() {
+    const room = this.room.peek();
+    return room?.participants.find(({ id }) => id === room.self)?.tracks ?? [];
+  }
+
+  async #switchTo(next: MediaConnection, move: number, lost: boolean): Promise<void> {
+    const old = this.connection.peek();
+    this.#ice?.close();
+    batch(() => {
+      this.playback.value = new Playback(
+        next.audioSlots.map((slot) => slot.stream),
+        this.#local.speaker.peek(),
+        this.playback.peek() ?? undefined,
+      );
+      this.connection.value = next;
+      this.#twin.value = null;
+    });
+    next.setBuffer(this.#buffer.target);
+    this.#watch(next);
+    this.#ice?.check();
+    this.#negotiation?.catchUp();
+    if (!lost) await new Promise((resolve) => setTimeout(resolve, OVERLAP_MS));
+    this.#socket?.send({ type: 'moved', move });
+    old.close();
+  }
+
   async #rejoin(): Promise<void> {
+    this.#moving?.abort();
     this.#ice?.close();
     this.#negotiation?.close();
     this.playback.value?.close();
@@ -468,7 +559,7 @@ export class Session {
   /** Sends what others can use, and no more. */
   #obey(): void {
     const room = this.room.value;
-    const connection = this.connection.value;
+    const connection = this.#twin.value ?? this.connection.value;
     if (!room) return;
     const wantedOf = (source: 'microphone' | 'camera' | 'screen') => {
       const track = ownTrack(room, source);
@@ -569,6 +660,24 @@ export class Session {
     if (!room || !track || track.muted || mid === undefined || room.slots.get(mid) !== track.id) return undefined;
     const slot = this.connection.value.videoSlot(mid);
     return slot && { mid, trackId: track.id, stream: slot.stream, receiver: slot.transceiver.receiver };
+  }
+}
+
+/** Resolves once media flows over `next` as it did over `old`. */
+async function flows(old: MediaConnection, next: MediaConnection, lost: boolean, signal: AbortSignal): Promise<void> {
+  let connectedAt: number | undefined;
+  for (;;) {
+    signal.throwIfAborted();
+    const { connectionState } = next.pc;
+    if (connectionState === 'failed') throw new Failure('network');
+    const connected = connectionState === 'connected';
+    if (connected) connectedAt ??= performance.now();
+    const [before, now] = [old.arrived(), next.arrived()];
+    const received = now.filter(Boolean).length;
+    const missing = before.filter((had, slot) => had && !now[slot]).length;
+    const connectedFor = performance.now() - (connectedAt ?? performance.now());
+    if (isReady({ connected, received, missing, connectedFor }, lost)) return;
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
   }
 }
 

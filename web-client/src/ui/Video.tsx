@@ -1,5 +1,5 @@
 import { signal } from '@preact/signals';
-import { useEffect, useMemo, useRef } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { recall, remember } from '../room/memory.ts';
 
 /** Whether one sees oneself as in a mirror; others never do. */
@@ -27,8 +27,33 @@ interface SlotProps {
   trackId: number;
 }
 
-/** What a receive slot shows, from the first frame on that is of the right track. */
-export function SlotVideo({ stream, receiver, trackId }: SlotProps) {
+/** What a receive slot shows. When it comes over another connection the old picture stays until the new one is there. */
+export function SlotVideo(slot: SlotProps) {
+  const shown = useRef<SlotProps>(slot);
+  const [, renew] = useState(0);
+  if (shown.current.trackId !== slot.trackId) shown.current = slot;
+  const before = shown.current.stream === slot.stream ? [] : [shown.current];
+  return (
+    <>
+      {[...before, slot].map((picture) => (
+        <SlotPicture
+          key={picture.stream.id}
+          {...picture}
+          onFresh={() => {
+            if (picture !== slot || shown.current.stream === slot.stream) return;
+            shown.current = slot;
+            renew((count) => count + 1);
+          }}
+        />
+      ))}
+    </>
+  );
+}
+
+/** A picture from the first frame on that is of the right track. */
+function SlotPicture({ stream, receiver, trackId, onFresh }: SlotProps & { onFresh: () => void }) {
+  const fresh = useRef(onFresh);
+  fresh.current = onFresh;
   const element = useRef<HTMLVideoElement>(null);
 
   useEffect(() => {
@@ -39,8 +64,10 @@ export function SlotVideo({ stream, receiver, trackId }: SlotProps) {
     video.classList.remove('fresh');
     let request = 0;
     const look = () => {
-      if (showsTrack(receiver, trackId)) video.classList.add('fresh');
-      else request = video.requestVideoFrameCallback(look);
+      if (showsTrack(receiver, trackId)) {
+        video.classList.add('fresh');
+        fresh.current();
+      } else request = video.requestVideoFrameCallback(look);
     };
     if ('requestVideoFrameCallback' in video) request = video.requestVideoFrameCallback(look);
     else (video as HTMLVideoElement).classList.add('fresh');
