@@ -20,6 +20,7 @@ mod meeting;
 mod meetings;
 mod metrics;
 mod network;
+pub mod placement;
 mod proof;
 mod readiness;
 mod refusal;

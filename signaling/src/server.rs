@@ -97,6 +97,7 @@ impl Server {
         let gates = app.clone();
         let background = vec![
             vital::spawn("events", app.meetings.clone().run_events(events)),
+            vital::spawn("nodes", app.meetings.clone().run_nodes()),
             vital::spawn("sweeps", async move { gates.run_sweeps().await }),
         ];
         let mut listeners = vec![vital::spawn("listener", public(&app, tcp, tls).run())];

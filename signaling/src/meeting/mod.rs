@@ -3,18 +3,20 @@
 //! and call [`Meeting::handle_timeout`] when [`Meeting::poll_timeout`] says.
 
 mod chat;
+mod moves;
 mod participant;
 mod quality;
 mod roster;
 mod stills;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
 use tianqiao_protocol::control::CloseReason;
+use tianqiao_protocol::fleet::NodeId;
 use tianqiao_protocol::ws::{ChatLine, EndReason, ParticipantQuality, RoomState, ServerMessage, Speakers};
 use tianqiao_protocol::{
     ErrorCode, LinkQuality, ParticipantId, SlotPause, SlotState, TrackId, TrackInfo, UnsupportedSlot, WantedTrack,
@@ -25,6 +27,8 @@ use crate::refusal::Refusal;
 use crate::text::{self, Lines, TextError};
 use chat::ChatHistory;
 pub use chat::ChatLimits;
+use moves::Moves;
+pub use moves::{MoveEvent, MoveReason, Side};
 pub use participant::{Kind, Newcomer};
 use participant::{Participant, Phase};
 use quality::QualityNews;
@@ -65,12 +69,18 @@ pub enum Output {
         participant: ParticipantId,
         reason: EndReason,
     },
-    /// Ends the session at the SFU.
-    CloseMedia(ParticipantId),
+    /// Ends the session at a node of the SFU.
+    CloseMedia { session: ParticipantId, node: NodeId },
+    /// A move to another node has come so far.
+    Moved {
+        participant: ParticipantId,
+        reason: MoveReason,
+        event: MoveEvent,
+    },
     /// The participant is gone; its id is never used again.
     Forget { participant: ParticipantId, kind: Kind },
-    /// Ends all sessions of the meeting at the SFU.
-    CloseRoom,
+    /// Ends all sessions of the meeting at a node of the SFU.
+    CloseRoom(NodeId),
     /// The meeting is gone.
     Over,
 }
@@ -86,6 +96,9 @@ pub struct Meeting {
     known: HashMap<String, Instant>,
     speakers: Speakers,
     stills: stills::Stills,
+    moves: Moves,
+    /// Those of whom nodes are to be told something new.
+    relay_news: BTreeSet<ParticipantId>,
     /// Since when nobody has been in it.
     idle_since: Option<Instant>,
     /// Set for good by [`Self::end`].
@@ -105,6 +118,8 @@ impl Meeting {
             known: HashMap::new(),
             speakers: Speakers::default(),
             stills: stills::Stills::default(),
+            moves: Moves::default(),
+            relay_news: BTreeSet::new(),
             idle_since: Some(now),
             ended: None,
             outputs: VecDeque::new(),
@@ -182,6 +197,23 @@ impl Meeting {
         }
     }
 
+    /// The newcomer's session is opened on that node, which keeps the memo of it.
+    pub fn place(&mut self, id: &str, node: NodeId, memo: String) {
+        if let Some(member) = self.participants.get_mut(id) {
+            member.node = Some(node);
+            member.memo = memo;
+        }
+    }
+
+    /// Its nodes with the sessions on each, those included that are being opened.
+    pub fn nodes(&self) -> BTreeMap<NodeId, u32> {
+        let mut nodes = BTreeMap::new();
+        for node in self.participants.values().flat_map(Participant::nodes) {
+            *nodes.entry(node.clone()).or_default() += 1;
+        }
+        nodes
+    }
+
     /// Since when nobody has been in it.
     pub fn idle_since(&self) -> Option<Instant> {
         self.idle_since
@@ -210,6 +242,7 @@ impl Meeting {
         if member.is_listed() {
             self.roster.record(id, Change::Joined);
         }
+        self.relay_news.insert(id.to_owned());
         self.refresh_stills();
         let state = self.state_for(id);
         self.flush_roster(now);
@@ -242,8 +275,12 @@ impl Meeting {
 
     /// Ends one session. Unknown ones are no error.
     pub fn leave(&mut self, now: Instant, id: &str, reason: EndReason) {
-        if self.participants.contains_key(id) {
-            self.outputs.push_back(Output::CloseMedia(id.to_owned()));
+        if let Some(member) = self.participants.get(id) {
+            let close = |node: &NodeId| Output::CloseMedia {
+                session: id.to_owned(),
+                node: node.clone(),
+            };
+            self.outputs.extend(member.nodes().map(close));
             self.remove(now, id, reason);
         }
     }
@@ -254,7 +291,8 @@ impl Meeting {
             return;
         }
         self.ended = Some(reason);
-        self.outputs.push_back(Output::CloseRoom);
+        let nodes = self.nodes().into_keys();
+        self.outputs.extend(nodes.map(Output::CloseRoom));
         let ids: Vec<ParticipantId> = self.participants.keys().cloned().collect();
         for id in ids {
             self.remove(now, &id, reason);
@@ -346,6 +384,7 @@ impl Meeting {
     }
 
     pub fn set_muted(&mut self, now: Instant, id: &str, track: TrackId, muted: bool) {
+        self.set_second_muted(id, track, muted);
         let Some(member) = self.participants.get_mut(id) else {
             return;
         };
@@ -378,6 +417,9 @@ impl Meeting {
 
     /// The SFU gave the session up.
     pub fn on_media_closed(&mut self, now: Instant, id: &str, reason: CloseReason) {
+        if self.outlives_media(now, id, reason) {
+            return;
+        }
         let reason = match reason {
             CloseReason::Shutdown => EndReason::ServerShutdown,
             CloseReason::IceTimeout | CloseReason::DtlsFailed | CloseReason::PeerClosed => EndReason::MediaTimeout,
@@ -461,6 +503,7 @@ impl Meeting {
         for id in lost {
             self.leave(now, &id, EndReason::Left);
         }
+        self.handle_move_timeouts(now);
         self.flush_roster(now);
         self.flush_quality(now);
         if self.idle_since.is_some_and(|since| now >= since + self.limits.ttl) {
@@ -475,10 +518,16 @@ impl Meeting {
         let detached = self.participants.values().filter_map(Participant::detached_since);
         let resume = detached.min().map(|since| since + self.limits.resume_window);
         let idle = self.idle_since.map(|since| since + self.limits.ttl);
-        [resume, idle, self.roster.due(), self.quality_news.due()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            resume,
+            idle,
+            self.roster.due(),
+            self.quality_news.due(),
+            self.moves.due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -494,6 +543,11 @@ impl Meeting {
                 participant: id.to_owned(),
                 reason,
             });
+        }
+        self.relay_news.insert(id.to_owned());
+        self.moves.remove(id);
+        if let Some(moving) = &member.moving {
+            self.outputs.push_back(moving.event_of(id, MoveEvent::GivenUp));
         }
         if member.connected && self.ended.is_none() {
             self.remember(now, member.identity.clone());
@@ -529,6 +583,7 @@ impl Meeting {
     }
 
     fn on_tracks_changed(&mut self, now: Instant, id: &str) {
+        self.relay_news.insert(id.to_owned());
         self.refresh_stills();
         if self.participants.get(id).is_some_and(Participant::is_listed) {
             self.roster.record(id, Change::Tracks);

@@ -2,7 +2,10 @@
 
 mod admission;
 mod live;
+mod moving;
+mod nodes;
 mod places;
+mod topology;
 mod unused;
 
 use std::collections::HashMap;
@@ -28,7 +31,9 @@ use crate::refusal::Refusal;
 use crate::session::outbox::OutboxLimits;
 pub use admission::{Entry as MeetingEntry, Offered, check_slots};
 pub use live::{Attachment, LiveMeeting};
+use nodes::Nodes;
 use places::{PlaceLimits, Places};
+use topology::TopologyLimits;
 use unused::Unused;
 
 /// Ended meetings that are remembered, so that latecomers are told so.
@@ -41,6 +46,8 @@ pub struct Meetings {
     /// This signaling instance.
     instance: InstanceId,
     bus: Arc<dyn Bus>,
+    nodes: Arc<Nodes>,
+    topology: TopologyLimits,
     metrics: Arc<Metrics>,
     limits: MeetingLimits,
     max_meetings: usize,
@@ -88,7 +95,12 @@ impl Meetings {
         };
         Arc::new(Self {
             instance: instance.clone(),
+            nodes: Nodes::new(config, instance, bus.clone(), metrics.clone()),
             bus,
+            topology: TopologyLimits {
+                fan_out: config.relay_fan_out,
+                rotate: config.relay_key_rotation,
+            },
             metrics,
             limits,
             max_meetings: config.max_meetings,
@@ -252,7 +264,7 @@ impl Meetings {
 
     /// Carries the SFU's events to their meetings, until the bus closes.
     pub async fn run_events(self: Arc<Self>, mut events: mpsc::UnboundedReceiver<NodeEvent>) {
-        while let Some(NodeEvent { event, .. }) = events.recv().await {
+        while let Some(NodeEvent { node, event }) = events.recv().await {
             let live = match &event {
                 SfuEvent::Connected { session }
                 | SfuEvent::Closed { session, .. }
@@ -267,9 +279,18 @@ impl Meetings {
                 }
             };
             if let Some(live) = live {
-                live.on_sfu_event(event);
+                live.on_sfu_event(&node, event);
             }
         }
+    }
+
+    /// Looks after the nodes that have sessions of these meetings, for as long as the server runs.
+    pub async fn run_nodes(self: Arc<Self>) {
+        nodes::run(self).await;
+    }
+
+    fn find_room(&self, id: &str) -> Option<Arc<LiveMeeting>> {
+        self.by_id.get(id).map(|live| live.clone())
     }
 
     /// A node that can take sessions is there.
