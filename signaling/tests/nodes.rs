@@ -126,11 +126,9 @@ async fn a_meeting_on_one_node_tells_it_of_no_others() {
 struct Pair {
     server: TestServer,
     second: FakeNode,
-    meeting: String,
     ann: WsClient,
     ann_id: String,
     bo: WsClient,
-    bo_id: String,
 }
 
 async fn pair() -> Pair {
@@ -150,11 +148,9 @@ async fn pair() -> Pair {
     Pair {
         server,
         second,
-        meeting,
         ann,
         ann_id,
         bo,
-        bo_id,
     }
 }
 
@@ -232,19 +228,16 @@ async fn a_draining_node_is_left_without_a_gap() {
 #[tokio::test]
 async fn whoever_was_on_a_lost_node_goes_elsewhere_and_the_node_closes_what_it_still_has() {
     let Pair {
-        server,
+        mut server,
         mut second,
-        meeting,
         mut ann,
         ann_id,
         mut bo,
-        bo_id,
+        ..
     } = pair().await;
-    let whip = server.token(&meeting, "Camera").await;
-    let _ = (whip, &bo_id);
     let bus = server.bus.clone();
-    let mut server = server;
     let lost = std::mem::replace(&mut server.node, FakeNode::start_as(bus.clone(), "third"));
+    let incarnation = lost.incarnation;
     drop(lost);
     let asked = ann.recv_type("move").await;
     assert_eq!(asked["lost"], true);
@@ -266,6 +259,8 @@ async fn whoever_was_on_a_lost_node_goes_elsewhere_and_the_node_closes_what_it_s
     assert_eq!(told.await.participants[0].session, ann_id);
     // A partition, not a death.
     let mut back = FakeNode::start_as(bus, "fake");
+    back.incarnation = incarnation;
+    back.report(1, false);
     let closed = back
         .request(|request| matches!(request, SfuRequest::Close { .. }))
         .await;
@@ -362,4 +357,30 @@ async fn whip_stays_on_a_draining_node_until_its_time_is_over() {
         .await;
     assert_eq!(closed, SfuRequest::Close { session: camera });
     assert!(drained_at.elapsed() >= Duration::from_millis(900));
+}
+
+#[tokio::test]
+async fn a_node_that_is_too_full_gives_a_small_meeting_away() {
+    let mut server = common::start().await;
+    let meeting = server.meeting().await.id;
+    server.node.report(0, false);
+    let (mut ann, joined) = server.join(&meeting, "Ann").await;
+    let ann_id = id(&joined);
+    let mut second = FakeNode::start_as(server.bus.clone(), "second");
+    second.report(10, false);
+    // It has others, of which this server knows nothing.
+    server.node.report(80, false);
+    let asked = ann.recv_type("move").await;
+    assert_eq!(asked["lost"], false);
+    take_up(&mut ann, &asked).await;
+    assert_eq!(opened(&mut second).await.session, ann_id);
+    second.publish(connected(&ann_id));
+    ann.send(json!({ "type": "moved", "move": asked["move"] })).await;
+    server
+        .node
+        .request(|request| matches!(request, SfuRequest::Close { .. }))
+        .await;
+    let metrics = server.metrics().await;
+    let done = "tianqiao_moves_total{event=\"done\",reason=\"rebalance\"} 1";
+    assert!(metrics.contains(done), "{metrics}");
 }

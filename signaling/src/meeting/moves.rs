@@ -224,7 +224,7 @@ impl Meeting {
             .filter(|second| second.answered)
             .map(|second| second.node.clone());
         let lost = member.moving.as_ref().is_some_and(|moving| moving.lost);
-        let present = member.node.clone().filter(|_| !lost || second.is_none());
+        let present = member.node.clone().filter(|_| !lost);
         present.into_iter().chain(second).collect()
     }
 
@@ -329,26 +329,26 @@ impl Meeting {
         reason: MoveReason,
         to: Option<&NodeId>,
     ) -> usize {
-        let ready = self.participants.values().filter(|member| {
-            member.is_movable()
-                && member.node.as_deref() == Some(node)
-                && member.moving.is_none()
-                && member.phase == Phase::Attached
-        });
-        let ids: Vec<ParticipantId> = ready.take(most).map(|member| member.id.clone()).collect();
+        let ready = self.ready_to_move(node).take(most);
+        let ids: Vec<ParticipantId> = ready.map(|member| member.id.clone()).collect();
         for id in &ids {
             self.start_move(now, id, reason, to.cloned(), Duration::ZERO);
         }
         ids.len()
     }
 
-    /// Sessions on `node` that can be moved and are not yet.
+    /// Sessions that [`Self::start_moves`] would ask.
     pub fn movable(&self, node: &str) -> usize {
-        let on_node = self
-            .participants
-            .values()
-            .filter(|member| member.is_movable() && member.node.as_deref() == Some(node) && member.moving.is_none());
-        on_node.count()
+        self.ready_to_move(node).count()
+    }
+
+    fn ready_to_move(&self, node: &str) -> impl Iterator<Item = &Participant> {
+        self.participants.values().filter(move |member| {
+            member.is_movable()
+                && member.node.as_deref() == Some(node)
+                && member.moving.is_none()
+                && member.phase == Phase::Attached
+        })
     }
 
     /// Sessions on `node` that cannot move.
@@ -560,7 +560,8 @@ impl Meeting {
         if moving.second().is_none() && reason != CloseReason::Shutdown {
             return false;
         }
-        self.start_move(now, id, MoveReason::Lost, None, Duration::ZERO)
+        self.start_move(now, id, MoveReason::Lost, None, Duration::ZERO);
+        true
     }
 
     pub(super) fn handle_move_timeouts(&mut self, now: Instant) {

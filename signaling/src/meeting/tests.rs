@@ -2,6 +2,7 @@ use super::*;
 use crate::network::Network;
 use tianqiao_protocol::{QualityCause, QualityGrade, TrackSource};
 
+mod moves;
 mod stills;
 
 const LIMITS: MeetingLimits = MeetingLimits {

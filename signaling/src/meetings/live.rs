@@ -118,6 +118,10 @@ impl LiveMeeting {
         self.lock().meeting.has_participant(id)
     }
 
+    pub fn has_track(&self, id: &str, track: TrackId) -> bool {
+        self.lock().meeting.has_track(id, track)
+    }
+
     pub fn is_own_http_session(&self, id: &str, identity: &str) -> bool {
         self.lock().meeting.is_own_http_session(id, identity)
     }
@@ -210,8 +214,26 @@ impl LiveMeeting {
         self.with(|meeting| meeting.set_muted(now(), id, track, muted));
     }
 
-    pub fn set_answered(&self, id: &str, tracks: Vec<TrackInfo>, slots: Vec<SlotState>) {
-        self.with(|meeting| meeting.set_answered(now(), id, tracks, slots));
+    /// A new offer in a running session. Where the session has moved meanwhile, what the node said of it is old.
+    pub async fn renegotiate(&self, id: &str, offer: SfuRequest) -> Result<(String, Vec<TrackInfo>), Refusal> {
+        let node = self.node_of(id)?;
+        let SfuReply::Answered { sdp, tracks, slots } = self.ask(&node, offer).await? else {
+            return Err(Refusal::new(
+                ErrorCode::Internal,
+                "the media server answered something else",
+            ));
+        };
+        self.with(|meeting| {
+            if meeting.side(id, &node) == Some(Side::Present) {
+                meeting.set_answered(now(), id, tracks.clone(), slots);
+            }
+        });
+        Ok((sdp, tracks))
+    }
+
+    fn node_of(&self, session: &str) -> Result<NodeId, Refusal> {
+        let node = self.lock().meeting.nodes_of(session).into_iter().next();
+        node.ok_or_else(|| Refusal::new(ErrorCode::Unavailable, "the media server is gone"))
     }
 
     pub(super) fn on_sfu_event(&self, node: &NodeId, event: SfuEvent) {
@@ -278,9 +300,7 @@ impl LiveMeeting {
 
     /// Asks the node that has the session.
     pub async fn request(&self, session: &str, request: SfuRequest) -> Result<SfuReply, Refusal> {
-        let node = self.lock().meeting.nodes_of(session).into_iter().next();
-        let node = node.ok_or_else(|| Refusal::new(ErrorCode::Unavailable, "the media server is gone"))?;
-        self.ask(&node, request).await
+        self.ask(&self.node_of(session)?, request).await
     }
 
     pub(super) async fn ask(&self, node: &NodeId, request: SfuRequest) -> Result<SfuReply, Refusal> {
@@ -308,10 +328,8 @@ impl LiveMeeting {
         session: &str,
         request: impl Fn(&NodeId) -> Option<SfuRequest>,
     ) -> Result<(), Refusal> {
+        // None between a node that is lost and the next one, which is told by the offer.
         let nodes = self.lock().meeting.nodes_of(session);
-        if nodes.is_empty() {
-            return Err(Refusal::new(ErrorCode::Unavailable, "the media server is gone"));
-        }
         let asked = nodes.iter().filter_map(|node| Some(self.ask(node, request(node)?)));
         let mut results = futures_util::future::join_all(asked).await;
         // One of them may be about to go: what another one took is done.

@@ -43,8 +43,8 @@ struct Inner {
     stale: HashMap<NodeId, HashSet<SessionId>>,
     /// Nodes that are being asked whether they live.
     asked: HashSet<NodeId>,
-    /// Since when the bus has been there.
-    connected_at: Option<Instant>,
+    /// From when on a node that is missing is lost; none while the bus is away.
+    judged_from: Option<Instant>,
     /// Nodes that are gone, until their rooms have been told.
     lost: Vec<NodeId>,
 }
@@ -102,7 +102,7 @@ impl Nodes {
                 drains: HashMap::new(),
                 stale: HashMap::new(),
                 asked: HashSet::new(),
-                connected_at: None,
+                judged_from: Some(now()),
                 lost: Vec::new(),
             }),
         })
@@ -205,6 +205,7 @@ impl Nodes {
     fn look(&self) {
         let there = self.bus.nodes();
         let mut inner = self.lock();
+        inner.fleet.on_missed(|node| there.contains(node));
         for node in &there {
             inner.fleet.on_seen(node);
         }
@@ -230,8 +231,7 @@ impl Nodes {
 impl Inner {
     /// The bus has been there for long enough to miss a node on it.
     fn is_judged(&self, now: Instant) -> bool {
-        self.connected_at
-            .is_some_and(|at| now.saturating_duration_since(at) >= watch::RECONNECT_GRACE)
+        self.judged_from.is_some_and(|from| now >= from)
     }
 
     fn on_lost(&mut self, node: &NodeId) {

@@ -91,8 +91,16 @@ impl Fleet {
     /// A node that is there although no report of it has come.
     pub fn on_seen(&mut self, id: &NodeId) {
         let index = self.index_of(id);
-        if !self.nodes[index as usize].present {
+        let node = &self.nodes[index as usize];
+        if !node.present && !node.dead {
             self.change(index, |node| node.present = true);
+        }
+    }
+
+    /// The bus misses a node that is known to be gone: if it lists it again, it is back.
+    pub fn on_missed(&mut self, there: impl Fn(&NodeId) -> bool) {
+        for node in self.nodes.iter_mut().filter(|node| node.dead) {
+            node.dead = there(&node.id);
         }
     }
 

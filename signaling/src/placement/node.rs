@@ -45,6 +45,8 @@ pub struct Node {
     pub id: NodeId,
     pub region: String,
     pub present: bool,
+    /// Found to be gone, whatever the bus lists: only a report says that it is back, or the bus after it missed it too.
+    pub dead: bool,
     pub draining: bool,
     pub reported_at: Option<Instant>,
     /// Places held for sessions that are being opened.
@@ -66,6 +68,7 @@ impl Node {
             id,
             region: String::new(),
             present: false,
+            dead: false,
             draining: false,
             reported_at: None,
             pending: 0,
@@ -85,6 +88,7 @@ impl Node {
             self.region.clone_from(&report.region);
         }
         self.present = true;
+        self.dead = false;
         self.draining = report.draining;
         self.reported_at = Some(now);
         self.incarnation = report.incarnation;
@@ -117,6 +121,7 @@ impl Node {
 
     pub fn on_lost(&mut self) {
         self.present = false;
+        self.dead = true;
         self.opened.clear();
         self.unseen = 0;
     }

@@ -153,6 +153,12 @@ fn nothing_goes_to_nodes_that_are_lost_drain_or_are_full() {
     assert!(bench.fleet.on_lost("a"));
     assert!(!bench.fleet.on_lost("a"), "no news");
     assert_eq!(bench.choose(&[("a".into(), 9)], ""), None);
+    // The bus may list it for a while.
+    bench.fleet.on_seen(&"a".into());
+    assert!(!bench.fleet.is_present("a"));
+    bench.fleet.on_missed(|_| false);
+    bench.fleet.on_seen(&"a".into());
+    assert!(bench.fleet.is_present("a") && bench.fleet.on_lost("a"));
     bench.fleet.on_report(bench.start, &report("a", "", 0));
     assert_eq!(bench.choose(&[], "").as_deref(), Some("a"));
 }

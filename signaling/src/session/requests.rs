@@ -1,7 +1,7 @@
 //! What a joined client asks for: a function per message.
 
 use tianqiao_bus::NodeId;
-use tianqiao_protocol::control::{Origin, SfuReply, SfuRequest};
+use tianqiao_protocol::control::{Origin, SfuRequest};
 use tianqiao_protocol::ws::{Answer, ClientMessage, EndReason, Offer, ServerMessage};
 use tianqiao_protocol::{ErrorCode, ReceiveMode, SlotView, TrackId};
 
@@ -71,16 +71,7 @@ async fn renegotiate(app: &App, origin: Origin, attachment: &Attachment, offer: 
         tracks: offered.tracks,
         slots: offered.slots,
     };
-    let SfuReply::Answered { sdp, tracks, slots } = attachment.live.request(&attachment.participant, request).await?
-    else {
-        return Err(Refusal::new(
-            ErrorCode::Internal,
-            "the media server answered something else",
-        ));
-    };
-    attachment
-        .live
-        .set_answered(&attachment.participant, tracks.clone(), slots);
+    let (sdp, tracks) = attachment.live.renegotiate(&attachment.participant, request).await?;
     Ok(Answer {
         id: offer.id,
         sdp,
@@ -110,7 +101,7 @@ async fn handle_viewport(
 async fn handle_mute(attachment: &Attachment, track: TrackId, muted: bool) -> Result<(), Refusal> {
     let (live, session) = (&attachment.live, &attachment.participant);
     let known = live.tracks_like(session, track);
-    if known.is_empty() {
+    if known.is_empty() && !live.has_track(session, track) {
         return Err(Refusal::new(ErrorCode::TrackUnknown, "you publish no such track"));
     }
     let request = |node: &NodeId| {
@@ -122,8 +113,8 @@ async fn handle_mute(attachment: &Attachment, track: TrackId, muted: bool) -> Re
         })
     };
     live.request_all(session, request).await?;
-    for (_, track) in &known {
-        live.set_muted(session, *track, muted);
+    for track in known.iter().map(|(_, track)| *track).chain([track]) {
+        live.set_muted(session, track, muted);
     }
     Ok(())
 }

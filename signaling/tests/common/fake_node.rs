@@ -18,7 +18,7 @@ static FIRST_TRACK: AtomicU32 = AtomicU32::new(1001);
 
 pub struct FakeNode {
     pub name: NodeId,
-    incarnation: u64,
+    pub incarnation: u64,
     bus: Arc<InProcessBus>,
     requests: mpsc::UnboundedReceiver<SfuRequest>,
     is_silent: Arc<AtomicBool>,

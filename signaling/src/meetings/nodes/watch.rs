@@ -19,7 +19,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// Ticks from one look for nodes that are too full to the next.
 const REBALANCE_TICKS: u32 = 4;
 /// After the bus came back nodes may need this long to be heard of.
-pub const RECONNECT_GRACE: Duration = Duration::from_secs(2);
+const RECONNECT_GRACE: Duration = Duration::from_secs(2);
 /// A node that has not reported for this time is asked whether it lives: one that was killed is found out at once.
 const LATE_REPORT: Duration = Duration::from_millis(650);
 /// The longest an answer may take that says anything; a slow one is no loss.
@@ -49,10 +49,10 @@ pub async fn run(meetings: Arc<Meetings>) {
                 number = number.wrapping_add(1);
                 let is_connected = *connected.borrow();
                 if !is_connected {
-                    nodes.lock().connected_at = None;
+                    nodes.lock().judged_from = None;
                     continue;
                 }
-                nodes.lock().connected_at.get_or_insert_with(now);
+                nodes.lock().judged_from.get_or_insert_with(|| now() + RECONNECT_GRACE);
                 nodes.look();
                 nodes.ask_late_ones();
                 nodes.close_stale(&meetings);
@@ -79,7 +79,9 @@ impl Nodes {
             let answer = tokio::time::timeout(PING_TIMEOUT, asked).await;
             let mut inner = nodes.lock();
             inner.asked.remove(&node);
-            if let Ok(Err(BusError::NoNode(_) | BusError::Gone)) = answer {
+            if let Ok(Err(BusError::NoNode(_) | BusError::Gone)) = answer
+                && inner.is_judged(now())
+            {
                 inner.on_lost(&node);
             }
         });
