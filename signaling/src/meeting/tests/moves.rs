@@ -33,7 +33,7 @@ impl Bench {
             } => Some((number, lost)),
             _ => None,
         });
-        asked.last()
+        asked.reduce(|_, latest| latest)
     }
 
     fn start(&mut self, millis: u64, reason: MoveReason) -> u32 {
