@@ -10,7 +10,7 @@ use tianqiao_protocol::{ErrorCode, ParticipantId, SlotTarget, SlotView, TrackDec
 use super::live::{Attachment, LiveMeeting};
 use crate::auth::{Claims, random_id};
 use crate::config::Config;
-use crate::meeting::{Kind, Newcomer};
+use crate::meeting::{Kind, Memo, Newcomer};
 use crate::network::Network;
 use crate::refusal::Refusal;
 
@@ -96,6 +96,10 @@ impl LiveMeeting {
             network: entry.network,
             secret: random_id::<18>(),
         };
+        let memo = match self.meetings.is_shared() {
+            true => serde_json::to_string(&Memo::of(&newcomer)).expect("a memo is plain values"),
+            false => String::new(),
+        };
         let participant = newcomer.id.clone();
         let secret = newcomer.secret.clone();
         self.reserve(newcomer)?;
@@ -113,7 +117,7 @@ impl LiveMeeting {
             slots: entry.offered.slots,
             audio: entry.audio,
             identity,
-            memo: String::new(),
+            memo,
         });
         let SfuReply::Answered { sdp, tracks, slots } = self.request(open).await? else {
             return Err(Refusal::new(

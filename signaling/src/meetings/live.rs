@@ -2,6 +2,7 @@
 //! WebSockets, its timer and its SFU node. Locks are held for one call of the state machine.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,9 +14,9 @@ use tianqiao_protocol::ws::{ChatLine, EndReason, RoomState, ServerMessage};
 use tianqiao_protocol::{ErrorCode, ParticipantId, SlotState, TrackId, TrackInfo};
 use tokio::sync::Notify;
 
-use super::{Meetings, now};
+use super::{ClaimedMeeting, Meetings, Notice, now};
 use crate::auth::Passcode;
-use crate::meeting::{Meeting, Newcomer, Output, StillLink, StoredStill};
+use crate::meeting::{Meeting, MeetingSnapshot, Newcomer, Output, StillLink, StoredStill};
 use crate::refusal::Refusal;
 use crate::session::frame::Frame;
 use crate::session::outbox::{self, Inbox, Outbox};
@@ -29,20 +30,24 @@ pub struct LiveMeeting {
     pub title: Option<String>,
     pub passcode: Option<Passcode>,
     /// This instance, and its claim of the meeting.
-    owner: Owner,
-    meetings: Arc<Meetings>,
+    pub(super) owner: Owner,
+    pub(super) meetings: Arc<Meetings>,
     inner: Mutex<Inner>,
     /// The state machine's next timeout has changed.
-    timeout_changed: Notify,
+    pub(super) timeout_changed: Notify,
     /// Where the meeting's sessions live, from its first one on.
-    node: Mutex<Option<NodeId>>,
+    pub(super) node: Mutex<Option<NodeId>>,
+    /// Somebody knows that its snapshot is out of date.
+    pub(super) is_dirty: AtomicBool,
 }
 
-struct Inner {
-    meeting: Meeting,
-    websockets: HashMap<ParticipantId, (u64, Outbox)>,
+pub(super) struct Inner {
+    pub(super) meeting: Meeting,
+    pub(super) websockets: HashMap<ParticipantId, (u64, Outbox)>,
     next_attachment: u64,
-    over: bool,
+    pub(super) over: bool,
+    /// [`Meeting::changes`] as they were last told.
+    told_changes: u64,
 }
 
 /// A WebSocket's hold on its session: dropped, the session waits to be resumed.
@@ -62,30 +67,33 @@ impl Drop for Attachment {
 impl LiveMeeting {
     pub(super) fn new(
         meetings: Arc<Meetings>,
-        id: String,
-        code: String,
-        title: Option<String>,
-        passcode: Option<Passcode>,
+        claimed: ClaimedMeeting,
+        snapshot: Option<&MeetingSnapshot>,
     ) -> Arc<Self> {
         let inner = Inner {
-            meeting: Meeting::new(meetings.limits, now()),
+            meeting: match snapshot {
+                Some(snapshot) => Meeting::restore(meetings.limits, now(), snapshot),
+                None => Meeting::new(meetings.limits, now()),
+            },
             websockets: HashMap::new(),
             next_attachment: 0,
             over: false,
+            told_changes: 0,
         };
         Arc::new(Self {
-            id,
-            code,
-            title,
-            passcode,
+            id: claimed.id,
+            code: claimed.code,
+            title: claimed.title,
+            passcode: claimed.passcode,
             owner: Owner {
                 instance: meetings.instance.clone(),
-                epoch: 1,
+                epoch: claimed.epoch,
             },
             meetings,
             inner: Mutex::new(inner),
             timeout_changed: Notify::new(),
             node: Mutex::default(),
+            is_dirty: AtomicBool::new(false),
         })
     }
 
@@ -241,12 +249,26 @@ impl LiveMeeting {
     /// Asks the meeting's node, and picks one first where the meeting has none yet.
     pub async fn request(&self, request: SfuRequest) -> Result<SfuReply, Refusal> {
         let node = self.pick_node()?;
-        match tokio::time::timeout(NODE_TIMEOUT, self.meetings.bus.request(&node, &self.owner, request)).await {
-            Ok(reply) => Ok(reply?),
+        self.request_at(&node, request).await
+    }
+
+    pub(super) async fn request_at(&self, node: &NodeId, request: SfuRequest) -> Result<SfuReply, Refusal> {
+        match tokio::time::timeout(NODE_TIMEOUT, self.meetings.bus.request(node, &self.owner, request)).await {
+            Ok(reply) => reply.map_err(|error| {
+                self.heed(&error);
+                error.into()
+            }),
             Err(_) => {
                 tracing::error!(%node, room = self.id, "the media server does not answer");
                 Err(Refusal::new(ErrorCode::Unavailable, "the media server does not answer"))
             }
+        }
+    }
+
+    /// A node may know of a later claim before this instance does.
+    fn heed(&self, error: &BusError) {
+        if matches!(error, BusError::Refused(error) if error.code == ErrorCode::NotOwner) {
+            self.meetings.notify(Notice::Superseded(self.id.clone()));
         }
     }
 
@@ -259,6 +281,8 @@ impl LiveMeeting {
         let chosen = nodes.choose(&mut rand::rng()).cloned();
         let chosen = chosen.ok_or_else(|| Refusal::new(ErrorCode::Unavailable, "there is no media server"))?;
         *node = Some(chosen.clone());
+        drop(node);
+        self.mark_changed();
         Ok(chosen)
     }
 
@@ -285,11 +309,11 @@ impl LiveMeeting {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<R>(&self, act: impl FnOnce(&mut Meeting) -> R) -> R {
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut Meeting) -> R) -> R {
         let mut inner = self.lock();
         let result = act(&mut inner.meeting);
         self.deliver(&mut inner);
@@ -319,8 +343,16 @@ impl LiveMeeting {
                 Output::Over => {
                     inner.over = true;
                     self.meetings.forget(self);
+                    self.meetings.notify(Notice::Over {
+                        id: self.id.clone(),
+                        code: self.code.clone(),
+                        epoch: self.owner.epoch,
+                    });
                 }
             }
+        }
+        if std::mem::replace(&mut inner.told_changes, inner.meeting.changes()) != inner.meeting.changes() {
+            self.mark_changed();
         }
         self.timeout_changed.notify_one();
     }

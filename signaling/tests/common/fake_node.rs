@@ -12,12 +12,15 @@ use tokio::sync::mpsc;
 
 const NODE: &str = "fake";
 
+use super::fake_rooms::FakeRooms;
+
 pub struct FakeNode {
     bus: Arc<InProcessBus>,
     requests: mpsc::UnboundedReceiver<SfuRequest>,
     is_silent: Arc<AtomicBool>,
     /// Who asked last.
     owner: Arc<Mutex<InstanceId>>,
+    rooms: Arc<Mutex<FakeRooms>>,
 }
 
 impl FakeNode {
@@ -28,12 +31,25 @@ impl FakeNode {
         let silent = is_silent.clone();
         let owner = Arc::new(Mutex::new(InstanceId::new()));
         let asker = owner.clone();
+        let known = Arc::new(Mutex::new(FakeRooms::default()));
+        let rooms = known.clone();
         tokio::spawn(async move {
             let mut unanswered = Vec::new();
             let next_track = AtomicU32::new(1);
             while let Some(Call { owner, request, reply }) = calls.recv().await {
-                *asker.lock().expect("no panic") = owner.instance;
-                let answer = answer(&request, &next_track);
+                let admitted = rooms.lock().expect("no panic").admit(&owner, &request);
+                if let Err(refused) = admitted {
+                    let _ = reply.send(Err(refused));
+                    continue;
+                }
+                *asker.lock().expect("no panic") = owner.instance.clone();
+                let answer = match &request {
+                    SfuRequest::Adopt { room } => Some(Ok(rooms.lock().expect("no panic").adopt(room))),
+                    _ => answer(&request, &next_track),
+                };
+                if let Some(Ok(answer)) = &answer {
+                    rooms.lock().expect("no panic").on_answer(&owner, &request, answer);
+                }
                 let _ = sender.send(request);
                 if silent.load(Ordering::Relaxed) {
                     unanswered.push(reply);
@@ -50,7 +66,13 @@ impl FakeNode {
             requests,
             is_silent,
             owner,
+            rooms: known,
         }
+    }
+
+    /// All requests that came since they were last asked for.
+    pub fn requests(&mut self) -> Vec<SfuRequest> {
+        std::iter::from_fn(|| self.requests.try_recv().ok()).collect()
     }
 
     /// From now on it takes requests and answers none.
@@ -59,6 +81,9 @@ impl FakeNode {
     }
 
     pub fn publish(&self, event: SfuEvent) {
+        if let SfuEvent::Connected { session } = &event {
+            self.rooms.lock().expect("no panic").on_connected(session);
+        }
         let owner = self.owner.lock().expect("no panic").clone();
         let node = NODE.to_owned();
         self.bus.publish(&owner, NodeEvent { node, event });
