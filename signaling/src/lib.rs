@@ -8,6 +8,7 @@ mod auth;
 pub mod config;
 mod data_dir;
 pub mod file_limit;
+mod fleet;
 #[doc(hidden)]
 pub mod fuzz_bodies;
 mod gates;

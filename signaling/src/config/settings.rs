@@ -56,6 +56,10 @@ settings! {
         trusted_proxies: Vec<IpNet> = "";
         "Address and port of /metrics, /healthz and /readyz in plain HTTP; empty: none. Port 0 takes a free one. If the default is taken, a free port serves instead."
         metrics_listen: Option<SocketAddr> = "127.0.0.1:9464";
+        "In a fleet: address and port for the other signaling instances, in plain HTTP, which must reach nobody else. Port 0 takes a free one."
+        internal_listen: SocketAddr = "127.0.0.1:0";
+        "In a fleet: URL under which the other signaling instances reach internal-listen, such as http://10.0.0.7:8081; empty: its address."
+        internal_url: Option<String> = "";
         "Host names under which the server is reached, besides localhost, IP addresses and that of public-url; repeatable. In plain HTTP others are refused, which stops a strange page that points its own name at this server (DNS rebinding)."
         allowed_hosts: Vec<String> = "";
         "Origins of other pages, such as https://app.example.org, that may use REST and WebSocket; repeatable. WHIP and WHEP are open to all origins."

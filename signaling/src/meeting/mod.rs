@@ -7,6 +7,7 @@ mod moves;
 mod participant;
 mod quality;
 mod roster;
+mod snapshot;
 mod stills;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -33,6 +34,7 @@ pub use participant::{Kind, Newcomer};
 use participant::{Participant, Phase};
 use quality::QualityNews;
 use roster::{Change, Roster};
+pub use snapshot::{MeetingSnapshot, Memo};
 use stills::StillNews;
 pub use stills::{StillLimits, StillLink, StoredStill, is_webp};
 
@@ -103,6 +105,10 @@ pub struct Meeting {
     idle_since: Option<Instant>,
     /// Set for good by [`Self::end`].
     ended: Option<EndReason>,
+    /// Another instance has it.
+    has_moved: bool,
+    /// See [`Self::changes`].
+    changes: u64,
     outputs: VecDeque<Output>,
 }
 
@@ -122,6 +128,8 @@ impl Meeting {
             relay_news: BTreeSet::new(),
             idle_since: Some(now),
             ended: None,
+            has_moved: false,
+            changes: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -135,7 +143,7 @@ impl Meeting {
     /// [`Self::leave`] follows. A session of the same person whose WebSocket is lost makes room.
     pub fn reserve(&mut self, now: Instant, newcomer: Newcomer) -> Result<(), Refusal> {
         if self.ended.is_some() {
-            return Err(Refusal::new(ErrorCode::MeetingEnded, "the meeting has ended"));
+            return Err(self.over());
         }
         let lost: Vec<ParticipantId> = self
             .participants
@@ -229,7 +237,7 @@ impl Meeting {
     ) -> Result<RoomState, Refusal> {
         let Some(member) = self.participants.get_mut(id) else {
             return Err(match self.ended {
-                Some(_) => Refusal::new(ErrorCode::MeetingEnded, "the meeting has ended"),
+                Some(_) => self.over(),
                 None => Refusal::new(ErrorCode::Unavailable, "the media connection ended before it began"),
             });
         };
@@ -251,6 +259,9 @@ impl Meeting {
 
     /// Takes up a session whose WebSocket was lost, or replaces its WebSocket.
     pub fn resume(&mut self, id: &str, secret: &str) -> Result<RoomState, Refusal> {
+        if self.has_moved {
+            return Err(Refusal::meeting_has_moved());
+        }
         let member = self.participants.get_mut(id).ok_or_else(Refusal::session_unknown)?;
         let known: bool = member.secret.as_bytes().ct_eq(secret.as_bytes()).into();
         match member.phase {
@@ -315,6 +326,7 @@ impl Meeting {
             .map_err(|wait| Refusal::rate_limited("too much chat", wait))?;
         let text = text.as_str();
         let line = self.chat.add(member, text, at);
+        self.changes += 1;
         self.broadcast(ServerMessage::Chat(line));
         Ok(())
     }
@@ -377,6 +389,7 @@ impl Meeting {
     }
 
     pub fn on_ice_restarted(&mut self, id: &str) -> u32 {
+        self.changes += 1;
         self.participants.get_mut(id).map_or(0, |member| {
             member.ice_generation = member.ice_generation.wrapping_add(1);
             member.ice_generation
@@ -534,6 +547,13 @@ impl Meeting {
         self.outputs.pop_front()
     }
 
+    fn over(&self) -> Refusal {
+        match self.has_moved {
+            true => Refusal::meeting_has_moved(),
+            false => Refusal::new(ErrorCode::MeetingEnded, "the meeting has ended"),
+        }
+    }
+
     fn remove(&mut self, now: Instant, id: &str, reason: EndReason) {
         let Some(member) = self.participants.remove(id) else {
             return;
@@ -573,6 +593,7 @@ impl Meeting {
 
     /// Notes who was here; of too many the one who left first is forgotten.
     fn remember(&mut self, now: Instant, identity: String) {
+        self.changes += 1;
         self.known.insert(identity, now);
         if self.known.len() > self.limits.max_participants.max(1) {
             let first = self.known.iter().min_by_key(|(_, left)| **left);

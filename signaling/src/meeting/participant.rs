@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::moves::Move;
 use super::stills::StillLink;
 use crate::limits::{Rate, TokenBucket};
@@ -14,7 +16,8 @@ use tianqiao_protocol::{
 };
 
 /// How a participant takes part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     Web,
     /// Publishes only (RFC 9725).

@@ -12,7 +12,7 @@ use super::live::{Attachment, LiveMeeting};
 use super::moving::no_place;
 use crate::auth::{Claims, random_id};
 use crate::config::Config;
-use crate::meeting::{Kind, Newcomer};
+use crate::meeting::{Kind, Memo, Newcomer};
 use crate::network::Network;
 use crate::refusal::Refusal;
 
@@ -98,6 +98,10 @@ impl LiveMeeting {
             network: entry.network,
             secret: random_id::<18>(),
         };
+        let memo = match self.meetings.is_shared() {
+            true => serde_json::to_string(&Memo::of(&newcomer)).expect("a memo is plain values"),
+            false => String::new(),
+        };
         let participant = newcomer.id.clone();
         let secret = newcomer.secret.clone();
         self.reserve(newcomer)?;
@@ -115,7 +119,7 @@ impl LiveMeeting {
             slots: entry.offered.slots,
             audio: entry.audio,
             identity,
-            memo: String::new(),
+            memo,
         };
         let SfuReply::Answered { sdp, tracks, slots } = self.open(open).await? else {
             return Err(Refusal::new(
@@ -141,7 +145,7 @@ impl LiveMeeting {
     async fn open(&self, open: OpenSession) -> Result<SfuReply, Refusal> {
         let mut but = Vec::new();
         loop {
-            let place = self.meetings.nodes.reserve(&self.nodes(), &but, None);
+            let place = self.meetings.nodes.reserve(&self.node_counts(), &but, None);
             let place = place.ok_or_else(no_place)?;
             let node = place.node.clone();
             self.place(&open.session, node.clone(), open.memo.clone());

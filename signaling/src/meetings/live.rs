@@ -2,6 +2,7 @@
 //! WebSockets, its timer and its SFU node. Locks are held for one call of the state machine.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,9 +14,9 @@ use tianqiao_protocol::{ErrorCode, ParticipantId, ReceiveMode, SlotState, TrackI
 use tokio::sync::Notify;
 
 use super::topology::{Member, RelayReply, Topology};
-use super::{Meetings, now};
+use super::{ClaimedMeeting, Meetings, Notice, now};
 use crate::auth::Passcode;
-use crate::meeting::{Kind, Meeting, MoveReason, Newcomer, Output, Side, StillLink, StoredStill};
+use crate::meeting::{Kind, Meeting, MeetingSnapshot, MoveReason, Newcomer, Output, Side, StillLink, StoredStill};
 use crate::refusal::Refusal;
 use crate::session::frame::Frame;
 use crate::session::outbox::{self, Inbox, Outbox};
@@ -29,20 +30,24 @@ pub struct LiveMeeting {
     pub title: Option<String>,
     pub passcode: Option<Passcode>,
     /// This instance, and its claim of the meeting.
-    owner: Owner,
+    pub(super) owner: Owner,
     pub(super) meetings: Arc<Meetings>,
     this: Weak<Self>,
     inner: Mutex<Inner>,
     /// The state machine's next timeout has changed.
-    timeout_changed: Notify,
+    pub(super) timeout_changed: Notify,
+    /// Somebody knows that its snapshot is out of date.
+    pub(super) is_dirty: AtomicBool,
 }
 
-struct Inner {
-    meeting: Meeting,
-    topology: Topology,
-    websockets: HashMap<ParticipantId, (u64, Outbox)>,
+pub(super) struct Inner {
+    pub(super) meeting: Meeting,
+    pub(super) topology: Topology,
+    pub(super) websockets: HashMap<ParticipantId, (u64, Outbox)>,
     next_attachment: u64,
-    over: bool,
+    pub(super) over: bool,
+    /// [`Meeting::changes`] as they were last told.
+    told_changes: u64,
 }
 
 /// A WebSocket's hold on its session: dropped, the session waits to be resumed.
@@ -62,34 +67,37 @@ impl Drop for Attachment {
 impl LiveMeeting {
     pub(super) fn new(
         meetings: Arc<Meetings>,
-        id: String,
-        code: String,
-        title: Option<String>,
-        passcode: Option<Passcode>,
+        claimed: ClaimedMeeting,
+        snapshot: Option<&MeetingSnapshot>,
     ) -> Arc<Self> {
-        let mut meeting = Meeting::new(meetings.limits, now());
+        let mut meeting = match snapshot {
+            Some(snapshot) => Meeting::restore(meetings.limits, now(), snapshot),
+            None => Meeting::new(meetings.limits, now()),
+        };
         // Grows from owner to owner, as the numbers of moves must.
         meeting.number_moves_from((unix_millis() / 1000) as u32);
         let inner = Inner {
             meeting,
-            topology: Topology::new(id.clone(), meetings.topology),
+            topology: Topology::new(claimed.id.clone(), meetings.topology),
             websockets: HashMap::new(),
             next_attachment: 0,
             over: false,
+            told_changes: 0,
         };
         Arc::new_cyclic(|this| Self {
             this: this.clone(),
-            id,
-            code,
-            title,
-            passcode,
+            id: claimed.id,
+            code: claimed.code,
+            title: claimed.title,
+            passcode: claimed.passcode,
             owner: Owner {
                 instance: meetings.instance.clone(),
-                epoch: 1,
+                epoch: claimed.epoch,
             },
             meetings,
             inner: Mutex::new(inner),
             timeout_changed: Notify::new(),
+            is_dirty: AtomicBool::new(false),
         })
     }
 
@@ -319,6 +327,9 @@ impl LiveMeeting {
         if let Err(BusError::NoNode(_) | BusError::Gone) = answer {
             self.meetings.nodes.suspect(node);
         }
+        if let Err(error) = &answer {
+            self.heed(error);
+        }
         answer
     }
 
@@ -339,12 +350,20 @@ impl LiveMeeting {
         }
     }
 
+    /// Whoever takes the meeting over must know of the node before the session is there.
     pub(super) fn place(&self, id: &str, node: NodeId, memo: String) {
-        self.with(|meeting| meeting.place(id, node, memo));
+        let is_new = self.with(|meeting| {
+            let before = meeting.nodes();
+            meeting.place(id, node.clone(), memo);
+            !before.contains_key(&node)
+        });
+        if is_new {
+            self.mark_changed();
+        }
     }
 
     /// The meeting's nodes with its sessions on each.
-    pub(super) fn nodes(&self) -> BTreeMap<NodeId, u32> {
+    pub(super) fn node_counts(&self) -> BTreeMap<NodeId, u32> {
         self.lock().meeting.nodes()
     }
 
@@ -403,6 +422,13 @@ impl LiveMeeting {
         self.deliver(&mut inner);
     }
 
+    /// A node may know of a later claim before this instance does.
+    fn heed(&self, error: &BusError) {
+        if matches!(error, BusError::Refused(error) if error.code == ErrorCode::NotOwner) {
+            self.meetings.notify(Notice::Superseded(self.id.clone()));
+        }
+    }
+
     fn attach(self: &Arc<Self>, inner: &mut Inner, id: &str) -> Attachment {
         let (outbox, inbox) = outbox::channel(self.meetings.outbox);
         inner.next_attachment += 1;
@@ -426,7 +452,7 @@ impl LiveMeeting {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -437,7 +463,7 @@ impl LiveMeeting {
         self.deliver(&mut inner);
     }
 
-    fn with<R>(&self, act: impl FnOnce(&mut Meeting) -> R) -> R {
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut Meeting) -> R) -> R {
         let mut inner = self.lock();
         let result = act(&mut inner.meeting);
         self.deliver(&mut inner);
@@ -482,10 +508,18 @@ impl LiveMeeting {
                 Output::Over => {
                     inner.over = true;
                     self.meetings.forget(self);
+                    self.meetings.notify(Notice::Over {
+                        id: self.id.clone(),
+                        code: self.code.clone(),
+                        epoch: self.owner.epoch,
+                    });
                 }
             }
         }
         self.relay(inner);
+        if std::mem::replace(&mut inner.told_changes, inner.meeting.changes()) != inner.meeting.changes() {
+            self.mark_changed();
+        }
         self.timeout_changed.notify_one();
     }
 
@@ -500,7 +534,11 @@ impl LiveMeeting {
                 identity: placed.identity,
                 tracks: placed.tracks,
             });
-            for (node, more) in topology.set_member(now, rng, &session, member) {
+            let counts = topology.set_member(now, rng, &session, member);
+            if !counts.is_empty() {
+                self.mark_changed();
+            }
+            for (node, more) in counts {
                 self.meetings.nodes.count(&self.id, &node, more);
             }
         }
@@ -521,6 +559,7 @@ impl LiveMeeting {
                 Ok(Ok(SfuReply::Relayed { endpoints })) => (RelayReply::Relayed(endpoints), "relayed"),
                 Ok(Ok(SfuReply::RelayBehind)) => (RelayReply::Behind, "behind"),
                 Ok(Err(error)) => {
+                    live.heed(&error);
                     tracing::debug!(%node, room = live.id, %error, "a media server was not told of the others");
                     if matches!(error, BusError::NoNode(_) | BusError::Gone) {
                         live.meetings.nodes.suspect(&node);

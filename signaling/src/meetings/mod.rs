@@ -1,6 +1,7 @@
 //! All meetings of this process: found by id or code, told of the SFU's events.
 
 mod admission;
+mod adoption;
 mod live;
 mod moving;
 mod nodes;
@@ -30,6 +31,7 @@ use crate::network::Network;
 use crate::refusal::Refusal;
 use crate::session::outbox::OutboxLimits;
 pub use admission::{Entry as MeetingEntry, Offered, check_slots};
+pub use adoption::{Adoption, ClaimedMeeting, Notice};
 pub use live::{Attachment, LiveMeeting};
 use nodes::Nodes;
 use places::{PlaceLimits, Places};
@@ -62,10 +64,18 @@ pub struct Meetings {
     sessions: DashMap<SessionId, Arc<LiveMeeting>>,
     /// Ids and codes of meetings that their hosts ended.
     tombstones: Mutex<HashMap<String, Instant>>,
+    /// Where meetings are claimed and kept for others to go on with; in a fleet.
+    notices: Option<mpsc::UnboundedSender<Notice>>,
 }
 
 impl Meetings {
-    pub fn new(config: &Config, instance: &InstanceId, bus: Arc<dyn Bus>, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(
+        config: &Config,
+        instance: &InstanceId,
+        bus: Arc<dyn Bus>,
+        metrics: Arc<Metrics>,
+        notices: Option<mpsc::UnboundedSender<Notice>>,
+    ) -> Arc<Self> {
         let limits = MeetingLimits {
             max_participants: config.max_participants,
             chat: ChatLimits {
@@ -119,7 +129,19 @@ impl Meetings {
             by_code: DashMap::new(),
             sessions: DashMap::new(),
             tombstones: Mutex::default(),
+            notices,
         })
+    }
+
+    /// Other instances may go on with its meetings.
+    fn is_shared(&self) -> bool {
+        self.notices.is_some()
+    }
+
+    fn notify(&self, notice: Notice) {
+        if let Some(notices) = &self.notices {
+            let _ = notices.send(notice);
+        }
     }
 
     /// `from`: a stranger's network; none, with an API key.
@@ -134,7 +156,14 @@ impl Meetings {
         let live = loop {
             let code = rand::rng().random_range(100_000_000..1_000_000_000_u32).to_string();
             if let Entry::Vacant(vacant) = self.by_code.entry(code.clone()) {
-                let live = LiveMeeting::new(self.clone(), id.clone(), code, title, passcode);
+                let claimed = ClaimedMeeting {
+                    id: id.clone(),
+                    code,
+                    title,
+                    passcode,
+                    epoch: 1,
+                };
+                let live = LiveMeeting::new(self.clone(), claimed, None);
                 vacant.insert(live.clone());
                 break live;
             }
@@ -149,7 +178,7 @@ impl Meetings {
     }
 
     /// Ends meetings that make room for another.
-    fn make_space(&self, from: Option<Network>) -> Result<(), Refusal> {
+    pub fn make_space(&self, from: Option<Network>) -> Result<(), Refusal> {
         let surplus = from.and_then(|network| self.unused().take_surplus(network));
         self.end_unused(surplus);
         if self.by_id.len() < self.max_meetings {
@@ -242,16 +271,19 @@ impl Meetings {
 
     /// Ends a meeting for everybody, as its host asks.
     pub fn end(&self, live: &LiveMeeting) {
+        self.remember_ended([live.id.clone(), live.code.clone()]);
+        live.end(EndReason::MeetingEnded);
+    }
+
+    fn remember_ended<const N: usize>(&self, names: [String; N]) {
         let now = now();
         let mut tombstones = self.tombstones.lock().unwrap_or_else(PoisonError::into_inner);
         if tombstones.len() >= MAX_TOMBSTONES {
             tombstones.retain(|_, ended| now.saturating_duration_since(*ended) < TOMBSTONE_TTL);
         }
         if tombstones.len() < MAX_TOMBSTONES {
-            tombstones.extend([(live.id.clone(), now), (live.code.clone(), now)]);
+            tombstones.extend(names.map(|name| (name, now)));
         }
-        drop(tombstones);
-        live.end(EndReason::MeetingEnded);
     }
 
     /// Ends everything because the server stops.
@@ -299,9 +331,11 @@ impl Meetings {
     }
 
     fn forget(&self, live: &LiveMeeting) {
-        self.by_code.remove(&live.code);
-        self.unused().remove(&live.id);
-        if self.by_id.remove(&live.id).is_some() {
+        // By a later claim it may be here again.
+        let is_it = |_: &String, known: &Arc<LiveMeeting>| std::ptr::eq(&**known, live);
+        self.by_code.remove_if(&live.code, is_it);
+        if self.by_id.remove_if(&live.id, is_it).is_some() {
+            self.unused().remove(&live.id);
             self.metrics.meetings.dec();
         }
     }

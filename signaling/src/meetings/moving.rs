@@ -18,7 +18,7 @@ impl LiveMeeting {
         offered: Offered,
     ) -> Result<(String, Vec<TrackInfo>), Refusal> {
         let target = self.with_meeting(|meeting| meeting.begin_move(session, number))?;
-        let mut nodes = self.nodes();
+        let mut nodes = self.node_counts();
         for node in &target.but {
             nodes.remove(node);
         }
@@ -40,6 +40,7 @@ impl LiveMeeting {
         if !self.with_meeting(|meeting| meeting.open_second(now(), session, number, node.clone())) {
             return Err(Refusal::new(ErrorCode::Unavailable, "the move is over"));
         }
+        self.mark_changed();
         let mut opening = Opening {
             live: self,
             session,

@@ -13,6 +13,8 @@ use tianqiao_protocol::{ErrorCode, SlotState, TrackDeclaration, TrackInfo};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::fake_rooms::FakeRooms;
+
 /// Tracks of one meeting have ids of their own, on whichever nodes they are.
 static FIRST_TRACK: AtomicU32 = AtomicU32::new(1001);
 
@@ -24,6 +26,7 @@ pub struct FakeNode {
     is_silent: Arc<AtomicBool>,
     /// Who asked last.
     owner: Arc<Mutex<InstanceId>>,
+    rooms: Arc<Mutex<FakeRooms>>,
     task: JoinHandle<()>,
 }
 
@@ -50,12 +53,25 @@ impl FakeNode {
         let silent = is_silent.clone();
         let owner = Arc::new(Mutex::new(InstanceId::new()));
         let asker = owner.clone();
+        let known = Arc::new(Mutex::new(FakeRooms::default()));
+        let rooms = known.clone();
         let task = tokio::spawn(async move {
             let mut unanswered = Vec::new();
             let next_track = AtomicU32::new(first_track);
             while let Some(Call { owner, request, reply }) = calls.recv().await {
-                *asker.lock().expect("no panic") = owner.instance;
-                let answer = answer(&request, &next_track);
+                let admitted = rooms.lock().expect("no panic").admit(&owner, &request);
+                if let Err(refused) = admitted {
+                    let _ = reply.send(Err(refused));
+                    continue;
+                }
+                *asker.lock().expect("no panic") = owner.instance.clone();
+                let answer = match &request {
+                    SfuRequest::Adopt { room } => Some(Ok(rooms.lock().expect("no panic").adopt(room))),
+                    _ => answer(&request, &next_track),
+                };
+                if let Some(Ok(answer)) = &answer {
+                    rooms.lock().expect("no panic").on_answer(&owner, &request, answer);
+                }
                 let _ = sender.send(request);
                 if silent.load(Ordering::Relaxed) {
                     unanswered.push(reply);
@@ -74,6 +90,7 @@ impl FakeNode {
             requests,
             is_silent,
             owner,
+            rooms: known,
             task,
         }
     }
@@ -96,12 +113,20 @@ impl FakeNode {
         });
     }
 
+    /// All requests that came since they were last asked for.
+    pub fn requests(&mut self) -> Vec<SfuRequest> {
+        std::iter::from_fn(|| self.requests.try_recv().ok()).collect()
+    }
+
     /// From now on it takes requests and answers none.
     pub fn fall_silent(&self) {
         self.is_silent.store(true, Ordering::Relaxed);
     }
 
     pub fn publish(&self, event: SfuEvent) {
+        if let SfuEvent::Connected { session } = &event {
+            self.rooms.lock().expect("no panic").on_connected(session);
+        }
         let owner = self.owner.lock().expect("no panic").clone();
         let node = self.name.clone();
         self.bus.publish(&owner, NodeEvent { node, event });

@@ -86,6 +86,14 @@ impl Topology {
         self.home.as_ref()
     }
 
+    /// Another instance tells the nodes from now on. Returns them with their sessions.
+    pub fn take_nodes(&mut self) -> BTreeMap<NodeId, usize> {
+        self.members.clear();
+        self.nodes.clear();
+        self.links = Links::default();
+        std::mem::take(&mut self.sessions)
+    }
+
     /// The room's nodes with their sessions.
     #[cfg(test)]
     pub fn nodes(&self) -> impl Iterator<Item = (&NodeId, usize)> {
