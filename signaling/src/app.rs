@@ -12,6 +12,7 @@ use crate::api_keys::ApiKeys;
 use crate::assets::Assets;
 use crate::auth::Tokens;
 use crate::config::Config;
+use crate::fleet::{Fleet, Seat};
 use crate::gates::Gates;
 use crate::http::OwnNames;
 use crate::listen::Connections;
@@ -33,6 +34,8 @@ pub struct App {
     pub budgets: Budgets,
     pub api_keys: ApiKeys,
     pub meetings: Arc<Meetings>,
+    /// None where this is the only instance.
+    pub fleet: Option<Arc<Fleet>>,
     pub metrics: Arc<Metrics>,
     pub registry: Registry,
     pub assets: Assets,
@@ -60,15 +63,26 @@ impl App {
         metrics: Arc<Metrics>,
         connections: Arc<Connections>,
         shutdown: watch::Receiver<bool>,
+        seat: Option<Seat>,
     ) -> Arc<Self> {
+        let notify = seat.as_ref().map(|seat| seat.notify.clone());
+        let proofs = seat.as_ref().map(|seat| seat.secrets.proofs);
+        let meetings = Meetings::new(&config, instance, bus.clone(), metrics.clone(), notify);
+        let fleet = seat.map(|seat| {
+            let Seat {
+                secrets, url, metrics, ..
+            } = seat;
+            Fleet::new(instance.clone(), bus.clone(), meetings.clone(), secrets, url, metrics)
+        });
         Arc::new(Self {
             tokens: Tokens::new(secret, config.token_ttl),
-            gates: Gates::new(&config),
+            gates: Gates::new(&config, proofs),
             origins: Origins::default(),
-            readiness: Readiness::new(instance, bus.clone()),
+            readiness: Readiness::new(instance, bus),
             budgets: Budgets::new(&config),
             api_keys,
-            meetings: Meetings::new(&config, instance, bus, metrics.clone()),
+            meetings,
+            fleet,
             metrics,
             registry,
             assets: Assets::embedded(),

@@ -84,6 +84,12 @@ impl Tokens {
             .expect("claims of plain strings and numbers always sign")
     }
 
+    /// The meeting of a valid token of any type.
+    pub fn meeting_of(&self, token: &str) -> Option<String> {
+        let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation);
+        Some(claims.ok()?.claims.meeting)
+    }
+
     pub fn verify(&self, token: &str, typ: TokenType) -> Result<Claims, Refusal> {
         let claims = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation)
             .map_err(|error| match error.kind() {
@@ -110,6 +116,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
 
 /// A passcode as it is kept: salted and hashed. It lives in memory for as long as its meeting and
 /// guesses are rate-limited, so a slow hash would only give strangers a way to burn our CPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passcode {
     salt: [u8; 16],
     hash: [u8; 32],

@@ -256,7 +256,8 @@ impl Run {
                     let attached = self.members.get_mut(&participant).expect("who ends was a member");
                     assert!(std::mem::take(attached), "{participant} ends and has no WebSocket");
                 }
-                Output::CloseMedia(id) => assert!(self.members.contains_key(&id), "{id} is no member"),
+                Output::CloseMedia { session: id, .. } => assert!(self.members.contains_key(&id), "{id} is no member"),
+                Output::Moved { .. } => {}
                 Output::Forget { participant, .. } => {
                     assert!(
                         self.members.remove(&participant).is_some(),
@@ -264,7 +265,7 @@ impl Run {
                     );
                     assert!(self.forgotten.insert(participant), "forgotten once");
                 }
-                Output::CloseRoom => {}
+                Output::CloseRoom(_) => {}
                 Output::Over => self.over = true,
             }
         }

@@ -46,14 +46,18 @@ pub struct Gates {
 }
 
 impl Gates {
-    pub fn new(config: &Config) -> Self {
+    /// `proofs`: the key of challenges that several instances share.
+    pub fn new(config: &Config, proofs: Option<[u8; 32]>) -> Self {
         Self {
             joins: NetworkBuckets::new(Rate::per_second(config.join_rate, config.join_burst)),
             meetings: NetworkBuckets::new(Rate::per_minute(config.meeting_rate, config.meeting_burst)),
             misses: NetworkMistakes::new(config.lookup_misses),
             passcodes: NetworkMistakes::new(config.passcode_attempts),
             passcodes_all: KeyedMistakes::new(config.passcode_attempts_all),
-            challenges: Challenges::new(now()),
+            challenges: match proofs {
+                Some(key) => Challenges::shared(key, now()),
+                None => Challenges::new(now()),
+            },
             min_bits: config.proof_bits,
             max_bits: config.max_proof_bits.max(config.proof_bits),
         }
@@ -75,13 +79,21 @@ impl Gates {
         if !is_code(attempt.meeting) {
             return meetings.find(attempt.meeting);
         }
-        let now = now();
-        self.pay(now, attempt, self.misses.excess(&(), attempt.ip, now))?;
+        self.look_up(attempt)?;
         let found = meetings.find(attempt.meeting);
         if found.is_err() {
-            self.misses.add((), attempt.ip, now);
+            self.misses.add((), attempt.ip, now());
         }
         found
+    }
+
+    /// What [`Self::find`] asks for a code before it says whether there is one.
+    pub fn look_up(&self, attempt: &Attempt) -> Result<(), Refusal> {
+        if !is_code(attempt.meeting) {
+            return Ok(());
+        }
+        let now = now();
+        self.pay(now, attempt, self.misses.excess(&(), attempt.ip, now))
     }
 
     /// Checks a passcode. A guess beyond the free ones is not looked at without its proof of work.

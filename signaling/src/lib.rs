@@ -8,6 +8,7 @@ mod auth;
 pub mod config;
 mod data_dir;
 pub mod file_limit;
+mod fleet;
 #[doc(hidden)]
 pub mod fuzz_bodies;
 mod gates;
@@ -20,6 +21,7 @@ mod meeting;
 mod meetings;
 mod metrics;
 mod network;
+pub mod placement;
 mod proof;
 mod readiness;
 mod refusal;

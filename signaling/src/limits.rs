@@ -111,6 +111,11 @@ impl TokenBucket {
         self.filled_at = self.filled_at.max(now);
     }
 
+    /// Whole tokens that are left.
+    pub fn available(&self, now: Instant) -> usize {
+        self.level(now).max(0.0) as usize
+    }
+
     pub fn is_full(&self, now: Instant) -> bool {
         self.level(now) >= self.rate.burst
     }

@@ -19,6 +19,9 @@ pub struct Metrics {
     pub accept_errors: IntCounter,
     pub stills: IntCounterVec,
     pub still_bytes: IntCounterVec,
+    pub moves: IntCounterVec,
+    pub nodes_lost: IntCounter,
+    pub relay_requests: IntCounterVec,
 }
 
 /// Seconds; an HTTP answer is made from memory or by one round trip on the bus.
@@ -106,6 +109,29 @@ impl Metrics {
                     &["direction"],
                 ),
             )?,
+            moves: add(
+                registry,
+                counters(
+                    "tianqiao_moves_total",
+                    "Moves of sessions to other media servers by reason (drain, lost, rebalance) and event (started, retried, done, given_up).",
+                    &["reason", "event"],
+                ),
+            )?,
+            nodes_lost: add(
+                registry,
+                IntCounter::new(
+                    "tianqiao_nodes_lost_total",
+                    "Media servers that went away or were started again.",
+                ),
+            )?,
+            relay_requests: add(
+                registry,
+                counters(
+                    "tianqiao_relay_requests_total",
+                    "Requests that told media servers of a meeting's others, by result (relayed, behind, failed).",
+                    &["result"],
+                ),
+            )?,
             accept_errors: add(
                 registry,
                 IntCounter::new(
@@ -162,13 +188,15 @@ mod tests {
             &metrics.http_closed,
             &metrics.stills,
             &metrics.still_bytes,
+            &metrics.moves,
+            &metrics.relay_requests,
         ] {
             let labels = vec!["x"; counters.desc()[0].variable_labels.len()];
             counters.with_label_values(&labels).inc();
         }
         metrics.http_seconds.with_label_values(&["x"]).observe(0.1);
         let families = registry.gather();
-        assert_eq!(families.len(), 14);
+        assert_eq!(families.len(), 17);
         for family in families {
             assert!(
                 page.contains(&format!("`{}`", family.name())),

@@ -3,10 +3,11 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
 use tianqiao_protocol::control::Origin;
 
 /// The first address of a network; the key under which those who share it are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Network(IpAddr);
 
 impl Network {

@@ -1,7 +1,7 @@
 //! Challenges for proofs of work, signed instead of remembered: a challenge says what it is good for and how long, and
 //! binding each proof to what it tries (a code, a passcode) leaves nothing to gain from showing it twice.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -23,6 +23,8 @@ const HEAD_BYTES: usize = 1 + 8 + 8;
 pub struct Challenges {
     key: [u8; 32],
     start: Instant,
+    /// Milliseconds at `start`, which instances that share the key count from the same day.
+    start_millis: u64,
 }
 
 impl Challenges {
@@ -31,6 +33,17 @@ impl Challenges {
         Self {
             key: random_bytes(),
             start: now,
+            start_millis: 0,
+        }
+    }
+
+    /// Challenges of all that have the key are good for each other, as long as their clocks are about the same.
+    pub fn shared(key: [u8; 32], now: Instant) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            key,
+            start: now,
+            start_millis: u64::try_from(since.as_millis()).unwrap_or_default(),
         }
     }
 
@@ -80,7 +93,9 @@ impl Challenges {
     }
 
     fn millis(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
+        let passed = now.saturating_duration_since(self.start).as_millis();
+        self.start_millis
+            .saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
     }
 }
 

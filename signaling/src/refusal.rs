@@ -82,6 +82,15 @@ impl Refusal {
         Self::new(ErrorCode::MeetingNotFound, "there is no such meeting")
     }
 
+    /// Another signaling instance has taken it over; who comes again finds it there.
+    pub fn meeting_has_moved() -> Self {
+        Self::busy(
+            ErrorCode::Unavailable,
+            "the meeting has moved to another server",
+            NODE_RETRY,
+        )
+    }
+
     pub fn session_unknown() -> Self {
         Self::new(ErrorCode::SessionUnknown, "there is no such session")
     }
@@ -106,6 +115,7 @@ impl Refusal {
 impl From<BusError> for Refusal {
     fn from(error: BusError) -> Self {
         match error {
+            BusError::Refused(error) if error.code == ErrorCode::NotOwner => Self::meeting_has_moved(),
             BusError::Refused(error) => {
                 let passes = matches!(error.code, ErrorCode::RateLimited | ErrorCode::Unavailable);
                 Self {

@@ -1,6 +1,6 @@
 //! The running control plane: from settings to listening sockets, and back.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use prometheus::{IntCounter, Registry};
 use tianqiao_bus::{Bus, vital};
 use tianqiao_protocol::control::InstanceId;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -20,7 +20,9 @@ use crate::app::App;
 use crate::auth::{random_bytes, random_id};
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::fleet::Seat;
 use crate::listen::{ConnectionLimits, Connections, Listener};
+use crate::meetings::Notice;
 use crate::metrics::Metrics;
 use crate::{http, tls};
 
@@ -47,16 +49,26 @@ pub struct Server {
 impl Server {
     /// Listens; nodes may come to the bus before or after.
     pub async fn start(config: Config, bus: Arc<dyn Bus>, registry: Registry) -> anyhow::Result<Self> {
+        Self::start_as(config, bus, registry, false).await
+    }
+
+    /// The same as one of several instances on the bus, which own and take over each other's meetings.
+    pub async fn start_in_fleet(config: Config, bus: Arc<dyn Bus>, registry: Registry) -> anyhow::Result<Self> {
+        Self::start_as(config, bus, registry, true).await
+    }
+
+    async fn start_as(config: Config, bus: Arc<dyn Bus>, registry: Registry, in_fleet: bool) -> anyhow::Result<Self> {
         // Fails only where one is installed already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let data_dir = DataDir::open(&config.data_dir)
             .with_context(|| format!("the data folder {} cannot be used", config.data_dir.display()))?;
-        let secret = data_dir
-            .read_or_create(TOKEN_SECRET, || Ok(random_bytes::<32>().to_vec()))
-            .with_context(|| format!("{TOKEN_SECRET} in the data folder cannot be read or written"))?;
-        let secret: [u8; 32] = secret
-            .try_into()
-            .map_err(|_| anyhow::anyhow!("{TOKEN_SECRET} in the data folder is not 32 bytes long; delete it"))?;
+        let own_secret = || {
+            data_dir
+                .read_or_create(TOKEN_SECRET, || Ok(random_bytes::<32>().to_vec()))
+                .with_context(|| format!("{TOKEN_SECRET} in the data folder cannot be read or written"))?
+                .try_into()
+                .map_err(|_| anyhow::anyhow!("{TOKEN_SECRET} in the data folder is not 32 bytes long; delete it"))
+        };
         let tls = tls::load(&config, &data_dir)?;
         let scheme = if tls.is_some() { "https" } else { "http" };
 
@@ -80,6 +92,17 @@ impl Server {
             }
             None => ApiKeys::default(),
         };
+        let internal = match in_fleet {
+            true => Some(Internal::open(&config, &bus, &registry).await?),
+            false => None,
+        };
+        let (internal_tcp, seat, notices) = internal.map_or_else(Default::default, |internal| {
+            (Some(internal.tcp), Some(internal.seat), Some(internal.notices))
+        });
+        let secret: [u8; 32] = match &seat {
+            Some(seat) => seat.secrets.tokens,
+            None => own_secret()?,
+        };
         let metrics = Arc::new(Metrics::register(&registry)?);
         let connections = Connections::new(connection_limits(&config), metrics.http_closed.clone());
         let app = App::new(
@@ -93,13 +116,23 @@ impl Server {
             metrics,
             connections,
             stopping,
+            seat,
         );
         let gates = app.clone();
-        let background = vec![
+        let mut background = vec![
             vital::spawn("events", app.meetings.clone().run_events(events)),
+            vital::spawn("nodes", app.meetings.clone().run_nodes()),
             vital::spawn("sweeps", async move { gates.run_sweeps().await }),
         ];
-        let mut listeners = vec![vital::spawn("listener", public(&app, tcp, tls).run())];
+        let mut listeners = Vec::new();
+        // The others know the port as soon as this instance is registered.
+        if let Some(tcp) = internal_tcp {
+            listeners.push(vital::spawn("internal listener", members(&app, tcp).run()));
+        }
+        if let (Some(fleet), Some(notices)) = (&app.fleet, notices) {
+            background.extend(fleet.join(notices).await?);
+        }
+        listeners.push(vital::spawn("listener", public(&app, tcp, tls).run()));
         if let Some(tcp) = metrics_tcp {
             listeners.push(vital::spawn("metrics listener", watchers(&app, tcp).run()));
         }
@@ -126,7 +159,10 @@ impl Server {
     /// Tells every client, ends every session at the SFU and stops listening.
     pub async fn shutdown(self) {
         let _ = self.stop.send(true);
-        self.app.meetings.shut_down();
+        match &self.app.fleet {
+            Some(fleet) => fleet.hand_over().await,
+            None => self.app.meetings.shut_down(),
+        }
         // Held by nobody once every WebSocket is closed.
         let all = self.app.websockets.acquire_many(self.app.config.max_websockets);
         if tokio::time::timeout(WEBSOCKET_GRACE, all).await.is_err() {
@@ -150,6 +186,39 @@ fn public(app: &Arc<App>, tcp: TcpListener, tls: Option<TlsAcceptor>) -> Listene
     let connections = app.connections.clone();
     let trusted = app.config.trusted_proxies.clone();
     listener(app, tcp, tls, http::router(app.clone()), connections, trusted)
+}
+
+/// The internal port, with what is fetched of the fleet before meetings can be made.
+struct Internal {
+    tcp: TcpListener,
+    seat: Seat,
+    notices: mpsc::UnboundedReceiver<Notice>,
+}
+
+impl Internal {
+    async fn open(config: &Config, bus: &Arc<dyn Bus>, registry: &Registry) -> anyhow::Result<Self> {
+        let tcp = bind(config.internal_listen).await?;
+        let url = config.internal_url.as_ref();
+        let url = url.map(|url| url.trim_end_matches('/').to_owned());
+        let url = url.unwrap_or_else(|| reachable("http", tcp.local_addr(), config));
+        let (seat, notices) = Seat::take(bus, url, registry).await?;
+        Ok(Self { tcp, seat, notices })
+    }
+}
+
+/// For the other instances of the fleet, behind which are many clients.
+fn members(app: &Arc<App>, tcp: TcpListener) -> Listener {
+    let connections = Connections::new(*app.connections.limits(), app.metrics.http_closed.clone());
+    let everybody = [IpAddr::from([0, 0, 0, 0]), IpAddr::from([0_u16; 8])];
+    let everybody = everybody.map(|ip| IpNet::new(ip, 0).expect("a prefix of no bits"));
+    listener(
+        app,
+        tcp,
+        None,
+        http::members_router(app.clone()),
+        connections,
+        everybody.into(),
+    )
 }
 
 /// For the machines that watch the server; strangers on the public port cannot take their places.

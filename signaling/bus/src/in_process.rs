@@ -1,6 +1,7 @@
 //! The bus of a single process.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -41,11 +42,25 @@ impl InProcessBus {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// For tests of what a bus between processes does: while it is away, requests and the store fail, and events and
+    /// reports are lost.
+    pub fn set_connected(&self, connected: bool) {
+        self.kv.is_away.store(!connected, Ordering::Release);
+        self.connected.send_replace(connected);
+    }
+
+    fn is_away(&self) -> bool {
+        !*self.connected.borrow()
+    }
 }
 
 #[async_trait]
 impl Bus for InProcessBus {
     async fn request(&self, node: &NodeId, owner: &Owner, request: SfuRequest) -> Result<SfuReply, BusError> {
+        if self.is_away() {
+            return Err(BusError::Away);
+        }
         let calls = lock(&self.nodes).get(node).cloned();
         let calls = calls.ok_or_else(|| BusError::NoNode(node.clone()))?;
         let (reply, answer) = oneshot::channel();
@@ -82,12 +97,18 @@ impl Bus for InProcessBus {
     }
 
     fn publish(&self, to: &InstanceId, event: NodeEvent) {
+        if self.is_away() {
+            return;
+        }
         if let Some(events) = lock(&self.events).get(to) {
             let _ = events.send(event);
         }
     }
 
     fn report(&self, report: NodeReport) {
+        if self.is_away() {
+            return;
+        }
         let mut reports = lock(&self.reports);
         reports.readers.retain(|reader| {
             !matches!(
@@ -117,6 +138,7 @@ impl Bus for InProcessBus {
 #[derive(Default)]
 struct InProcessKv {
     entries: Mutex<Entries>,
+    is_away: AtomicBool,
 }
 
 #[derive(Default)]
@@ -126,6 +148,13 @@ struct Entries {
 }
 
 impl InProcessKv {
+    fn check_there(&self) -> Result<(), KvError> {
+        match self.is_away.load(Ordering::Acquire) {
+            true => Err(KvError::Away("as a test wants it".to_owned())),
+            false => Ok(()),
+        }
+    }
+
     fn write(
         &self,
         bucket: Bucket,
@@ -133,6 +162,7 @@ impl InProcessKv {
         value: Bytes,
         may: impl FnOnce(Option<&Entry>) -> bool,
     ) -> Result<u64, KvError> {
+        self.check_there()?;
         check_key(key)?;
         check_value(&value)?;
         let mut entries = lock(&self.entries);
@@ -151,6 +181,7 @@ impl InProcessKv {
 #[async_trait]
 impl Kv for InProcessKv {
     async fn get(&self, bucket: Bucket, key: &str) -> Result<Option<Entry>, KvError> {
+        self.check_there()?;
         check_key(key)?;
         Ok(lock(&self.entries).by_key.get(&(bucket, key.to_owned())).cloned())
     }
@@ -169,6 +200,7 @@ impl Kv for InProcessKv {
     }
 
     async fn delete(&self, bucket: Bucket, key: &str, revision: Option<u64>) -> Result<(), KvError> {
+        self.check_there()?;
         check_key(key)?;
         let mut entries = lock(&self.entries);
         let key = (bucket, key.to_owned());
@@ -182,6 +214,7 @@ impl Kv for InProcessKv {
     }
 
     async fn keys(&self, bucket: Bucket) -> Result<Vec<String>, KvError> {
+        self.check_there()?;
         let entries = lock(&self.entries);
         let keys = entries.by_key.keys().filter(|(of, _)| *of == bucket);
         Ok(keys.map(|(_, key)| key.clone()).collect())

@@ -137,6 +137,14 @@ impl Config {
         if self.reserve_percent > 50 {
             return Err(ConfigError::Conflict("reserve-percent is at most 50"));
         }
+        if self.node_soft_load == 0 || self.node_soft_load > self.node_hard_load || self.node_hard_load > 100 {
+            return Err(ConfigError::Conflict(
+                "node-soft-load is at most node-hard-load, and that at most 100",
+            ));
+        }
+        if self.relay_fan_out < 2 {
+            return Err(ConfigError::Conflict("relay-fan-out is at least 2"));
+        }
         if self.create_meetings == CreateMeetings::Token && self.api_keys_file.is_none() {
             return Err(ConfigError::Conflict("create-meetings token needs api-keys-file"));
         }

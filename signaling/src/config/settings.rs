@@ -56,6 +56,10 @@ settings! {
         trusted_proxies: Vec<IpNet> = "";
         "Address and port of /metrics, /healthz and /readyz in plain HTTP; empty: none. Port 0 takes a free one. If the default is taken, a free port serves instead."
         metrics_listen: Option<SocketAddr> = "127.0.0.1:9464";
+        "In a fleet: address and port for the other signaling instances, in plain HTTP, which must reach nobody else. Port 0 takes a free one."
+        internal_listen: SocketAddr = "127.0.0.1:0";
+        "In a fleet: URL under which the other signaling instances reach internal-listen, such as http://10.0.0.7:8081; empty: its address."
+        internal_url: Option<String> = "";
         "Host names under which the server is reached, besides localhost, IP addresses and that of public-url; repeatable. In plain HTTP others are refused, which stops a strange page that points its own name at this server (DNS rebinding)."
         allowed_hosts: Vec<String> = "";
         "Origins of other pages, such as https://app.example.org, that may use REST and WebSocket; repeatable. WHIP and WHEP are open to all origins."
@@ -226,6 +230,26 @@ settings! {
         max_waiting_sdp: ByteSize = "128MiB";
         "The same of one IPv4 address, or of the /56 of an IPv6 address."
         max_waiting_sdp_per_address: ByteSize = "32MiB";
+    }
+    "Placement" {
+        "Region of this process, any name. Sessions go to media servers of the same region as long as those have places."
+        region: String = "";
+        "Load of a media server in percent of its capacity (the worst of sessions, outgoing bit rate and working time) from which on its meetings take another one as well, and it gives sessions away."
+        node_soft_load: u32 = "70";
+        "Load of a media server in percent from which on it takes nothing more; busy ones still do where there is no other."
+        node_hard_load: u32 = "90";
+        "Sessions of one meeting on one media server before the meeting takes another; 0: as many as fit."
+        room_node_sessions: u32 = "0";
+        "Links that one media server has to others for one meeting; with more media servers some pass on what others send."
+        relay_fan_out: usize = "8";
+        "Keys of links between media servers are replaced this often."
+        relay_key_rotation: Duration = "1h";
+        "Sessions per second that are moved away from a media server that drains."
+        drain_rate: u32 = "20";
+        "WHIP and WHEP sessions, which cannot be moved, end when their media server has drained for this time."
+        drain_grace: Duration = "10m";
+        "Sessions per minute that are moved away from a media server that is too full."
+        rebalance_rate: u32 = "60";
     }
     "Still pictures" {
         "Largest still picture, which the page of a presenter sends in place of video that somebody's link does not carry."

@@ -14,6 +14,7 @@ use tianqiao_protocol::{ErrorCode, proof};
 
 use super::forwarded::client_ip;
 use crate::app::App;
+use crate::fleet::FromMember;
 use crate::refusal::Refusal;
 
 /// A JSON body.
@@ -77,6 +78,9 @@ impl FromRequestParts<Arc<App>> for ClientIp {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Infallible> {
+        if let Some(FromMember(client)) = parts.extensions.get() {
+            return Ok(Self(*client));
+        }
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |ConnectInfo(peer)| peer.ip());
         Ok(Self(client_ip(peer, &parts.headers, &app.config.trusted_proxies)))

@@ -15,6 +15,7 @@ use tianqiao_protocol::ws::Join;
 use super::extract::{ClientIp, accepts, solution, too_large};
 use super::tokens;
 use crate::app::App;
+use crate::fleet::{Passing, pass_on};
 use crate::gates::Attempt;
 use crate::meetings::now;
 use crate::refusal::Refusal;
@@ -28,18 +29,25 @@ pub async fn create(
     Path(meeting): Path<String>,
     ClientIp(ip): ClientIp,
     headers: HeaderMap,
+    passing: Passing,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     app.gates.join(ip)?;
     if app.is_stopping() {
         return Err(Refusal::new(ErrorCode::Unavailable, "the server stops"));
     }
+    let raw = body.as_ref().cloned().unwrap_or_default();
     let text = text(&headers, body, app.config.max_message_size.0)?;
     let body: JoinMeeting = serde_json::from_str(&text).map_err(|error| {
         // The parser's words tell the place, never the content.
         let place = format!("not a join: line {}, column {}", error.line(), error.column());
         Refusal::new(ErrorCode::BadMessage, place)
     })?;
+    if app.fleet.is_some()
+        && let Some(answer) = elsewhere(&app, &meeting, &body, &passing, raw).await?
+    {
+        return Ok(answer);
+    }
     let (token, is_new) = match (body.token, &body.name) {
         (Some(token), None) => (token, false),
         (None, Some(name)) => {
@@ -73,6 +81,31 @@ pub async fn create(
     let (joined, _) = joiner.enter(&app, message, false).await?;
     let token = is_new.then_some(token);
     Ok(answer(&headers, &JoinedMeeting { token, joined }))
+}
+
+/// The answer of the instance that owns the meeting, if that is another one.
+async fn elsewhere(
+    app: &App,
+    meeting: &str,
+    body: &JoinMeeting,
+    passing: &Passing,
+    raw: Bytes,
+) -> Result<Option<Response>, Refusal> {
+    let of_token = body.token.as_deref().map(|token| app.tokens.meeting_of(token));
+    match of_token {
+        // Refused here as well as there.
+        Some(None) => Ok(None),
+        Some(Some(meeting)) => pass_on(app, &meeting, passing, raw).await,
+        None => {
+            app.gates.look_up(&Attempt {
+                ip: passing.ip,
+                meeting,
+                passcode: body.passcode.as_deref(),
+                solution: solution(&passing.headers),
+            })?;
+            pass_on(app, meeting, passing, raw).await
+        }
+    }
 }
 
 fn text(headers: &HeaderMap, body: Result<Bytes, BytesRejection>, limit: usize) -> Result<String, Refusal> {

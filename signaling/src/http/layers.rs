@@ -11,6 +11,7 @@ use tianqiao_protocol::ErrorCode;
 
 use super::own_names::{OwnNames, bare, is_local_or_address, requested_host};
 use crate::app::App;
+use crate::fleet::FromMember;
 use crate::refusal::Refusal;
 
 /// Counts and times requests by route; paths and methods of strangers never become labels.
@@ -58,7 +59,8 @@ fn method_label(method: &Method) -> &'static str {
 pub async fn refuse_strange_origins(State(app): State<Arc<App>>, request: Request, next: Next) -> Answer {
     let changes_nothing = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let is_websocket = request.headers().contains_key(header::UPGRADE);
-    if (changes_nothing && !is_websocket) || app.names.is_own_origin(request.uri(), request.headers()) {
+    let is_passed_on = request.extensions().get::<FromMember>().is_some();
+    if is_passed_on || (changes_nothing && !is_websocket) || app.names.is_own_origin(request.uri(), request.headers()) {
         return next.run(request).await;
     }
     let message = "the page that asks is of another server; its origin can be named in allowed-origins";
@@ -67,7 +69,8 @@ pub async fn refuse_strange_origins(State(app): State<Arc<App>>, request: Reques
 
 /// A name that was pointed at this server to get at it through a visitor's browser (DNS rebinding).
 pub async fn refuse_strange_hosts(State(app): State<Arc<App>>, request: Request, next: Next) -> Answer {
-    if app.names.is_own_host(request.uri(), request.headers()) {
+    let is_passed_on = request.extensions().get::<FromMember>().is_some();
+    if is_passed_on || app.names.is_own_host(request.uri(), request.headers()) {
         return next.run(request).await;
     }
     misdirected()

@@ -146,7 +146,7 @@ pub async fn change(
         ufrag: credentials.ufrag.to_owned(),
         pwd: credentials.pwd.to_owned(),
     };
-    let SfuReply::IceRestarted { sdpfrag } = live.request(request).await? else {
+    let SfuReply::IceRestarted { sdpfrag } = live.request(&session, request).await? else {
         return Err(Refusal::new(
             ErrorCode::Internal,
             "the media server answered something else",

@@ -50,9 +50,11 @@ pub async fn create(
         "the passcode is too long",
     )?;
     let from = (!by_key).then(|| Network::site(ip));
-    let live = app
-        .meetings
-        .create(title, passcode.as_deref().map(Passcode::new), from)?;
+    let passcode = passcode.as_deref().map(Passcode::new);
+    let live = match &app.fleet {
+        Some(fleet) => fleet.create(title, passcode, from).await?,
+        None => app.meetings.create(title, passcode, from)?,
+    };
     tracing::info!(room = live.id, passcode = live.passcode.is_some(), "meeting created");
     let created = CreatedMeeting {
         id: live.id.clone(),

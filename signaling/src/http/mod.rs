@@ -27,9 +27,10 @@ use axum::routing::{get, patch, post};
 use tianqiao_protocol::ErrorCode;
 
 use crate::app::App;
+use crate::fleet;
 use crate::refusal::Refusal;
-pub use extract::accepts;
-pub use own_names::OwnNames;
+pub use extract::{ClientIp, accepts, solution, too_large};
+pub use own_names::{OwnNames, requested_host};
 
 /// Bodies of REST are a title, a name, a passcode.
 const MAX_JSON_BODY: usize = 16 * 1024;
@@ -52,6 +53,7 @@ pub fn router(app: Arc<App>) -> Router {
         // GET over HTTP/1, CONNECT over HTTP/2.
         .route("/ws", get(websocket::upgrade).connect(websocket::upgrade))
         .layer(DefaultBodyLimit::max(MAX_JSON_BODY))
+        .layer(middleware::from_fn_with_state(app.clone(), fleet::route))
         .layer(middleware::from_fn_with_state(
             app.clone(),
             layers::refuse_strange_origins,
@@ -71,6 +73,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/whip/{meeting}/{session}", session.clone())
         .route("/whep/{meeting}/{session}", session)
         .layer(DefaultBodyLimit::max(app.config.max_sdp_size.0))
+        .layer(middleware::from_fn_with_state(app.clone(), fleet::route))
         .layer(middleware::map_response(media_session::allow_origins));
     Router::new()
         .nest("/api/v1", api)
@@ -90,6 +93,11 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), layers::announce_https))
         .layer(middleware::from_fn_with_state(app.clone(), layers::measure))
         .with_state(app)
+}
+
+/// What the internal port serves: the same, to other instances of the fleet.
+pub fn members_router(app: Arc<App>) -> Router {
+    router(app.clone()).layer(middleware::from_fn_with_state(app, fleet::admit_members))
 }
 
 /// What `metrics-listen` serves. On a loopback address only pages of this machine may read it.

@@ -24,6 +24,7 @@ use crate::meeting::{StillLink, is_webp};
 use crate::meetings::{LiveMeeting, now};
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
+use crate::session::SessionKey;
 
 const WEBP: &str = "image/webp";
 /// With the frames of HTTP/2 and TLS around it this keeps a link of 100 kbit/s busy for 60 ms, which a voice hardly feels.
@@ -94,12 +95,18 @@ fn session(
     headers: &HeaderMap,
     meeting: &str,
 ) -> Result<(Arc<LiveMeeting>, ParticipantId), Refusal> {
-    let shown = bearer(headers)?.split_once('.');
-    let own = shown.and_then(|(id, secret)| {
-        let live = app.meetings.find_session(id)?;
-        let is_own = (live.id == meeting || live.code == meeting) && live.is_session(id, secret);
-        is_own.then(|| (live, id.to_owned()))
-    });
+    let shown = SessionKey::parse(bearer(headers)?);
+    let own = shown.and_then(
+        |SessionKey {
+             participant: id,
+             secret,
+             ..
+         }| {
+            let live = app.meetings.find_session(id)?;
+            let is_own = (live.id == meeting || live.code == meeting) && live.is_session(id, secret);
+            is_own.then(|| (live, id.to_owned()))
+        },
+    );
     if own.is_none() {
         // As with `resume`: the right secret is worth more than an address.
         app.gates.join(ip)?;

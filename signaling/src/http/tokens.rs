@@ -11,6 +11,7 @@ use tianqiao_protocol::rest::{CreateToken, JoinToken};
 
 use super::extract::{Body, ClientIp, solution};
 use crate::app::App;
+use crate::fleet::{Passing, pass_on};
 use crate::gates::Attempt;
 use crate::refusal::Refusal;
 use crate::text::{self, Lines};
@@ -23,6 +24,7 @@ pub async fn create(
     Path(meeting): Path<String>,
     ClientIp(ip): ClientIp,
     headers: HeaderMap,
+    passing: Passing,
     Body(body): Body<CreateToken>,
 ) -> Result<Response, Refusal> {
     app.gates.join(ip)?;
@@ -32,6 +34,14 @@ pub async fn create(
         passcode: body.passcode.as_deref(),
         solution: solution(&headers),
     };
+    if app.fleet.is_some() {
+        checked_name(&body.name)?;
+        app.gates.look_up(&attempt)?;
+        let body = serde_json::to_vec(&body).expect("wire types are plain values");
+        if let Some(answer) = pass_on(&app, &meeting, &passing, body.into()).await? {
+            return Ok(answer);
+        }
+    }
     let token = JoinToken {
         token: issue(&app, &attempt, &body.name)?,
     };

@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::extract::ClientIp;
 use crate::app::App;
+use crate::fleet::Passing;
 use crate::listen::Connection;
 use crate::meetings::now;
 use crate::network::Network;
@@ -39,6 +40,7 @@ pub async fn upgrade(
     State(app): State<Arc<App>>,
     ClientIp(ip): ClientIp,
     Extension(connection): Extension<Arc<Connection>>,
+    passing: Passing,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refusal> {
     let upgrade = upgrade.map_err(|rejection| {
@@ -56,6 +58,7 @@ pub async fn upgrade(
         let refusal = "the connection carries enough WebSockets";
         Refusal::busy(ErrorCode::RateLimited, refusal, RETRY_AFTER)
     })?;
+    let from_member = passing.is_from_member();
     let limit = app.config.max_message_size.0 + READ_BEYOND_LIMIT;
     Ok(upgrade
         .protocols([SUBPROTOCOL])
@@ -67,7 +70,7 @@ pub async fn upgrade(
         // Held as long as the session lives, and 128 KiB by default.
         .read_buffer_size(READ_BUFFER)
         .on_upgrade(move |socket| async move {
-            session::run(app, socket, ip, carried).await;
+            session::run(app, socket, ip, carried, from_member).await;
             drop(permit);
         }))
 }

@@ -33,6 +33,32 @@ impl ChatHistory {
         }
     }
 
+    /// The latest lines, as many as fit.
+    pub fn latest(&self, max_bytes: usize) -> Vec<ChatLine> {
+        let mut left = max_bytes;
+        let fitting = self.lines.iter().rev().take_while(|line| {
+            let fits = size(line) <= left;
+            left = left.saturating_sub(size(line));
+            fits
+        });
+        let mut lines: Vec<ChatLine> = fitting.cloned().collect();
+        lines.reverse();
+        lines
+    }
+
+    pub fn next_line(&self) -> u32 {
+        self.next_seq
+    }
+
+    /// Goes on from lines that were kept elsewhere.
+    pub fn restore(&mut self, lines: &[ChatLine], next_line: u32) {
+        for line in lines {
+            self.push(line.clone());
+        }
+        let after = lines.last().map_or(1, |line| line.seq.wrapping_add(1));
+        self.next_seq = next_line.max(after);
+    }
+
     pub fn add(&mut self, from: &Participant, text: &str, at: u64) -> ChatLine {
         let line = ChatLine {
             seq: self.next_seq,
@@ -42,15 +68,19 @@ impl ChatHistory {
             at,
         };
         self.next_seq = self.next_seq.wrapping_add(1);
+        self.push(line.clone());
+        line
+    }
+
+    fn push(&mut self, line: ChatLine) {
         self.bytes += size(&line);
-        self.lines.push_back(line.clone());
+        self.lines.push_back(line);
         while self.lines.len() > self.limits.max_lines || self.bytes > self.limits.max_bytes {
             let Some(oldest) = self.lines.pop_front() else {
                 break;
             };
             self.bytes -= size(&oldest);
         }
-        line
     }
 
     /// The lines before `before`, or the latest, as many as are told at once; oldest first.

@@ -3,18 +3,21 @@
 //! and call [`Meeting::handle_timeout`] when [`Meeting::poll_timeout`] says.
 
 mod chat;
+mod moves;
 mod participant;
 mod quality;
 mod roster;
+mod snapshot;
 mod stills;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use subtle::ConstantTimeEq;
 use tianqiao_protocol::control::CloseReason;
+use tianqiao_protocol::fleet::NodeId;
 use tianqiao_protocol::ws::{ChatLine, EndReason, ParticipantQuality, RoomState, ServerMessage, Speakers};
 use tianqiao_protocol::{
     ErrorCode, LinkQuality, ParticipantId, SlotPause, SlotState, TrackId, TrackInfo, UnsupportedSlot, WantedTrack,
@@ -25,10 +28,13 @@ use crate::refusal::Refusal;
 use crate::text::{self, Lines, TextError};
 use chat::ChatHistory;
 pub use chat::ChatLimits;
+use moves::Moves;
+pub use moves::{MoveEvent, MoveReason, Side};
 pub use participant::{Kind, Newcomer};
 use participant::{Participant, Phase};
 use quality::QualityNews;
 use roster::{Change, Roster};
+pub use snapshot::{MeetingSnapshot, Memo};
 use stills::StillNews;
 pub use stills::{StillLimits, StillLink, StoredStill, is_webp};
 
@@ -65,12 +71,18 @@ pub enum Output {
         participant: ParticipantId,
         reason: EndReason,
     },
-    /// Ends the session at the SFU.
-    CloseMedia(ParticipantId),
+    /// Ends the session at a node of the SFU.
+    CloseMedia { session: ParticipantId, node: NodeId },
+    /// A move to another node has come so far.
+    Moved {
+        participant: ParticipantId,
+        reason: MoveReason,
+        event: MoveEvent,
+    },
     /// The participant is gone; its id is never used again.
     Forget { participant: ParticipantId, kind: Kind },
-    /// Ends all sessions of the meeting at the SFU.
-    CloseRoom,
+    /// Ends all sessions of the meeting at a node of the SFU.
+    CloseRoom(NodeId),
     /// The meeting is gone.
     Over,
 }
@@ -86,10 +98,17 @@ pub struct Meeting {
     known: HashMap<String, Instant>,
     speakers: Speakers,
     stills: stills::Stills,
+    moves: Moves,
+    /// Those of whom nodes are to be told something new.
+    relay_news: BTreeSet<ParticipantId>,
     /// Since when nobody has been in it.
     idle_since: Option<Instant>,
     /// Set for good by [`Self::end`].
     ended: Option<EndReason>,
+    /// Another instance has it.
+    has_moved: bool,
+    /// See [`Self::changes`].
+    changes: u64,
     outputs: VecDeque<Output>,
 }
 
@@ -105,8 +124,12 @@ impl Meeting {
             known: HashMap::new(),
             speakers: Speakers::default(),
             stills: stills::Stills::default(),
+            moves: Moves::default(),
+            relay_news: BTreeSet::new(),
             idle_since: Some(now),
             ended: None,
+            has_moved: false,
+            changes: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -120,7 +143,7 @@ impl Meeting {
     /// [`Self::leave`] follows. A session of the same person whose WebSocket is lost makes room.
     pub fn reserve(&mut self, now: Instant, newcomer: Newcomer) -> Result<(), Refusal> {
         if self.ended.is_some() {
-            return Err(Refusal::new(ErrorCode::MeetingEnded, "the meeting has ended"));
+            return Err(self.over());
         }
         let lost: Vec<ParticipantId> = self
             .participants
@@ -182,6 +205,23 @@ impl Meeting {
         }
     }
 
+    /// The newcomer's session is opened on that node, which keeps the memo of it.
+    pub fn place(&mut self, id: &str, node: NodeId, memo: String) {
+        if let Some(member) = self.participants.get_mut(id) {
+            member.node = Some(node);
+            member.memo = memo;
+        }
+    }
+
+    /// Its nodes with the sessions on each, those included that are being opened.
+    pub fn nodes(&self) -> BTreeMap<NodeId, u32> {
+        let mut nodes = BTreeMap::new();
+        for node in self.participants.values().flat_map(Participant::nodes) {
+            *nodes.entry(node.clone()).or_default() += 1;
+        }
+        nodes
+    }
+
     /// Since when nobody has been in it.
     pub fn idle_since(&self) -> Option<Instant> {
         self.idle_since
@@ -197,7 +237,7 @@ impl Meeting {
     ) -> Result<RoomState, Refusal> {
         let Some(member) = self.participants.get_mut(id) else {
             return Err(match self.ended {
-                Some(_) => Refusal::new(ErrorCode::MeetingEnded, "the meeting has ended"),
+                Some(_) => self.over(),
                 None => Refusal::new(ErrorCode::Unavailable, "the media connection ended before it began"),
             });
         };
@@ -210,6 +250,7 @@ impl Meeting {
         if member.is_listed() {
             self.roster.record(id, Change::Joined);
         }
+        self.relay_news.insert(id.to_owned());
         self.refresh_stills();
         let state = self.state_for(id);
         self.flush_roster(now);
@@ -218,6 +259,9 @@ impl Meeting {
 
     /// Takes up a session whose WebSocket was lost, or replaces its WebSocket.
     pub fn resume(&mut self, id: &str, secret: &str) -> Result<RoomState, Refusal> {
+        if self.has_moved {
+            return Err(Refusal::meeting_has_moved());
+        }
         let member = self.participants.get_mut(id).ok_or_else(Refusal::session_unknown)?;
         let known: bool = member.secret.as_bytes().ct_eq(secret.as_bytes()).into();
         match member.phase {
@@ -242,8 +286,12 @@ impl Meeting {
 
     /// Ends one session. Unknown ones are no error.
     pub fn leave(&mut self, now: Instant, id: &str, reason: EndReason) {
-        if self.participants.contains_key(id) {
-            self.outputs.push_back(Output::CloseMedia(id.to_owned()));
+        if let Some(member) = self.participants.get(id) {
+            let close = |node: &NodeId| Output::CloseMedia {
+                session: id.to_owned(),
+                node: node.clone(),
+            };
+            self.outputs.extend(member.nodes().map(close));
             self.remove(now, id, reason);
         }
     }
@@ -254,7 +302,8 @@ impl Meeting {
             return;
         }
         self.ended = Some(reason);
-        self.outputs.push_back(Output::CloseRoom);
+        let nodes = self.nodes().into_keys();
+        self.outputs.extend(nodes.map(Output::CloseRoom));
         let ids: Vec<ParticipantId> = self.participants.keys().cloned().collect();
         for id in ids {
             self.remove(now, &id, reason);
@@ -277,6 +326,7 @@ impl Meeting {
             .map_err(|wait| Refusal::rate_limited("too much chat", wait))?;
         let text = text.as_str();
         let line = self.chat.add(member, text, at);
+        self.changes += 1;
         self.broadcast(ServerMessage::Chat(line));
         Ok(())
     }
@@ -339,6 +389,7 @@ impl Meeting {
     }
 
     pub fn on_ice_restarted(&mut self, id: &str) -> u32 {
+        self.changes += 1;
         self.participants.get_mut(id).map_or(0, |member| {
             member.ice_generation = member.ice_generation.wrapping_add(1);
             member.ice_generation
@@ -346,6 +397,7 @@ impl Meeting {
     }
 
     pub fn set_muted(&mut self, now: Instant, id: &str, track: TrackId, muted: bool) {
+        self.set_second_muted(id, track, muted);
         let Some(member) = self.participants.get_mut(id) else {
             return;
         };
@@ -378,6 +430,9 @@ impl Meeting {
 
     /// The SFU gave the session up.
     pub fn on_media_closed(&mut self, now: Instant, id: &str, reason: CloseReason) {
+        if self.outlives_media(now, id, reason) {
+            return;
+        }
         let reason = match reason {
             CloseReason::Shutdown => EndReason::ServerShutdown,
             CloseReason::IceTimeout | CloseReason::DtlsFailed | CloseReason::PeerClosed => EndReason::MediaTimeout,
@@ -461,6 +516,7 @@ impl Meeting {
         for id in lost {
             self.leave(now, &id, EndReason::Left);
         }
+        self.handle_move_timeouts(now);
         self.flush_roster(now);
         self.flush_quality(now);
         if self.idle_since.is_some_and(|since| now >= since + self.limits.ttl) {
@@ -475,14 +531,27 @@ impl Meeting {
         let detached = self.participants.values().filter_map(Participant::detached_since);
         let resume = detached.min().map(|since| since + self.limits.resume_window);
         let idle = self.idle_since.map(|since| since + self.limits.ttl);
-        [resume, idle, self.roster.due(), self.quality_news.due()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            resume,
+            idle,
+            self.roster.due(),
+            self.quality_news.due(),
+            self.moves.due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    fn over(&self) -> Refusal {
+        match self.has_moved {
+            true => Refusal::meeting_has_moved(),
+            false => Refusal::new(ErrorCode::MeetingEnded, "the meeting has ended"),
+        }
     }
 
     fn remove(&mut self, now: Instant, id: &str, reason: EndReason) {
@@ -494,6 +563,11 @@ impl Meeting {
                 participant: id.to_owned(),
                 reason,
             });
+        }
+        self.relay_news.insert(id.to_owned());
+        self.moves.remove(id);
+        if let Some(moving) = &member.moving {
+            self.outputs.push_back(moving.event_of(id, MoveEvent::GivenUp));
         }
         if member.connected && self.ended.is_none() {
             self.remember(now, member.identity.clone());
@@ -519,6 +593,7 @@ impl Meeting {
 
     /// Notes who was here; of too many the one who left first is forgotten.
     fn remember(&mut self, now: Instant, identity: String) {
+        self.changes += 1;
         self.known.insert(identity, now);
         if self.known.len() > self.limits.max_participants.max(1) {
             let first = self.known.iter().min_by_key(|(_, left)| **left);
@@ -529,6 +604,7 @@ impl Meeting {
     }
 
     fn on_tracks_changed(&mut self, now: Instant, id: &str) {
+        self.relay_news.insert(id.to_owned());
         self.refresh_stills();
         if self.participants.get(id).is_some_and(Participant::is_listed) {
             self.roster.record(id, Change::Tracks);

@@ -4,15 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
+use super::moves::Move;
 use super::stills::StillLink;
 use crate::limits::{Rate, TokenBucket};
 use crate::network::Network;
+use tianqiao_protocol::fleet::NodeId;
 use tianqiao_protocol::{
-    LinkQuality, ParticipantId, SlotPause, SlotState, TrackId, TrackInfo, UnsupportedSlot, WantedTrack, ws,
+    LinkQuality, ParticipantId, ReceiveMode, SlotPause, SlotState, TrackId, TrackInfo, UnsupportedSlot, WantedTrack, ws,
 };
 
 /// How a participant takes part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Kind {
     Web,
     /// Publishes only (RFC 9725).
@@ -76,6 +81,13 @@ pub(super) struct Participant {
     /// ICE restarts over HTTP so far.
     pub ice_generation: u32,
     pub still_link: Arc<StillLink>,
+    /// Where its media is; none before it is placed.
+    pub node: Option<NodeId>,
+    /// The move to another node that is under way.
+    pub moving: Option<Move>,
+    /// What its nodes keep for a next owner.
+    pub memo: String,
+    pub mode: ReceiveMode,
     name: String,
     /// What each video slot shows, by mid. While reserved: the changes that came before the answer.
     slots: BTreeMap<String, Option<TrackId>>,
@@ -85,6 +97,17 @@ pub(super) struct Participant {
     unsupported: BTreeMap<String, TrackId>,
     /// What others can use of its tracks, also of those that an answer on its way will name.
     wanted: BTreeMap<TrackId, WantedTrack>,
+}
+
+/// What a session on another node has, until it is the participant's only one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Media {
+    pub tracks: Vec<TrackInfo>,
+    pub slots: BTreeMap<String, Option<TrackId>>,
+    pub paused: BTreeSet<String>,
+    pub unsupported: BTreeMap<String, TrackId>,
+    pub wanted: BTreeMap<TrackId, WantedTrack>,
+    pub quality: LinkQuality,
 }
 
 impl Participant {
@@ -104,6 +127,10 @@ impl Participant {
             knows_roster_until: 0,
             ice_generation: 0,
             still_link: Arc::default(),
+            node: None,
+            moving: None,
+            memo: String::new(),
+            mode: ReceiveMode::Full,
             name: newcomer.name,
             slots: BTreeMap::new(),
             paused: BTreeSet::new(),
@@ -266,6 +293,17 @@ impl Participant {
             }
         }
         changed
+    }
+
+    /// Its media is that of another session from now on.
+    pub fn replace_media(&mut self, media: Media) {
+        self.wanted.clear();
+        self.tracks = media.tracks;
+        self.slots = media.slots;
+        self.paused = media.paused;
+        self.unsupported = media.unsupported;
+        self.set_wanted(media.wanted.into_values().collect());
+        self.quality = media.quality;
     }
 
     /// Makes `slots` all that show something, and returns the difference.

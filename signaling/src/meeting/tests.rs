@@ -2,6 +2,7 @@ use super::*;
 use crate::network::Network;
 use tianqiao_protocol::{QualityCause, QualityGrade, TrackSource};
 
+mod moves;
 mod stills;
 
 const LIMITS: MeetingLimits = MeetingLimits {
@@ -53,7 +54,9 @@ impl Bench {
             network: Network::host(std::net::Ipv4Addr::LOCALHOST.into()),
             secret: format!("secret-{id}"),
         };
-        self.meeting.reserve(self.at(millis), newcomer)
+        self.meeting.reserve(self.at(millis), newcomer)?;
+        self.meeting.place(id, "n1".into(), String::new());
+        Ok(())
     }
 
     fn join(&mut self, millis: u64, id: &str) -> RoomState {
@@ -94,6 +97,13 @@ fn brief(output: &Output) -> String {
         other => format!("{other:?}"),
     };
     format!("{}: {what}", to.join(","))
+}
+
+fn close(id: &str) -> Output {
+    Output::CloseMedia {
+        session: id.into(),
+        node: "n1".into(),
+    }
 }
 
 fn track(id: TrackId) -> TrackInfo {
@@ -178,7 +188,7 @@ fn a_lost_websocket_is_resumed_within_the_window() {
         participant: "a".into(),
         kind: Kind::Web,
     };
-    assert_eq!(bench.outputs(), [Output::CloseMedia("a".into()), forget]);
+    assert_eq!(bench.outputs(), [close("a"), forget]);
     assert!(bench.meeting.resume("a", "secret-a").is_err());
 }
 
@@ -476,7 +486,7 @@ fn the_end_is_told_to_all_and_is_final() {
     bench.meeting.end(now, EndReason::MeetingEnded);
     bench.meeting.end(now, EndReason::ServerShutdown);
     let outputs = bench.outputs();
-    assert_eq!(outputs.first(), Some(&Output::CloseRoom));
+    assert_eq!(outputs.first(), Some(&Output::CloseRoom("n1".into())));
     assert_eq!(outputs.last(), Some(&Output::Over));
     assert_eq!(outputs.len(), 6, "{outputs:?}");
     let refusal = bench.reserve(2, "c", Kind::Web).expect_err("over");
@@ -495,7 +505,7 @@ fn an_empty_meeting_is_forgotten_after_its_time() {
     bench.meeting.handle_timeout(over - Duration::from_millis(1));
     assert_eq!(bench.outputs(), []);
     bench.meeting.handle_timeout(over);
-    assert_eq!(bench.outputs(), [Output::CloseRoom, Output::Over]);
+    assert_eq!(bench.outputs(), [Output::Over]);
 }
 
 #[test]
@@ -510,7 +520,7 @@ fn in_a_full_meeting_those_who_never_connected_make_room() {
     assert!(bench.reserve(4_999, "e", Kind::Web).is_err(), "c is too young to go");
     bench.outputs();
     bench.reserve(5_000, "e", Kind::Web).expect("c makes room");
-    assert_eq!(bench.outputs()[0], Output::CloseMedia("c".into()));
+    assert_eq!(bench.outputs()[0], close("c"));
     let full = bench
         .reserve(9_999, "f", Kind::Web)
         .expect_err("all but e have connected");

@@ -3,14 +3,16 @@
 
 use std::sync::Arc;
 
+use tianqiao_bus::BusError;
 use tianqiao_protocol::control::{AudioPolicy, OpenSession, Origin, SfuReply, SfuRequest};
 use tianqiao_protocol::ws::{EndReason, RoomState};
 use tianqiao_protocol::{ErrorCode, ParticipantId, SlotTarget, SlotView, TrackDeclaration};
 
 use super::live::{Attachment, LiveMeeting};
+use super::moving::no_place;
 use crate::auth::{Claims, random_id};
 use crate::config::Config;
-use crate::meeting::{Kind, Newcomer};
+use crate::meeting::{Kind, Memo, Newcomer};
 use crate::network::Network;
 use crate::refusal::Refusal;
 
@@ -96,6 +98,10 @@ impl LiveMeeting {
             network: entry.network,
             secret: random_id::<18>(),
         };
+        let memo = match self.meetings.is_shared() {
+            true => serde_json::to_string(&Memo::of(&newcomer)).expect("a memo is plain values"),
+            false => String::new(),
+        };
         let participant = newcomer.id.clone();
         let secret = newcomer.secret.clone();
         self.reserve(newcomer)?;
@@ -104,7 +110,7 @@ impl LiveMeeting {
             participant: &participant,
             is_taken: false,
         };
-        let open = SfuRequest::Open(OpenSession {
+        let open = OpenSession {
             room: self.id.clone(),
             session: participant.clone(),
             origin: entry.origin,
@@ -113,9 +119,9 @@ impl LiveMeeting {
             slots: entry.offered.slots,
             audio: entry.audio,
             identity,
-            memo: String::new(),
-        });
-        let SfuReply::Answered { sdp, tracks, slots } = self.request(open).await? else {
+            memo,
+        };
+        let SfuReply::Answered { sdp, tracks, slots } = self.open(open).await? else {
             return Err(Refusal::new(
                 ErrorCode::Internal,
                 "the media server answered something else",
@@ -133,6 +139,30 @@ impl LiveMeeting {
         })
     }
 }
+
+impl LiveMeeting {
+    /// Opens a newcomer's session on the node where there is a place for it; on another one if that has just gone.
+    async fn open(&self, open: OpenSession) -> Result<SfuReply, Refusal> {
+        let mut but = Vec::new();
+        loop {
+            let place = self.meetings.nodes.reserve(&self.node_counts(), &but, None);
+            let place = place.ok_or_else(no_place)?;
+            let node = place.node.clone();
+            self.place(&open.session, node.clone(), open.memo.clone());
+            match self.try_ask(&node, SfuRequest::Open(open.clone())).await {
+                Err(BusError::NoNode(_)) if but.len() < MAX_OTHERS => but.push(node),
+                Ok(reply) => {
+                    place.opened();
+                    return Ok(reply);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Nodes that may turn out to be gone before a newcomer is sent away.
+const MAX_OTHERS: usize = 3;
 
 /// A place in a meeting, given back unless the newcomer gets in.
 struct Place<'a> {

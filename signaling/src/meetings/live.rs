@@ -1,27 +1,28 @@
 //! A meeting with its surroundings: the lock around the state machine, the queues to its
 //! WebSockets, its timer and its SFU node. Locks are held for one call of the state machine.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rand::seq::IndexedRandom;
 use tianqiao_bus::{BusError, NodeId, vital};
-use tianqiao_protocol::control::{Owner, SfuEvent, SfuReply, SfuRequest};
+use tianqiao_protocol::control::{CloseReason, Owner, RoomRelays, SessionId, SfuError, SfuEvent, SfuReply, SfuRequest};
 use tianqiao_protocol::ws::{ChatLine, EndReason, RoomState, ServerMessage};
-use tianqiao_protocol::{ErrorCode, ParticipantId, SlotState, TrackId, TrackInfo};
+use tianqiao_protocol::{ErrorCode, ParticipantId, ReceiveMode, SlotState, TrackId, TrackInfo};
 use tokio::sync::Notify;
 
-use super::{Meetings, now};
+use super::topology::{Member, RelayReply, Topology};
+use super::{ClaimedMeeting, Meetings, Notice, now};
 use crate::auth::Passcode;
-use crate::meeting::{Meeting, Newcomer, Output, StillLink, StoredStill};
+use crate::meeting::{Kind, Meeting, MeetingSnapshot, MoveReason, Newcomer, Output, Side, StillLink, StoredStill};
 use crate::refusal::Refusal;
 use crate::session::frame::Frame;
 use crate::session::outbox::{self, Inbox, Outbox};
 
 /// A node answers from memory; past this it hangs.
-const NODE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const NODE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct LiveMeeting {
     pub id: String,
@@ -29,20 +30,24 @@ pub struct LiveMeeting {
     pub title: Option<String>,
     pub passcode: Option<Passcode>,
     /// This instance, and its claim of the meeting.
-    owner: Owner,
-    meetings: Arc<Meetings>,
+    pub(super) owner: Owner,
+    pub(super) meetings: Arc<Meetings>,
+    this: Weak<Self>,
     inner: Mutex<Inner>,
     /// The state machine's next timeout has changed.
-    timeout_changed: Notify,
-    /// Where the meeting's sessions live, from its first one on.
-    node: Mutex<Option<NodeId>>,
+    pub(super) timeout_changed: Notify,
+    /// Somebody knows that its snapshot is out of date.
+    pub(super) is_dirty: AtomicBool,
 }
 
-struct Inner {
-    meeting: Meeting,
-    websockets: HashMap<ParticipantId, (u64, Outbox)>,
+pub(super) struct Inner {
+    pub(super) meeting: Meeting,
+    pub(super) topology: Topology,
+    pub(super) websockets: HashMap<ParticipantId, (u64, Outbox)>,
     next_attachment: u64,
-    over: bool,
+    pub(super) over: bool,
+    /// [`Meeting::changes`] as they were last told.
+    told_changes: u64,
 }
 
 /// A WebSocket's hold on its session: dropped, the session waits to be resumed.
@@ -62,30 +67,37 @@ impl Drop for Attachment {
 impl LiveMeeting {
     pub(super) fn new(
         meetings: Arc<Meetings>,
-        id: String,
-        code: String,
-        title: Option<String>,
-        passcode: Option<Passcode>,
+        claimed: ClaimedMeeting,
+        snapshot: Option<&MeetingSnapshot>,
     ) -> Arc<Self> {
+        let mut meeting = match snapshot {
+            Some(snapshot) => Meeting::restore(meetings.limits, now(), snapshot),
+            None => Meeting::new(meetings.limits, now()),
+        };
+        // Grows from owner to owner, as the numbers of moves must.
+        meeting.number_moves_from((unix_millis() / 1000) as u32);
         let inner = Inner {
-            meeting: Meeting::new(meetings.limits, now()),
+            meeting,
+            topology: Topology::new(claimed.id.clone(), meetings.topology),
             websockets: HashMap::new(),
             next_attachment: 0,
             over: false,
+            told_changes: 0,
         };
-        Arc::new(Self {
-            id,
-            code,
-            title,
-            passcode,
+        Arc::new_cyclic(|this| Self {
+            this: this.clone(),
+            id: claimed.id,
+            code: claimed.code,
+            title: claimed.title,
+            passcode: claimed.passcode,
             owner: Owner {
                 instance: meetings.instance.clone(),
-                epoch: 1,
+                epoch: claimed.epoch,
             },
             meetings,
             inner: Mutex::new(inner),
             timeout_changed: Notify::new(),
-            node: Mutex::default(),
+            is_dirty: AtomicBool::new(false),
         })
     }
 
@@ -168,6 +180,8 @@ impl LiveMeeting {
         self.deliver(&mut inner);
         let state = state?;
         let attachment = self.attach(&mut inner, id);
+        inner.meeting.remind_of_move(id, Duration::ZERO);
+        self.deliver(&mut inner);
         Ok((state, attachment))
     }
 
@@ -208,12 +222,63 @@ impl LiveMeeting {
         self.with(|meeting| meeting.set_muted(now(), id, track, muted));
     }
 
-    pub fn set_answered(&self, id: &str, tracks: Vec<TrackInfo>, slots: Vec<SlotState>) {
-        self.with(|meeting| meeting.set_answered(now(), id, tracks, slots));
+    /// A new offer in a running session. Where the session has moved meanwhile, what the node said of it is old.
+    pub async fn renegotiate(&self, id: &str, offer: SfuRequest) -> Result<(String, Vec<TrackInfo>), Refusal> {
+        let node = self.node_of(id)?;
+        let SfuReply::Answered { sdp, tracks, slots } = self.ask(&node, offer).await? else {
+            return Err(Refusal::new(
+                ErrorCode::Internal,
+                "the media server answered something else",
+            ));
+        };
+        self.with(|meeting| {
+            if meeting.side(id, &node) == Some(Side::Present) {
+                meeting.set_answered(now(), id, tracks.clone(), slots);
+            }
+        });
+        Ok((sdp, tracks))
     }
 
-    pub(super) fn on_sfu_event(&self, event: SfuEvent) {
-        self.with(|meeting| match event {
+    fn node_of(&self, session: &str) -> Result<NodeId, Refusal> {
+        let node = self.lock().meeting.nodes_of(session).into_iter().next();
+        node.ok_or_else(|| Refusal::new(ErrorCode::Unavailable, "the media server is gone"))
+    }
+
+    pub(super) fn on_sfu_event(&self, node: &NodeId, event: SfuEvent) {
+        let mut inner = self.lock();
+        match &event {
+            SfuEvent::Speakers { .. } => {
+                if inner.topology.home().is_some_and(|home| home != node) {
+                    return;
+                }
+            }
+            SfuEvent::Link { link, up, .. } => {
+                return tracing::info!(room = self.id, %node, link, up, "a link between media servers has changed");
+            }
+            SfuEvent::Connected { session }
+            | SfuEvent::Closed { session, .. }
+            | SfuEvent::Slots { session, .. }
+            | SfuEvent::SlotsPaused { session, .. }
+            | SfuEvent::Quality { session, .. }
+            | SfuEvent::Spare { session, .. }
+            | SfuEvent::CodecUnsupported { session, .. }
+            | SfuEvent::Wanted { session, .. } => match inner.meeting.side(session, node) {
+                Some(Side::Present) => {}
+                Some(Side::Second) => {
+                    tracing::debug!(%session, room = self.id, %node, ?event, "of a session that is moved to");
+                    inner.meeting.on_second_event(now(), event);
+                    return self.deliver(&mut inner);
+                }
+                // A node that was cut off has it still, or the word is of before the move.
+                None => return,
+            },
+        }
+        self.on_present_event(&mut inner.meeting, node, event);
+        self.deliver(&mut inner);
+    }
+
+    fn on_present_event(&self, meeting: &mut Meeting, node: &NodeId, event: SfuEvent) {
+        match event {
             SfuEvent::Connected { session } => {
                 tracing::debug!(%session, room = self.id, "media connected");
                 meeting.on_connected(&session);
@@ -222,6 +287,9 @@ impl LiveMeeting {
             }
             SfuEvent::Closed { session, reason } => {
                 tracing::info!(%session, room = self.id, ?reason, "media closed");
+                if reason == CloseReason::Shutdown && self.meetings.nodes.has_other(node) {
+                    meeting.start_move(now(), &session, MoveReason::Lost, None, Duration::ZERO);
+                }
                 meeting.on_media_closed(now(), &session, reason);
             }
             SfuEvent::Slots { session, slots } => meeting.on_slots(&session, &slots),
@@ -235,31 +303,130 @@ impl LiveMeeting {
             SfuEvent::Wanted { session, tracks } => meeting.on_wanted(&session, tracks),
             SfuEvent::Speakers { dominant, speaking, .. } => meeting.on_speakers(dominant, speaking),
             SfuEvent::Link { .. } => {}
+        }
+    }
+
+    /// Asks the node that has the session.
+    pub async fn request(&self, session: &str, request: SfuRequest) -> Result<SfuReply, Refusal> {
+        self.ask(&self.node_of(session)?, request).await
+    }
+
+    pub(super) async fn ask(&self, node: &NodeId, request: SfuRequest) -> Result<SfuReply, Refusal> {
+        Ok(self.try_ask(node, request).await?)
+    }
+
+    pub(super) async fn try_ask(&self, node: &NodeId, request: SfuRequest) -> Result<SfuReply, BusError> {
+        let asked = self.meetings.bus.request(node, &self.owner, request);
+        let Ok(answer) = tokio::time::timeout(NODE_TIMEOUT, asked).await else {
+            tracing::error!(%node, room = self.id, "the media server does not answer");
+            return Err(BusError::Refused(SfuError {
+                code: ErrorCode::Unavailable,
+                message: "the media server does not answer".to_owned(),
+            }));
+        };
+        if let Err(BusError::NoNode(_) | BusError::Gone) = answer {
+            self.meetings.nodes.suspect(node);
+        }
+        if let Err(error) = &answer {
+            self.heed(error);
+        }
+        answer
+    }
+
+    /// What changes a session, told to all nodes that have it: while it moves there are two.
+    pub async fn request_all(
+        &self,
+        session: &str,
+        request: impl Fn(&NodeId) -> Option<SfuRequest>,
+    ) -> Result<(), Refusal> {
+        // None between a node that is lost and the next one, which is told by the offer.
+        let nodes = self.lock().meeting.nodes_of(session);
+        let asked = nodes.iter().filter_map(|node| Some(self.ask(node, request(node)?)));
+        let mut results = futures_util::future::join_all(asked).await;
+        // One of them may be about to go: what another one took is done.
+        match results.iter().position(Result::is_ok) {
+            Some(_) => Ok(()),
+            None => results.pop().map_or(Ok(()), |result| result.map(|_| ())),
+        }
+    }
+
+    /// Whoever takes the meeting over must know of the node before the session is there.
+    pub(super) fn place(&self, id: &str, node: NodeId, memo: String) {
+        let is_new = self.with(|meeting| {
+            let before = meeting.nodes();
+            meeting.place(id, node.clone(), memo);
+            !before.contains_key(&node)
         });
-    }
-
-    /// Asks the meeting's node, and picks one first where the meeting has none yet.
-    pub async fn request(&self, request: SfuRequest) -> Result<SfuReply, Refusal> {
-        let node = self.pick_node()?;
-        match tokio::time::timeout(NODE_TIMEOUT, self.meetings.bus.request(&node, &self.owner, request)).await {
-            Ok(reply) => Ok(reply?),
-            Err(_) => {
-                tracing::error!(%node, room = self.id, "the media server does not answer");
-                Err(Refusal::new(ErrorCode::Unavailable, "the media server does not answer"))
-            }
+        if is_new {
+            self.mark_changed();
         }
     }
 
-    fn pick_node(&self) -> Result<NodeId, Refusal> {
-        let nodes = self.meetings.bus.nodes();
-        let mut node = self.node.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(node) = node.as_ref().filter(|node| nodes.contains(node)) {
-            return Ok(node.clone());
+    /// The meeting's nodes with its sessions on each.
+    pub(super) fn node_counts(&self) -> BTreeMap<NodeId, u32> {
+        self.lock().meeting.nodes()
+    }
+
+    pub(super) fn has_session_on(&self, session: &str, node: &str) -> bool {
+        self.lock().meeting.side(session, node).is_some()
+    }
+
+    /// The tracks of the same source, by the nodes that have a session of the participant.
+    pub fn tracks_like(&self, id: &str, track: TrackId) -> Vec<(NodeId, TrackId)> {
+        let inner = self.lock();
+        let nodes = inner.meeting.nodes_of(id).into_iter();
+        let track_at = |node: NodeId| {
+            let track = inner.meeting.track_at(id, &node, track)?;
+            Some((node, track))
+        };
+        nodes.filter_map(track_at).collect()
+    }
+
+    pub fn set_mode(&self, id: &str, mode: ReceiveMode) {
+        self.with(|meeting| meeting.set_mode(id, mode));
+    }
+
+    pub fn on_moved(&self, id: &str, number: u32) -> Result<(), Refusal> {
+        self.with(|meeting| meeting.on_moved(now(), id, number))
+    }
+
+    pub(super) fn with_meeting<R>(&self, act: impl FnOnce(&mut Meeting) -> R) -> R {
+        self.with(act)
+    }
+
+    pub(super) fn start_moves(&self, node: &NodeId, most: usize, reason: MoveReason, to: Option<&NodeId>) -> usize {
+        self.with(|meeting| meeting.start_moves(now(), node, most, reason, to))
+    }
+
+    pub(super) fn movable(&self, node: &NodeId) -> usize {
+        self.lock().meeting.movable(node)
+    }
+
+    /// WHIP and WHEP sessions on a node, which cannot be moved away from it.
+    pub fn unmovable(&self, node: &NodeId) -> Vec<(ParticipantId, Kind)> {
+        self.lock().meeting.unmovable(node)
+    }
+
+    pub(super) fn end_unmovable(&self, node: &NodeId, reason: EndReason) {
+        for (session, kind) in self.unmovable(node) {
+            tracing::info!(session, room = self.id, %node, kind = kind.label(), "ends with its media server, since it cannot move");
+            self.leave(&session, reason);
         }
-        let chosen = nodes.choose(&mut rand::rng()).cloned();
-        let chosen = chosen.ok_or_else(|| Refusal::new(ErrorCode::Unavailable, "there is no media server"))?;
-        *node = Some(chosen.clone());
-        Ok(chosen)
+    }
+
+    pub(super) fn on_node_lost(&self, node: &NodeId, within: Duration) {
+        let mut inner = self.lock();
+        let asked = inner.meeting.on_node_lost(now(), node, within);
+        inner.topology.on_node_lost(node);
+        tracing::info!(room = self.id, %node, asked, "sessions of a lost media server are asked to go elsewhere");
+        self.deliver(&mut inner);
+    }
+
+    /// A node may know of a later claim before this instance does.
+    fn heed(&self, error: &BusError) {
+        if matches!(error, BusError::Refused(error) if error.code == ErrorCode::NotOwner) {
+            self.meetings.notify(Notice::Superseded(self.id.clone()));
+        }
     }
 
     fn attach(self: &Arc<Self>, inner: &mut Inner, id: &str) -> Attachment {
@@ -285,11 +452,18 @@ impl LiveMeeting {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<R>(&self, act: impl FnOnce(&mut Meeting) -> R) -> R {
+    fn handle_timeout(&self) {
+        let mut inner = self.lock();
+        inner.meeting.handle_timeout(now());
+        inner.topology.handle_timeout(now(), &mut rand::rng());
+        self.deliver(&mut inner);
+    }
+
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut Meeting) -> R) -> R {
         let mut inner = self.lock();
         let result = act(&mut inner.meeting);
         self.deliver(&mut inner);
@@ -309,8 +483,23 @@ impl LiveMeeting {
                         outbox.cut();
                     }
                 }
-                Output::CloseMedia(session) => self.tell_node(SfuRequest::Close { session }),
-                Output::CloseRoom => self.tell_node(SfuRequest::CloseRoom { room: self.id.clone() }),
+                Output::CloseMedia { session, node } => self.close_media(session, node),
+                Output::CloseRoom(node) => self.tell_node(node, SfuRequest::CloseRoom { room: self.id.clone() }),
+                Output::Moved {
+                    participant,
+                    reason,
+                    event,
+                } => {
+                    let (reason, event) = (reason.label(), event.label());
+                    tracing::info!(
+                        session = participant,
+                        room = self.id,
+                        reason,
+                        event,
+                        "move to another media server"
+                    );
+                    self.meetings.metrics.moves.with_label_values(&[reason, event]).inc();
+                }
                 Output::Forget { participant, kind } => {
                     self.meetings.forget_session(&participant);
                     let sessions = &self.meetings.metrics.sessions;
@@ -319,10 +508,71 @@ impl LiveMeeting {
                 Output::Over => {
                     inner.over = true;
                     self.meetings.forget(self);
+                    self.meetings.notify(Notice::Over {
+                        id: self.id.clone(),
+                        code: self.code.clone(),
+                        epoch: self.owner.epoch,
+                    });
                 }
             }
         }
+        self.relay(inner);
+        if std::mem::replace(&mut inner.told_changes, inner.meeting.changes()) != inner.meeting.changes() {
+            self.mark_changed();
+        }
         self.timeout_changed.notify_one();
+    }
+
+    /// Tells the meeting's nodes of each other.
+    fn relay(&self, inner: &mut Inner) {
+        let Inner { meeting, topology, .. } = inner;
+        let (now, rng) = (now(), &mut rand::rng());
+        for (session, placed) in meeting.take_relay_news() {
+            let member = placed.map(|placed| Member {
+                node: placed.node,
+                also: placed.also,
+                identity: placed.identity,
+                tracks: placed.tracks,
+            });
+            let counts = topology.set_member(now, rng, &session, member);
+            if !counts.is_empty() {
+                self.mark_changed();
+            }
+            for (node, more) in counts {
+                self.meetings.nodes.count(&self.id, &node, more);
+            }
+        }
+        while let Some((node, relays)) = topology.poll_request(now) {
+            self.send_relays(node, relays);
+        }
+    }
+
+    fn send_relays(&self, node: NodeId, relays: RoomRelays) {
+        let Some(live) = self.this.upgrade() else {
+            return;
+        };
+        tokio::spawn(async move {
+            let version = relays.version;
+            let asked = live.meetings.bus.request(&node, &live.owner, SfuRequest::Relay(relays));
+            let answer = tokio::time::timeout(NODE_TIMEOUT, asked).await;
+            let (reply, label) = match answer {
+                Ok(Ok(SfuReply::Relayed { endpoints })) => (RelayReply::Relayed(endpoints), "relayed"),
+                Ok(Ok(SfuReply::RelayBehind)) => (RelayReply::Behind, "behind"),
+                Ok(Err(error)) => {
+                    live.heed(&error);
+                    tracing::debug!(%node, room = live.id, %error, "a media server was not told of the others");
+                    if matches!(error, BusError::NoNode(_) | BusError::Gone) {
+                        live.meetings.nodes.suspect(&node);
+                    }
+                    (RelayReply::Failed, "failed")
+                }
+                Ok(Ok(_)) | Err(_) => (RelayReply::Failed, "failed"),
+            };
+            live.meetings.metrics.relay_requests.with_label_values(&[label]).inc();
+            let mut inner = live.lock();
+            inner.topology.on_reply(now(), &node, version, reply);
+            live.deliver(&mut inner);
+        });
     }
 
     fn send(&self, inner: &mut Inner, to: &[ParticipantId], message: &ServerMessage) {
@@ -347,20 +597,35 @@ impl LiveMeeting {
         }
     }
 
+    /// Ends a session at a node; at one that cannot be asked, when it is back.
+    pub(super) fn close_media(&self, session: SessionId, node: NodeId) {
+        self.tell_node(node, SfuRequest::Close { session });
+    }
+
     /// Sends a request whose reply changes nothing here.
-    fn tell_node(&self, request: SfuRequest) {
-        let node = self.node.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(node) = node else {
-            return;
-        };
-        let bus = self.meetings.bus.clone();
+    fn tell_node(&self, node: NodeId, request: SfuRequest) {
+        let (bus, nodes) = (self.meetings.bus.clone(), self.meetings.nodes.clone());
         let owner = self.owner.clone();
+        let session = match &request {
+            SfuRequest::Close { session } => Some(session.clone()),
+            _ => None,
+        };
         tokio::spawn(async move {
             let reply = tokio::time::timeout(NODE_TIMEOUT, bus.request(&node, &owner, request)).await;
-            match reply {
-                Ok(Ok(_)) | Ok(Err(BusError::NoNode(_) | BusError::Gone)) => {}
-                Ok(Err(error)) => tracing::warn!(%node, %error, "the media server refused to close"),
-                Err(_) => tracing::warn!(%node, "the media server does not answer"),
+            let unknown = match reply {
+                Ok(Ok(_)) => false,
+                Ok(Err(BusError::NoNode(_) | BusError::Gone | BusError::Away)) => true,
+                Ok(Err(error)) => {
+                    tracing::warn!(%node, %error, "the media server refused to close");
+                    false
+                }
+                Err(_) => {
+                    tracing::warn!(%node, "the media server does not answer");
+                    true
+                }
+            };
+            if let Some(session) = session.filter(|_| unknown) {
+                nodes.close_later(&node, session);
             }
         });
     }
@@ -381,7 +646,10 @@ pub(super) fn spawn_timer(live: &Arc<LiveMeeting>) {
                 if inner.over {
                     return;
                 }
-                inner.meeting.poll_timeout()
+                [inner.meeting.poll_timeout(), inner.topology.poll_timeout()]
+                    .into_iter()
+                    .flatten()
+                    .min()
             };
             let sleep = async {
                 match timeout {
@@ -390,7 +658,7 @@ pub(super) fn spawn_timer(live: &Arc<LiveMeeting>) {
                 }
             };
             tokio::select! {
-                () = sleep => live.with(|meeting| meeting.handle_timeout(now())),
+                () = sleep => live.handle_timeout(),
                 () = live.timeout_changed.notified() => {}
             }
         }

@@ -1,8 +1,12 @@
 //! All meetings of this process: found by id or code, told of the SFU's events.
 
 mod admission;
+mod adoption;
 mod live;
+mod moving;
+mod nodes;
 mod places;
+mod topology;
 mod unused;
 
 use std::collections::HashMap;
@@ -27,8 +31,11 @@ use crate::network::Network;
 use crate::refusal::Refusal;
 use crate::session::outbox::OutboxLimits;
 pub use admission::{Entry as MeetingEntry, Offered, check_slots};
+pub use adoption::{Adoption, ClaimedMeeting, Notice};
 pub use live::{Attachment, LiveMeeting};
+use nodes::Nodes;
 use places::{PlaceLimits, Places};
+use topology::TopologyLimits;
 use unused::Unused;
 
 /// Ended meetings that are remembered, so that latecomers are told so.
@@ -41,6 +48,8 @@ pub struct Meetings {
     /// This signaling instance.
     instance: InstanceId,
     bus: Arc<dyn Bus>,
+    nodes: Arc<Nodes>,
+    topology: TopologyLimits,
     metrics: Arc<Metrics>,
     limits: MeetingLimits,
     max_meetings: usize,
@@ -55,10 +64,18 @@ pub struct Meetings {
     sessions: DashMap<SessionId, Arc<LiveMeeting>>,
     /// Ids and codes of meetings that their hosts ended.
     tombstones: Mutex<HashMap<String, Instant>>,
+    /// Where meetings are claimed and kept for others to go on with; in a fleet.
+    notices: Option<mpsc::UnboundedSender<Notice>>,
 }
 
 impl Meetings {
-    pub fn new(config: &Config, instance: &InstanceId, bus: Arc<dyn Bus>, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(
+        config: &Config,
+        instance: &InstanceId,
+        bus: Arc<dyn Bus>,
+        metrics: Arc<Metrics>,
+        notices: Option<mpsc::UnboundedSender<Notice>>,
+    ) -> Arc<Self> {
         let limits = MeetingLimits {
             max_participants: config.max_participants,
             chat: ChatLimits {
@@ -88,7 +105,12 @@ impl Meetings {
         };
         Arc::new(Self {
             instance: instance.clone(),
+            nodes: Nodes::new(config, instance, bus.clone(), metrics.clone()),
             bus,
+            topology: TopologyLimits {
+                fan_out: config.relay_fan_out,
+                rotate: config.relay_key_rotation,
+            },
             metrics,
             limits,
             max_meetings: config.max_meetings,
@@ -107,7 +129,19 @@ impl Meetings {
             by_code: DashMap::new(),
             sessions: DashMap::new(),
             tombstones: Mutex::default(),
+            notices,
         })
+    }
+
+    /// Other instances may go on with its meetings.
+    fn is_shared(&self) -> bool {
+        self.notices.is_some()
+    }
+
+    fn notify(&self, notice: Notice) {
+        if let Some(notices) = &self.notices {
+            let _ = notices.send(notice);
+        }
     }
 
     /// `from`: a stranger's network; none, with an API key.
@@ -122,7 +156,14 @@ impl Meetings {
         let live = loop {
             let code = rand::rng().random_range(100_000_000..1_000_000_000_u32).to_string();
             if let Entry::Vacant(vacant) = self.by_code.entry(code.clone()) {
-                let live = LiveMeeting::new(self.clone(), id.clone(), code, title, passcode);
+                let claimed = ClaimedMeeting {
+                    id: id.clone(),
+                    code,
+                    title,
+                    passcode,
+                    epoch: 1,
+                };
+                let live = LiveMeeting::new(self.clone(), claimed, None);
                 vacant.insert(live.clone());
                 break live;
             }
@@ -137,7 +178,7 @@ impl Meetings {
     }
 
     /// Ends meetings that make room for another.
-    fn make_space(&self, from: Option<Network>) -> Result<(), Refusal> {
+    pub fn make_space(&self, from: Option<Network>) -> Result<(), Refusal> {
         let surplus = from.and_then(|network| self.unused().take_surplus(network));
         self.end_unused(surplus);
         if self.by_id.len() < self.max_meetings {
@@ -230,16 +271,19 @@ impl Meetings {
 
     /// Ends a meeting for everybody, as its host asks.
     pub fn end(&self, live: &LiveMeeting) {
+        self.remember_ended([live.id.clone(), live.code.clone()]);
+        live.end(EndReason::MeetingEnded);
+    }
+
+    fn remember_ended<const N: usize>(&self, names: [String; N]) {
         let now = now();
         let mut tombstones = self.tombstones.lock().unwrap_or_else(PoisonError::into_inner);
         if tombstones.len() >= MAX_TOMBSTONES {
             tombstones.retain(|_, ended| now.saturating_duration_since(*ended) < TOMBSTONE_TTL);
         }
         if tombstones.len() < MAX_TOMBSTONES {
-            tombstones.extend([(live.id.clone(), now), (live.code.clone(), now)]);
+            tombstones.extend(names.map(|name| (name, now)));
         }
-        drop(tombstones);
-        live.end(EndReason::MeetingEnded);
     }
 
     /// Ends everything because the server stops.
@@ -252,7 +296,7 @@ impl Meetings {
 
     /// Carries the SFU's events to their meetings, until the bus closes.
     pub async fn run_events(self: Arc<Self>, mut events: mpsc::UnboundedReceiver<NodeEvent>) {
-        while let Some(NodeEvent { event, .. }) = events.recv().await {
+        while let Some(NodeEvent { node, event }) = events.recv().await {
             let live = match &event {
                 SfuEvent::Connected { session }
                 | SfuEvent::Closed { session, .. }
@@ -267,9 +311,18 @@ impl Meetings {
                 }
             };
             if let Some(live) = live {
-                live.on_sfu_event(event);
+                live.on_sfu_event(&node, event);
             }
         }
+    }
+
+    /// Looks after the nodes that have sessions of these meetings, for as long as the server runs.
+    pub async fn run_nodes(self: Arc<Self>) {
+        nodes::run(self).await;
+    }
+
+    fn find_room(&self, id: &str) -> Option<Arc<LiveMeeting>> {
+        self.by_id.get(id).map(|live| live.clone())
     }
 
     /// A node that can take sessions is there.
@@ -278,9 +331,11 @@ impl Meetings {
     }
 
     fn forget(&self, live: &LiveMeeting) {
-        self.by_code.remove(&live.code);
-        self.unused().remove(&live.id);
-        if self.by_id.remove(&live.id).is_some() {
+        // By a later claim it may be here again.
+        let is_it = |_: &String, known: &Arc<LiveMeeting>| std::ptr::eq(&**known, live);
+        self.by_code.remove_if(&live.code, is_it);
+        if self.by_id.remove_if(&live.id, is_it).is_some() {
+            self.unused().remove(&live.id);
             self.metrics.meetings.dec();
         }
     }

@@ -119,6 +119,23 @@ impl Places {
         Ok(evicted)
     }
 
+    /// A session that was let in elsewhere and goes on here, whatever the limits.
+    pub fn adopt(&mut self, now: Instant, id: &ParticipantId, network: Network, connected: bool) {
+        let number = self.next;
+        self.next += 1;
+        let waiting = (!connected).then_some(number);
+        self.places.insert(id.clone(), Place { network, waiting });
+        let from = self.networks.entry(network).or_default();
+        from.turn(now);
+        from.sessions += 1;
+        if connected {
+            from.connected[0] += 1;
+        } else {
+            self.waiting.insert(number, (id.clone(), now));
+            from.waiting.insert(number, (id.clone(), now));
+        }
+    }
+
     /// The session's media has connected.
     pub fn on_connected(&mut self, now: Instant, id: &str) {
         let Some(place) = self.places.get_mut(id) else {

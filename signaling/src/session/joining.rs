@@ -8,6 +8,7 @@ use tianqiao_protocol::ErrorCode;
 use tianqiao_protocol::control::AudioPolicy;
 use tianqiao_protocol::ws::{Join, Joined, MeetingSummary};
 
+use super::SessionKey;
 use crate::app::App;
 use crate::auth::{Claims, TokenType};
 use crate::meeting::Kind;
@@ -62,7 +63,7 @@ impl Joiner {
         let live = self.live;
         let entered = live.enter(entry).await?;
         let joined = Joined {
-            session: format!("{}.{}", entered.participant, entered.secret),
+            session: SessionKey::format(&live.id, &entered.participant, &entered.secret),
             participant: entered.participant,
             sdp: entered.sdp,
             meeting: MeetingSummary {

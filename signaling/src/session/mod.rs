@@ -3,9 +3,10 @@
 pub mod budget;
 pub mod frame;
 mod joining;
+mod key;
 pub mod outbox;
 mod requests;
-mod wire;
+pub mod wire;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,13 +17,16 @@ use tianqiao_protocol::ws::{ClientMessage, EndReason, Join, Resume, Resumed, Roo
 use tracing::Instrument;
 
 use crate::app::App;
+use crate::fleet::{self, CLOSE_NOT_OWNER, Route};
 use crate::listen::Carried;
 use crate::meetings::{Attachment, now};
 use crate::refusal::Refusal;
 pub use joining::Joiner;
+pub use key::SessionKey;
 use wire::{CLOSE_SLOW, Incoming, Wire};
 
-pub async fn run(app: Arc<App>, socket: WebSocket, ip: IpAddr, carried: Carried) {
+/// `from_member`: another instance passes it on.
+pub async fn run(app: Arc<App>, socket: WebSocket, ip: IpAddr, carried: Carried, from_member: bool) {
     let mut wire = Wire::new(socket, app.clone(), ip, carried);
     let mut shutdown = app.shutdown.clone();
     let first = tokio::select! {
@@ -34,6 +38,17 @@ pub async fn run(app: Arc<App>, socket: WebSocket, ip: IpAddr, carried: Carried)
         wire.send(&ServerMessage::Ended { reason }).await;
         return wire.close(close_code::AWAY).await;
     };
+    if let Ok(Incoming::Message(message)) = &first {
+        wire = match fleet::route_socket(&app, wire, message, from_member).await {
+            Route::Here(wire) => wire,
+            Route::Piped => return,
+            Route::NotOwner(wire) => return wire.close(CLOSE_NOT_OWNER).await,
+            Route::Refused(mut wire, refusal) => {
+                wire.refuse(refusal, None).await;
+                return wire.close(close_code::AGAIN).await;
+            }
+        };
+    }
     let opened = match first {
         Ok(Incoming::Message(ClientMessage::Join(message))) => join(&app, &mut wire, message).await,
         Ok(Incoming::Message(ClientMessage::Resume(message))) => resume(&app, &mut wire, message).await,
@@ -100,9 +115,10 @@ async fn resume(app: &App, wire: &mut Wire, message: Resume) -> Result<Attachmen
 }
 
 fn try_resume(app: &App, session: &str) -> Result<(RoomState, Attachment), Refusal> {
-    let (participant, secret) = session.split_once('.').ok_or_else(Refusal::session_unknown)?;
-    let live = app.meetings.find_session(participant);
-    live.ok_or_else(Refusal::session_unknown)?.resume(participant, secret)
+    let key = SessionKey::parse(session).ok_or_else(Refusal::session_unknown)?;
+    let live = app.meetings.find_session(key.participant);
+    live.ok_or_else(Refusal::session_unknown)?
+        .resume(key.participant, key.secret)
 }
 
 /// Both directions of a joined session.

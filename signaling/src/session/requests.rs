@@ -1,6 +1,7 @@
 //! What a joined client asks for: a function per message.
 
-use tianqiao_protocol::control::{Origin, SfuReply, SfuRequest};
+use tianqiao_bus::NodeId;
+use tianqiao_protocol::control::{Origin, SfuRequest};
 use tianqiao_protocol::ws::{Answer, ClientMessage, EndReason, Offer, ServerMessage};
 use tianqiao_protocol::{ErrorCode, ReceiveMode, SlotView, TrackId};
 
@@ -26,7 +27,7 @@ pub async fn handle(app: &App, wire: &mut Wire, attachment: &Attachment, message
             return wire.send_charged(&history).await;
         }
         ClientMessage::Ping { t } => return wire.send(&ServerMessage::Pong { t }).await,
-        ClientMessage::Moved { .. } => Err(Refusal::new(ErrorCode::BadMessage, "you were not asked to move")),
+        ClientMessage::Moved { number } => attachment.live.on_moved(&attachment.participant, number),
         ClientMessage::Leave => {
             // The queue's end brings `ended` and the close frame.
             attachment.live.leave(&attachment.participant, EndReason::Left);
@@ -54,6 +55,15 @@ async fn renegotiate(app: &App, origin: Origin, attachment: &Attachment, offer: 
         slots: offer.slots,
     };
     offered.check(&app.config)?;
+    if let Some(number) = offer.move_number {
+        let session = &attachment.participant;
+        let (sdp, tracks) = attachment.live.open_second(session, number, origin, offered).await?;
+        return Ok(Answer {
+            id: offer.id,
+            sdp,
+            tracks,
+        });
+    }
     let request = SfuRequest::Offer {
         session: attachment.participant.clone(),
         origin,
@@ -61,15 +71,7 @@ async fn renegotiate(app: &App, origin: Origin, attachment: &Attachment, offer: 
         tracks: offered.tracks,
         slots: offered.slots,
     };
-    let SfuReply::Answered { sdp, tracks, slots } = attachment.live.request(request).await? else {
-        return Err(Refusal::new(
-            ErrorCode::Internal,
-            "the media server answered something else",
-        ));
-    };
-    attachment
-        .live
-        .set_answered(&attachment.participant, tracks.clone(), slots);
+    let (sdp, tracks) = attachment.live.renegotiate(&attachment.participant, request).await?;
     Ok(Answer {
         id: offer.id,
         sdp,
@@ -84,21 +86,35 @@ async fn handle_viewport(
     mode: ReceiveMode,
 ) -> Result<(), Refusal> {
     check_slots(&slots, &app.config)?;
-    let session = attachment.participant.clone();
-    let request = SfuRequest::Viewport { session, slots, mode };
-    attachment.live.request(request).await?;
-    Ok(())
+    let session = &attachment.participant;
+    attachment.live.set_mode(session, mode);
+    let request = |_: &NodeId| {
+        Some(SfuRequest::Viewport {
+            session: session.clone(),
+            slots: slots.clone(),
+            mode,
+        })
+    };
+    attachment.live.request_all(session, request).await
 }
 
 async fn handle_mute(attachment: &Attachment, track: TrackId, muted: bool) -> Result<(), Refusal> {
-    let session = attachment.participant.clone();
-    if !attachment.live.has_track(&session, track) {
+    let (live, session) = (&attachment.live, &attachment.participant);
+    let known = live.tracks_like(session, track);
+    if known.is_empty() && !live.has_track(session, track) {
         return Err(Refusal::new(ErrorCode::TrackUnknown, "you publish no such track"));
     }
-    attachment
-        .live
-        .request(SfuRequest::Mute { session, track, muted })
-        .await?;
-    attachment.live.set_muted(&attachment.participant, track, muted);
+    let request = |node: &NodeId| {
+        let (_, track) = known.iter().find(|(at, _)| at == node)?;
+        Some(SfuRequest::Mute {
+            session: session.clone(),
+            track: *track,
+            muted,
+        })
+    };
+    live.request_all(session, request).await?;
+    for track in known.iter().map(|(_, track)| *track).chain([track]) {
+        live.set_muted(session, track, muted);
+    }
     Ok(())
 }

@@ -55,6 +55,9 @@ pub struct Wire {
     life: Life,
     /// Frames that came before somebody asked for them.
     early: VecDeque<Message>,
+    /// The latest frame with a message, until it has joined.
+    first: Option<Message>,
+    has_joined: bool,
 }
 
 impl Wire {
@@ -68,6 +71,8 @@ impl Wire {
             compress: false,
             life: Life::new(carried),
             early: VecDeque::new(),
+            first: None,
+            has_joined: false,
             app,
         }
     }
@@ -78,7 +83,35 @@ impl Wire {
     }
 
     pub fn on_joined(&mut self) {
+        self.has_joined = true;
+        self.first = None;
         self.life.carried.on_joined(now());
+    }
+
+    /// The frame of the message that came last, before it has joined.
+    pub fn first_frame(&self) -> Option<Message> {
+        self.first.clone()
+    }
+
+    /// The next frame as it is, for whoever else understands it; `None`: the peer is gone. Cancel-safe.
+    pub async fn recv_frame(&mut self) -> Option<Message> {
+        let frame = match self.early.pop_front() {
+            Some(frame) => frame,
+            None => self.socket.next().await?.ok()?,
+        };
+        self.life.heard_at = now();
+        self.count_in(frame_len(&frame));
+        match frame {
+            Message::Close(_) => None,
+            frame => Some(frame),
+        }
+    }
+
+    /// Sends a frame of somebody else; false where the WebSocket is lost.
+    pub async fn pass(&mut self, frame: Message) -> bool {
+        let bytes = frame_len(&frame) as u64;
+        self.app.metrics.ws_bytes.with_label_values(&["out"]).inc_by(bytes);
+        self.send_raw(frame).await
     }
 
     /// See [`Life::silence`].
@@ -98,6 +131,9 @@ impl Wire {
             Some(Err(_)) | None => return Incoming::Closed,
         };
         self.life.heard_at = now();
+        if !self.has_joined && matches!(frame, Message::Text(_) | Message::Binary(_)) {
+            self.first = Some(frame.clone());
+        }
         let text = match frame {
             Message::Text(text) => {
                 self.count_in(text.len());

@@ -4,6 +4,8 @@
 
 pub mod client;
 pub mod fake_node;
+pub mod fake_rooms;
+pub mod instance;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -107,7 +107,7 @@ async fn use_everything(process: &Process) -> Vec<(&'static str, String)> {
         ("the WHIP token", whip_token),
         (
             "the session's secret",
-            session.split_once('.').expect("a secret").1.to_owned(),
+            session.rsplit_once('.').expect("a secret").1.to_owned(),
         ),
         ("the client's ICE password", ice_pwd(&offer)),
         ("the server's ICE password", ice_pwd(&text(&joined["sdp"]))),
