@@ -377,3 +377,69 @@ async fn the_internal_port_is_for_members_only() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_was_taken_for_dead_lets_go_of_what_others_have_and_is_one_of_the_fleet_again() {
+    let mut fleet = Fleet::start().await;
+    let meeting = fleet.a.meeting(json!({})).await;
+    let (mut ann, joined) = fleet.a.join(&meeting.code, "Ann").await;
+    let kv = fleet.bus.kv();
+    let claim = kv
+        .get("meetings", &meeting.id)
+        .await
+        .expect("the store")
+        .expect("a claim");
+    let claim: Value = serde_json::from_slice(&claim.value).expect("JSON");
+    let first = claim["instance"].as_str().expect("an id");
+    kv.delete("instances", first, None).await.expect("it is deleted");
+    let path = format!("/api/v1/meetings/{}", meeting.id);
+    assert_eq!(fleet.b.get(&path).await.status(), 200);
+    assert!(ann.closed().await.is_some());
+    let (_ann, resumed) = fleet.a.resume(&joined).await;
+    assert_eq!(resumed["type"], "resumed", "{resumed}");
+    let taken = |instance: &Instance| instance.count("tianqiao_fleet_takeovers_total", &[("result", "taken")]);
+    let lost = |instance: &Instance| instance.count("tianqiao_fleet_lost_claims_total", &[]);
+    assert_eq!((taken(&fleet.a), taken(&fleet.b)), (lost(&fleet.b), lost(&fleet.a)));
+    let until = Instant::now() + Duration::from_secs(10);
+    while kv.get("instances", first).await.expect("the store").is_none() {
+        assert!(Instant::now() < until, "it is registered again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    fleet.media_goes_on();
+}
+
+#[tokio::test]
+async fn codes_are_no_cheaper_to_guess_at_another_instance() {
+    let bus = Arc::new(InProcessBus::new());
+    let _node = FakeNode::start(bus.clone());
+    let a = Instance::start(&bus).await;
+    let few = |config: &mut tianqiao::Config| {
+        config.lookup_misses = 3;
+        config.proof_bits = 4;
+    };
+    let b = Instance::start_with(&bus, few).await;
+    let meeting = a.meeting(json!({})).await;
+    for code in ["111111111", "222222222", "333333333"] {
+        assert_eq!(
+            refusal(b.get(&format!("/api/v1/meetings/{code}")).await).await.1,
+            "meeting_not_found"
+        );
+    }
+    for code in ["444444444", &meeting.code] {
+        assert_eq!(
+            refusal(b.get(&format!("/api/v1/meetings/{code}")).await).await.1,
+            "proof_required"
+        );
+        let tokens = b
+            .post(&format!("/api/v1/meetings/{code}/tokens"), json!({ "name": "Eve" }))
+            .await;
+        assert_eq!(refusal(tokens).await.1, "proof_required");
+    }
+    // Who knows the meeting's id, or works, gets in.
+    b.token(&meeting.id, "Ann").await;
+    let path = format!("/api/v1/meetings/{}", meeting.code);
+    let body: Value = b.get(&path).await.json().await.expect("JSON");
+    let work: tianqiao_protocol::proof::ProofOfWork = serde_json::from_value(body["proof"].clone()).expect("work");
+    let request = b.request(Method::GET, &path).header("tianqiao-proof", work.solve(""));
+    assert_eq!(request.send().await.expect("an answer").status(), 200);
+}

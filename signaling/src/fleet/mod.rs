@@ -155,6 +155,8 @@ impl Fleet {
     ) -> Result<Arc<LiveMeeting>, Refusal> {
         self.meetings.make_space(from)?;
         let id = random_id::<16>();
+        // Until it is here, its claim looks like one that was left behind.
+        let _held = self.lock(&id).await;
         let code = self.claim_code(&id).await?;
         let entry = ClaimEntry {
             instance: self.me.clone(),
@@ -162,8 +164,15 @@ impl Fleet {
             title: title.clone(),
             passcode: passcode.clone(),
         };
-        let epoch = self.store.create(MEETINGS, &id, &entry).await?;
-        let epoch = epoch.ok_or_else(|| Refusal::new(ErrorCode::Internal, "the meeting is there already"))?;
+        let epoch = match self.store.create(MEETINGS, &id, &entry).await {
+            Ok(Some(epoch)) => epoch,
+            refused => {
+                // A code without a meeting leads nowhere; it is only one fewer to give.
+                let _ = self.store.delete(CODES, &code, None).await;
+                refused?;
+                return Err(Refusal::new(ErrorCode::Internal, "the meeting is there already"));
+            }
+        };
         let claimed = ClaimedMeeting {
             id,
             code,

@@ -29,6 +29,8 @@ use crate::session::SessionKey;
 pub type Client = hyper_util::client::legacy::Client<HttpConnector, Body>;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// The owner asks a media server before it answers.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// For so long a request waits for its meeting to get another owner.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) const PAUSE: Duration = Duration::from_millis(150);
@@ -194,7 +196,14 @@ impl Fleet {
         let Some(request) = self.request_to(peer, passing, body) else {
             return Err(Refusal::new(ErrorCode::BadMessage, "the request cannot be passed on"));
         };
-        match self.client.request(request).await {
+        let asked = tokio::time::timeout(ANSWER_TIMEOUT, self.client.request(request)).await;
+        let Ok(answered) = asked else {
+            count("failed");
+            self.forget_owner(meeting);
+            let refusal = "the server of the meeting did not answer in time";
+            return Err(Refusal::busy(ErrorCode::Unavailable, refusal, RETRY));
+        };
+        match answered {
             Ok(response) if response.headers().contains_key(NOT_OWNER_HEADER) => {
                 count("moved");
                 self.forget_owner(meeting);

@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use super::Fleet;
 use super::internal::{CLIENT_HEADER, SECRET_HEADER};
 use super::locate::{Peer, Place};
-use super::pass_on::{PATIENCE, PAUSE, RETRY};
+use super::pass_on::{ANSWER_TIMEOUT, PATIENCE, PAUSE, RETRY};
 use crate::app::App;
 use crate::auth::TokenType;
 use crate::refusal::Refusal;
@@ -27,8 +27,6 @@ use crate::session::SessionKey;
 use crate::session::wire::Wire;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// The owner asks a media server before it answers.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Of what the owner sends; it is within limits of its own.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 

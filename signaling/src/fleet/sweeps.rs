@@ -24,7 +24,8 @@ const TOMBSTONE_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 impl Fleet {
     pub(super) async fn run_sweeps(self: Arc<Self>) {
-        let mut wait = INTERVAL;
+        // A fleet that was stopped as a whole has left meetings behind.
+        let mut wait = PAUSE;
         for round in 0_u64.. {
             let _ = tokio::time::timeout(wait, self.membership_changed.notified()).await;
             if self.is_leaving() {

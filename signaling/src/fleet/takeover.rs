@@ -1,9 +1,10 @@
 //! Going on with a meeting of another instance: claim, snapshot, and the sessions as their nodes know them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use tianqiao_bus::NodeId;
 use tianqiao_protocol::ErrorCode;
 
@@ -14,6 +15,8 @@ use crate::refusal::Refusal;
 
 /// A node answers from memory; the meeting goes on without the sessions of one that hangs.
 const ADOPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Nodes that are asked at the same time.
+const AT_ONCE: usize = 16;
 
 impl Fleet {
     /// False where somebody else was first. The meeting's lock is held.
@@ -97,13 +100,17 @@ impl Fleet {
 
     /// Events were lost while the bus was away: what the nodes know now counts.
     pub(super) async fn adopt_again(&self) {
-        for live in self.meetings.all() {
-            for node in live.nodes() {
-                let adopted = tokio::time::timeout(ADOPT_TIMEOUT, live.adopt(&node, &Default::default())).await;
-                if let Ok(Ok(adoption)) = adopted {
-                    self.count_adopted(adoption);
-                }
+        let asked = self.meetings.all().into_iter().flat_map(|live| {
+            let nodes = live.nodes().into_iter();
+            nodes.map(move |node| (live.clone(), node))
+        });
+        let asked = stream::iter(asked).map(|(live, node)| async move {
+            let none = BTreeMap::new();
+            let adopted = tokio::time::timeout(ADOPT_TIMEOUT, live.adopt(&node, &none)).await;
+            if let Ok(Ok(adoption)) = adopted {
+                self.count_adopted(adoption);
             }
-        }
+        });
+        asked.buffer_unordered(AT_ONCE).collect::<()>().await;
     }
 }

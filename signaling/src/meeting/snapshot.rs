@@ -180,3 +180,157 @@ impl Meeting {
         all.into_values().map(|member| (member.id, member.kind)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Rate;
+    use crate::meeting::{ChatLimits, Output, StillLimits};
+    use tianqiao_protocol::{SlotState, TrackInfo, TrackSource};
+
+    fn limits() -> MeetingLimits {
+        MeetingLimits {
+            max_participants: 10,
+            chat: ChatLimits {
+                max_length: 100,
+                max_lines: 5,
+                max_bytes: 10_000,
+                page_bytes: 10_000,
+            },
+            chat_rate: Rate::bytes(100_000, 100_000),
+            max_per_identity: 2,
+            stills: StillLimits {
+                max_bytes: 1_000,
+                bitrate: 0,
+                max_tracks: 1,
+                rate: Rate::per_minute(10, 10),
+            },
+            unconnected_grace: Duration::from_secs(5),
+            roster_interval: Duration::from_millis(200),
+            resume_window: Duration::from_secs(30),
+            ttl: Duration::from_secs(600),
+        }
+    }
+
+    fn newcomer(id: &str) -> Newcomer {
+        Newcomer {
+            id: id.to_owned(),
+            identity: format!("{id}'s"),
+            name: id.to_uppercase(),
+            kind: Kind::Web,
+            secret: format!("{id}-secret"),
+            network: Network::host([192, 0, 2, 1].into()),
+        }
+    }
+
+    fn tracks() -> Vec<TrackInfo> {
+        vec![TrackInfo {
+            id: 7,
+            source: TrackSource::Microphone,
+            muted: true,
+        }]
+    }
+
+    /// With Ann in it, who has said six lines, and Bob, who has left.
+    fn meeting(now: Instant) -> Meeting {
+        let mut meeting = Meeting::new(limits(), now);
+        for id in ["ann", "bob"] {
+            meeting.reserve(now, newcomer(id)).expect("there is room");
+            meeting.admit(now, id, tracks(), Vec::new()).expect("it is let in");
+            meeting.on_connected(id);
+        }
+        for number in 1..=6 {
+            let before = meeting.changes();
+            meeting
+                .send_chat(now, "ann", &format!("line {number}"), 0)
+                .expect("it is said");
+            assert!(meeting.changes() > before);
+        }
+        let before = meeting.changes();
+        meeting.leave(now, "bob", tianqiao_protocol::ws::EndReason::Left);
+        assert!(meeting.changes() > before);
+        meeting
+    }
+
+    fn adopted(paused: bool) -> AdoptedSession {
+        let slot = SlotState {
+            mid: "5".to_owned(),
+            track: Some(9),
+        };
+        AdoptedSession {
+            session: "ann".to_owned(),
+            memo: String::new(),
+            connected: true,
+            tracks: tracks(),
+            slots: vec![slot],
+            paused: if paused { vec!["5".to_owned()] } else { Vec::new() },
+            unsupported: Vec::new(),
+            wanted: Vec::new(),
+            quality: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_meeting_goes_on_elsewhere_as_it_was() {
+        let start = Instant::now() + Duration::from_secs(3600);
+        let mut before = meeting(start);
+        let later = start + Duration::from_secs(60);
+        let snapshot = serde_json::to_string(&before.snapshot(later)).expect("it is written");
+        let snapshot: MeetingSnapshot = serde_json::from_str(&snapshot).expect("it is read");
+        let mut after = Meeting::restore(limits(), later, &snapshot);
+        assert_eq!(after.snapshot(later).chat, before.snapshot(later).chat);
+        after.adopt(later, Memo::of(&newcomer("ann")), adopted(true), 0);
+        assert!(after.knows(later, "ann's") && after.knows(later, "bob's"));
+        assert!(!after.knows(start + KNOWN_FOR, "bob's"), "he left a minute before");
+        assert!(after.resume("ann", "guess").is_err());
+        let state = after.resume("ann", "ann-secret").expect("it is resumed");
+        assert_eq!(
+            state.participants,
+            before.resume("ann", "ann-secret").expect("it is resumed").participants
+        );
+        assert_eq!((state.slots.len(), state.paused), (1, vec!["5".to_owned()]));
+        let seqs: Vec<u32> = state.chat.iter().map(|line| line.seq).collect();
+        assert_eq!(seqs, [2, 3, 4, 5, 6]);
+        after.send_chat(later, "ann", "line 7", 0).expect("it is said");
+        assert_eq!(after.chat_page(None).last().map(|line| line.seq), Some(7));
+        // What changed while nobody listened is told.
+        while after.poll_output().is_some() {}
+        after.adopt(later, Memo::of(&newcomer("ann")), adopted(false), 0);
+        let told = std::iter::from_fn(|| after.poll_output());
+        let told: Vec<_> = told.filter(|output| matches!(output, Output::Send { .. })).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+    }
+
+    #[test]
+    fn who_does_not_resume_is_gone_after_the_window() {
+        let now = Instant::now();
+        let mut meeting = Meeting::restore(limits(), now, &MeetingSnapshot::default());
+        meeting.adopt(now, Memo::of(&newcomer("ann")), adopted(false), 0);
+        meeting.handle_timeout(now + limits().resume_window);
+        assert!(meeting.sessions().is_empty());
+        let closes = Output::CloseMedia("ann".to_owned());
+        assert!(std::iter::from_fn(|| meeting.poll_output()).any(|output| output == closes));
+    }
+
+    #[test]
+    fn a_meeting_that_was_given_up_says_nothing_and_takes_nobody() {
+        let now = Instant::now();
+        let mut meeting = meeting(now);
+        assert_eq!(meeting.retire(), [("ann".to_owned(), Kind::Web)]);
+        assert_eq!(meeting.poll_output(), None);
+        let refused = [
+            meeting.reserve(now, newcomer("eve")).expect_err("it is gone"),
+            meeting.resume("ann", "ann-secret").expect_err("it is gone"),
+        ];
+        for refusal in refused {
+            assert_eq!(refusal, crate::refusal::Refusal::meeting_has_moved());
+        }
+        assert_eq!(meeting.poll_timeout(), None);
+    }
+
+    #[test]
+    fn snapshots_of_other_versions_are_read() {
+        let read = serde_json::from_str::<MeetingSnapshot>(r#"{"next_line": 4, "invented": true}"#);
+        assert_eq!(read.map(|snapshot| snapshot.next_line).ok(), Some(4));
+    }
+}
