@@ -6,6 +6,7 @@ mod convert;
 mod fair_queue;
 mod intake;
 mod owners;
+mod relays;
 #[cfg(test)]
 mod tests;
 

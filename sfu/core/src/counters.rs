@@ -1,6 +1,7 @@
 //! What a worker counts. Plain integers, read by the shell and exported as metrics.
 
 use crate::drop_reason::DropCounters;
+use crate::relay::LinkStats;
 
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
@@ -38,5 +39,9 @@ pub struct Counters {
     /// Connections whose quality is fair now, and poor, by [`crate::quality::Cause`].
     pub fair_connections: [u64; 4],
     pub poor_connections: [u64; 4],
+    /// Links to other nodes that are up now.
+    pub links_up: u64,
+    /// What went over links to other nodes.
+    pub relayed: LinkStats,
     pub drops: DropCounters,
 }

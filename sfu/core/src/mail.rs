@@ -17,6 +17,8 @@ pub enum Mail {
     Subscribe { track: TrackId },
     /// To the track's home: no longer.
     Unsubscribe { track: TrackId },
+    /// To the home of another node's track: the layers that somebody here has a use for.
+    Wanted { track: TrackId, layers: u8 },
     /// To the track's home: a subscriber cannot decode without a key frame of this layer.
     Keyframe { track: TrackId, layer: u8 },
     /// From the track's home, in the order of their arrival.
@@ -38,7 +40,7 @@ pub enum Mail {
     },
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LayerState {
     pub codec: Option<Codec>,
     pub resolution: Option<(u16, u16)>,

@@ -7,7 +7,7 @@ use slab::Slab;
 use crate::negotiated::MediaKind;
 use crate::pool::PacketRef;
 use crate::track::spatial::Spatial;
-use crate::track::{Home, Subscriber, Track};
+use crate::track::{Home, LinkSubscriber, Subscriber, Track};
 use crate::units::{TrackId, WorkerIndex};
 
 /// What a change of subscriptions means for the track's home.
@@ -84,8 +84,12 @@ impl Router {
 
     /// Its publisher is gone. Subscribers stay listed until the control side takes them away.
     pub fn unpublish(&mut self, id: TrackId, connection: usize) {
+        self.end(id, Home::Local { connection });
+    }
+
+    fn end(&mut self, id: TrackId, home: Home) {
         if let Some(track) = self.by_id_mut(id) {
-            if track.home != (Home::Local { connection }) {
+            if track.home != home {
                 return;
             }
             track.home = Home::Unknown;
@@ -124,11 +128,63 @@ impl Router {
         let track = self.by_id_mut(id)?;
         track.subscribers.retain(|existing| *existing != subscriber);
         let notice = match track.home {
-            Home::Remote(home) if track.subscribers.is_empty() => Some(HomeNotice::Unsubscribe(home)),
+            Home::Remote(home) if track.subscribers.is_empty() && track.links.is_empty() => {
+                track.home = Home::Unknown;
+                Some(HomeNotice::Unsubscribe(home))
+            }
             _ => None,
         };
         self.forget_orphan(id);
         notice
+    }
+
+    /// The track comes over a link of this worker.
+    pub fn publish_remote(&mut self, id: TrackId, kind: MediaKind, link: usize) -> usize {
+        let index = self.entry(id, kind);
+        let track = &mut self.tracks[index];
+        track.home = Home::Link { link };
+        track.is_relayed = true;
+        index
+    }
+
+    /// It comes over that link no longer.
+    pub fn unpublish_remote(&mut self, id: TrackId, link: usize) {
+        self.end(id, Home::Link { link });
+    }
+
+    /// Another node wants these layers of a track, over a link of this worker; 0: none any longer. `home` as with
+    /// [`Self::subscribe`].
+    pub fn subscribe_link(
+        &mut self,
+        id: TrackId,
+        kind: MediaKind,
+        subscriber: LinkSubscriber,
+        home: WorkerIndex,
+        own: WorkerIndex,
+    ) -> Option<HomeNotice> {
+        let index = match self.find(id) {
+            None if subscriber.layers == 0 => return None,
+            _ => self.entry(id, kind),
+        };
+        let track = &mut self.tracks[index];
+        track.links.retain(|other| other.link != subscriber.link);
+        if subscriber.layers == 0 {
+            let notice = match track.home {
+                Home::Remote(home) if track.subscribers.is_empty() && track.links.is_empty() => {
+                    track.home = Home::Unknown;
+                    Some(HomeNotice::Unsubscribe(home))
+                }
+                _ => None,
+            };
+            self.forget_orphan(id);
+            return notice;
+        }
+        track.links.push(subscriber);
+        if home == own || track.home == Home::Remote(home) {
+            return None;
+        }
+        track.home = Home::Remote(home);
+        Some(HomeNotice::Subscribe(home))
     }
 
     /// A connection's slots have other indices now: `moved` tells the new one of each old one.
@@ -193,9 +249,9 @@ impl Router {
             Some(&index) => {
                 let track = &mut self.tracks[index];
                 if track.kind != kind && track.subscribers.is_empty() {
-                    let interested = track.interested;
+                    let (interested, links) = (track.interested, std::mem::take(&mut track.links));
                     *track = Track::new(id, kind, Home::Unknown);
-                    track.interested = interested;
+                    (track.interested, track.links) = (interested, links);
                 }
                 index
             }

@@ -31,6 +31,10 @@ pub enum Home {
         connection: usize,
     },
     Remote(WorkerIndex),
+    /// Another node's: the slab index of the link on this worker.
+    Link {
+        link: usize,
+    },
     /// A subscriber was there before the publisher.
     Unknown,
 }
@@ -78,6 +82,24 @@ pub struct Subscriber {
     pub slot: usize,
 }
 
+/// Another node that wants packets of a track: slab index of the link on this worker, and a bit for each layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkSubscriber {
+    pub link: usize,
+    pub layers: u8,
+}
+
+/// Which layers of another node's track somebody on this node has a use for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// On other workers of this node.
+    pub by_worker: Vec<(WorkerIndex, u8)>,
+    /// What its side was told, the other node's or the home worker's.
+    pub told: u8,
+    /// When layers that nobody has a use for any longer are given up.
+    pub give_up: Option<Instant>,
+}
+
 #[derive(Debug)]
 pub struct Track {
     pub id: TrackId,
@@ -91,6 +113,11 @@ pub struct Track {
     pub subscribers: Vec<Subscriber>,
     /// Bit i: worker i has subscribers. Only at home.
     pub interested: u64,
+    /// Other nodes that want it. Only on the worker of the link.
+    pub links: Vec<LinkSubscriber>,
+    /// Its packets come over a link, to this worker or to the home one: only what somebody has a use for.
+    pub is_relayed: bool,
+    pub asks: Asks,
     /// Arrived in this batch and not routed yet.
     pub pending: Vec<PacketRef>,
     /// How many of them, the first, have been mailed to other workers.
@@ -127,6 +154,9 @@ impl Track {
             uplink: Uplink::default(),
             subscribers: Vec::new(),
             interested: 0,
+            links: Vec::new(),
+            is_relayed: false,
+            asks: Asks::default(),
             pending: Vec::new(),
             mailed: 0,
             layers_changed: false,
@@ -152,7 +182,8 @@ impl Track {
 
     /// Nobody publishes it here and nobody is interested: it may be forgotten.
     pub fn is_orphan(&self) -> bool {
-        !matches!(self.home, Home::Local { .. }) && self.subscribers.is_empty() && self.interested == 0
+        let is_published = matches!(self.home, Home::Local { .. } | Home::Link { .. });
+        !is_published && self.subscribers.is_empty() && self.interested == 0 && self.links.is_empty()
     }
 
     /// Takes a packet in: to be routed at the end of the batch, and kept for retransmission.

@@ -1,11 +1,14 @@
 //! What the node's control side and a worker say to each other. Plain values over queues: the
 //! control side owns rooms, sessions and slot policy, a worker owns connections and packets.
 
+use std::net::SocketAddr;
+
 use crate::allocator::Mode;
 use crate::allocator::uplink::{Heights, UplinkPlan, Wants};
 use crate::downtrack::voice::AudioFormat;
-use crate::negotiated::{Codec, IceCredentials, Negotiated};
+use crate::negotiated::{Codec, IceCredentials, MediaKind, Negotiated};
 use crate::quality::Quality;
+use crate::relay::{LinkId, LinkKeys, LinkMessage};
 use crate::units::{Bitrate, ConnectionId, Mid, TrackId, WorkerIndex};
 
 #[derive(Debug)]
@@ -46,6 +49,45 @@ pub enum WorkerCommand {
         track: TrackId,
         plan: UplinkPlan,
     },
+    /// Opens a link to another node, or gives one that is open its next keys or the peer's address.
+    OpenLink(Box<OpenLink>),
+    CloseLink {
+        link: LinkId,
+    },
+    /// A track that comes over a link of this worker.
+    PublishRemote {
+        link: LinkId,
+        track: TrackId,
+        kind: MediaKind,
+    },
+    UnpublishRemote {
+        link: LinkId,
+        track: TrackId,
+    },
+    /// What the other end of a link has asked for by [`WorkerEvent::LinkWant`]; `home` as in [`SlotSource`].
+    SetLinkSource {
+        link: LinkId,
+        track: TrackId,
+        kind: MediaKind,
+        home: WorkerIndex,
+        layers: u8,
+    },
+    /// The voices that go over a link, of those that its other end wants.
+    PassVoices {
+        link: LinkId,
+        voices: Vec<TrackId>,
+    },
+    TellLink {
+        link: LinkId,
+        message: Box<LinkMessage>,
+    },
+}
+
+#[derive(Debug)]
+pub struct OpenLink {
+    pub link: LinkId,
+    pub keys: LinkKeys,
+    pub peer: Option<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -125,8 +167,10 @@ pub struct SetAudio {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotSource {
     pub track: TrackId,
-    /// The worker of the publisher's connection.
+    /// The worker of the publisher's connection, or of the link to his node.
     pub home: WorkerIndex,
+    /// Its publisher is on another node.
+    pub is_relayed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +206,13 @@ pub enum WorkerEvent {
     /// What the worker's subscribers can use of these tracks, where that has changed: at once where somebody needs what
     /// nobody did before, else about once a second.
     Wanted { tracks: Vec<TrackWants> },
+    /// The first datagram of a link has come, or one after a silence; or nothing has come for so long that it counts as
+    /// cut.
+    LinkState { link: LinkId, is_up: bool },
+    /// The other end of a link wants these layers of a track; 0: none any longer.
+    LinkWant { link: LinkId, track: TrackId, layers: u8 },
+    /// What else it says.
+    LinkMessage { link: LinkId, message: Box<LinkMessage> },
 }
 
 /// What one worker's subscribers can use of one track.

@@ -67,6 +67,38 @@ pub(super) const FAMILIES: &[Family] = &[
         &[of("", |core, _| core.connections)],
     ),
     gauge(
+        "tianqiao_sfu_links_up",
+        "Links to other nodes over which something comes.",
+        &[of("", |core, _| core.links_up)],
+    ),
+    counter(
+        "tianqiao_sfu_link_packets_total",
+        "Media packets over links to other nodes.",
+        "direction",
+        &[
+            of("in", |core, _| core.relayed.media_in),
+            of("out", |core, _| core.relayed.media_out),
+        ],
+    ),
+    counter(
+        "tianqiao_sfu_link_bytes_total",
+        "Bytes of datagrams over links to other nodes.",
+        "direction",
+        &[
+            of("in", |core, _| core.relayed.bytes_in),
+            of("out", |core, _| core.relayed.bytes_out),
+        ],
+    ),
+    counter(
+        "tianqiao_sfu_link_repairs_total",
+        "Media packets that were lost between nodes and sent again.",
+        "direction",
+        &[
+            of("in", |core, _| core.relayed.repairs_in),
+            of("out", |core, _| core.relayed.repairs_out),
+        ],
+    ),
+    gauge(
         "tianqiao_sfu_uptracks",
         "Tracks published to the worker.",
         &[of("", |core, _| core.uptracks)],

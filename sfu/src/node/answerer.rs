@@ -73,6 +73,13 @@ impl Answerer {
         sdp::fragment::write(&seat.local_ice, self.candidates(seat.worker), negotiated)
     }
 
+    /// Where a worker receives datagrams.
+    pub fn udp_addresses(&self, worker: WorkerIndex) -> Vec<SocketAddr> {
+        let udp = |candidate: &&Candidate| candidate.protocol == Protocol::Udp;
+        let candidates = self.candidates(worker).iter().filter(udp);
+        candidates.map(|candidate| candidate.addr).collect()
+    }
+
     fn candidates(&self, worker: WorkerIndex) -> &[Candidate] {
         self.candidates.get(usize::from(worker.0)).map_or(&[], Vec::as_slice)
     }

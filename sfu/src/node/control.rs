@@ -21,6 +21,7 @@ use super::answerer::Answerer;
 use super::convert;
 use super::intake::{Intake, OfferCounters, ParsedCall, reply};
 use super::owners::Owners;
+use super::relays::Relays;
 
 /// What the control task works with besides the rooms.
 pub struct Surroundings {
@@ -45,6 +46,7 @@ pub async fn run(
     let mut control = Control {
         rooms,
         owners: Owners::default(),
+        relays: Relays::default(),
         draining: false,
         surroundings,
     };
@@ -79,6 +81,7 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
 struct Control {
     rooms: Rooms,
     owners: Owners,
+    relays: Relays,
     /// It takes no new rooms.
     draining: bool,
     surroundings: Surroundings,
@@ -150,12 +153,16 @@ impl Control {
                 Ok(SfuReply::Done)
             }
             (SfuRequest::CloseRoom { room }, _) => {
-                self.rooms.close_room(&room);
+                self.rooms.close_room(now, &room);
+                self.relays.on_room_closed(now, &room);
                 self.owners.on_room_closed(&room);
                 Ok(SfuReply::Done)
             }
             (SfuRequest::Adopt { room }, _) => Ok(self.owners.adopt(&room)),
-            (SfuRequest::Relay(_), _) => Err(convert::bad_message("no relays yet")),
+            (SfuRequest::Relay(wanted), _) => {
+                let answerer = &self.surroundings.answerer;
+                self.relays.apply(now, owner.epoch, &wanted, &mut self.rooms, answerer)
+            }
             (SfuRequest::Drain { draining }, _) => {
                 self.draining = draining;
                 Ok(SfuReply::Done)
@@ -274,6 +281,7 @@ impl Control {
             load: NodeLoad {
                 sessions: self.rooms.session_count() as u32,
                 rooms: self.rooms.room_count() as u32,
+                links: self.relays.links() as u32,
                 ..NodeLoad::default()
             },
             ..NodeReport::default()

@@ -8,7 +8,7 @@ use tianqiao_sfu_core::allocator::Mode;
 use tianqiao_sfu_core::quality;
 use tianqiao_sfu_core::rooms::{self, RoomsError, RoomsEvent};
 use tianqiao_sfu_core::sdp::SdpError;
-use tianqiao_sfu_core::units::{Bitrate, Mid};
+use tianqiao_sfu_core::units::{Bitrate, Mid, TrackId};
 use tianqiao_sfu_core::worker_api;
 
 /// Longest name of a session or room.
@@ -90,6 +90,15 @@ pub fn audio_policy(policy: &control::AudioPolicy) -> Result<rooms::AudioPolicy,
     })
 }
 
+/// The other way round.
+pub fn track_info(track: &protocol::TrackInfo) -> rooms::TrackInfo {
+    rooms::TrackInfo {
+        id: TrackId(track.id),
+        source: source(track.source),
+        muted: track.muted,
+    }
+}
+
 pub fn track_infos(tracks: &[rooms::TrackInfo]) -> Vec<protocol::TrackInfo> {
     let info = |track: &rooms::TrackInfo| protocol::TrackInfo {
         id: track.id.0,
@@ -167,6 +176,11 @@ pub fn event(event: RoomsEvent) -> SfuEvent {
             session: session.to_string(),
             quality: link_quality(quality),
         },
+        RoomsEvent::Link { room, link, is_up } => SfuEvent::Link {
+            room: room.to_string(),
+            link: link.0,
+            up: is_up,
+        },
         RoomsEvent::Spare { session, spare } => SfuEvent::Spare {
             session: session.to_string(),
             bits_per_second: spare.0,
@@ -222,6 +236,8 @@ pub fn rooms_error(error: RoomsError) -> SfuError {
         RoomsError::TrackUnknown(_) => ErrorCode::TrackUnknown,
         RoomsError::TrackKind { .. } | RoomsError::LowVoiceAlone { .. } => ErrorCode::BadMessage,
         RoomsError::TooManyTracks { .. } | RoomsError::TooManySlots { .. } => ErrorCode::TooManyTracks,
+        RoomsError::TooManyLinks { .. } => ErrorCode::Unavailable,
+        RoomsError::LinkTaken | RoomsError::LinkUnknown | RoomsError::TrackTaken(_) => ErrorCode::BadMessage,
         RoomsError::SlotsUsedUp { .. } => ErrorCode::SlotsUsedUp,
         RoomsError::RoomFull { .. } => ErrorCode::MeetingFull,
         RoomsError::NodeFull { .. } => ErrorCode::Unavailable,

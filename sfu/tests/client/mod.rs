@@ -136,6 +136,11 @@ impl Client {
         }
     }
 
+    /// Packets so far.
+    pub fn spoken(&self) -> u64 {
+        self.sent
+    }
+
     pub fn send_check(&self) {
         self.socket.send_to(&self.check, self.server).expect("sent");
     }

@@ -19,7 +19,7 @@ use arrayvec::ArrayVec;
 
 use crate::allocator::{Choice, PauseCause};
 use crate::negotiated::{
-    Codec, ExtensionIds, Feedback, MAX_CODECS, MediaKind, NegotiatedCodec, NegotiatedMedia, SendMedia,
+    Codec, ExtensionIds, Feedback, MAX_CODECS, MAX_LAYERS, MediaKind, NegotiatedCodec, NegotiatedMedia, SendMedia,
 };
 use crate::packet::rtcp::SenderInfo;
 use crate::pool::Packet;
@@ -446,6 +446,18 @@ impl Downtrack {
     pub fn poll_unsupported(&mut self) -> Option<Codec> {
         let (codec, is_told) = self.unsupported.as_mut()?;
         (!std::mem::replace(is_told, true)).then_some(*codec)
+    }
+
+    /// The streams that the slot has a use for, a bit for each: the one that it is sent and the one that it waits for. Of
+    /// voices all there are.
+    pub fn streams(&self) -> u8 {
+        let bit = |stream: u8| 1_u8.checked_shl(stream.into()).unwrap_or(0);
+        match (&self.flow, self.kind) {
+            (Flow::Paused, _) => 0,
+            (_, MediaKind::Audio) => u8::MAX >> (8 - MAX_LAYERS),
+            (Flow::Waiting { target }, _) => target.map_or(0, bit),
+            (Flow::Forwarding { layer, target, .. }, _) => bit(*layer) | bit(*target),
+        }
     }
 
     /// The layer whose key frame the subscriber asks for by PLI or FIR.

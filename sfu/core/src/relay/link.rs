@@ -79,6 +79,17 @@ pub struct LinkStats {
     pub repairs_in: u64,
 }
 
+impl LinkStats {
+    pub fn add(&mut self, other: &Self) {
+        self.media_in += other.media_in;
+        self.media_out += other.media_out;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.repairs_in += other.repairs_in;
+        self.repairs_out += other.repairs_out;
+    }
+}
+
 pub struct Link {
     id: LinkId,
     peer: Option<Path>,
@@ -274,15 +285,17 @@ impl Link {
         kind == MediaKind::Audio || self.congestion.admits((track, packet.layer), packet.payload().len())
     }
 
-    /// Writes one datagram with a media packet into `out`; `None` without a peer or room for it.
+    /// Writes one datagram with a media packet into `out`, `padding` bytes longer than it need be; `None` without a peer or
+    /// room for it.
     pub fn send_media(
         &mut self,
         now: Instant,
         track: TrackId,
         packet: &PacketRef,
+        padding: u8,
         out: &mut [u8],
     ) -> Option<(Path, usize)> {
-        let sent = self.write_media(now, track, packet, None, out)?;
+        let sent = self.write_media(now, track, packet, None, padding, out)?;
         self.stats.media_out += 1;
         Some(sent)
     }
@@ -293,10 +306,11 @@ impl Link {
         track: TrackId,
         packet: &PacketRef,
         repairs: Option<u64>,
+        padding: u8,
         out: &mut [u8],
     ) -> Option<(Path, usize)> {
         let path = self.peer?;
-        let body = write_media(out.get_mut(HEADER_LEN..)?, track, packet, repairs)?;
+        let body = write_media(out.get_mut(HEADER_LEN..)?, track, packet, repairs, padding)?;
         let kind = match packet.codec.kind() {
             _ if repairs.is_some() => PacketKind::Retransmission,
             MediaKind::Audio => PacketKind::Audio,
@@ -359,7 +373,7 @@ impl Link {
                 continue;
             }
             self.stats.repairs_out += 1;
-            return self.write_media(now, kept.track, &kept.packet, Some(number), out);
+            return self.write_media(now, kept.track, &kept.packet, Some(number), 0, out);
         }
         let body = self.write_own(now, out)?;
         let len = self.seal(now, out, body, PacketKind::Padding, None)?;

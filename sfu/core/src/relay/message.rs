@@ -14,13 +14,16 @@ use crate::units::{Bitrate, TrackId};
 
 /// Speakers that are named in one message.
 pub const MAX_SPEAKING: usize = 8;
+/// In [`LinkMessage::Want`].
+pub const WATCHED: u8 = 0x40;
 /// Longest name of a session.
 const MAX_NAME: usize = 64;
 
 /// Arrives once and in order; a later one of the same kind and track takes the place of one that has not gone out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkMessage {
-    /// The layers of a track that this side wants, a bit for each; 0: no longer.
+    /// The layers of a track that this side wants, a bit for each, and [`WATCHED`] as long as it wants to know which there
+    /// are; 0: no longer.
     Want { track: TrackId, layers: u8 },
     /// What the subscribers behind this side can use of a track, for the planning of its publisher.
     Wants {
@@ -55,6 +58,11 @@ pub enum LinkSignal {
         layer: u8,
         report: MappedReport,
     },
+    /// Layers that its publisher sends and that this link does not carry, a bit for each.
+    Flowing {
+        track: TrackId,
+        layers: u8,
+    },
 }
 
 mod tag {
@@ -66,6 +74,7 @@ mod tag {
 
     pub const KEYFRAME: u8 = 1;
     pub const REPORT: u8 = 2;
+    pub const FLOWING: u8 = 3;
 }
 
 /// Two of the same key: the later one says it all.
@@ -164,6 +173,7 @@ impl LinkSignal {
         match self {
             Self::Keyframe { track, layer } => (tag::KEYFRAME, *track, *layer),
             Self::Report { track, layer, .. } => (tag::REPORT, *track, *layer),
+            Self::Flowing { track, .. } => (tag::FLOWING, *track, 0),
         }
     }
 
@@ -180,6 +190,11 @@ impl LinkSignal {
                 writer.u8(*layer);
                 write_report(writer, clock, report);
             }
+            Self::Flowing { track, layers } => {
+                writer.u8(tag::FLOWING);
+                writer.u32(track.0);
+                writer.u8(*layers);
+            }
         }
     }
 
@@ -188,6 +203,7 @@ impl LinkSignal {
         let (track, layer) = (TrackId(reader.u32()?), reader.u8()?);
         match tag {
             tag::KEYFRAME => Some(Self::Keyframe { track, layer }),
+            tag::FLOWING => Some(Self::Flowing { track, layers: layer }),
             tag::REPORT => {
                 let report = read_report(reader, clock)?;
                 Some(Self::Report { track, layer, report })

@@ -19,7 +19,7 @@ mod tests;
 mod wire;
 
 pub use link::{Link, LinkConfig, LinkEvent, LinkStats, Media};
-pub use message::{LinkMessage, LinkSignal, MAX_SPEAKING};
+pub use message::{LinkMessage, LinkSignal, MAX_SPEAKING, WATCHED};
 pub use seal::{LinkKey, LinkKeys};
 
 /// Tells a link's datagrams from those of clients.

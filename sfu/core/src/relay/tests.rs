@@ -172,7 +172,7 @@ impl Pair {
         if !link.admits(track, kind, &packet) {
             return false;
         }
-        if let Some((_, len)) = link.send_media(now, track, &packet, &mut out) {
+        if let Some((_, len)) = link.send_media(now, track, &packet, 0, &mut out) {
             self.put(from, &out[..len]);
         }
         true
@@ -532,6 +532,7 @@ fn whatever_an_authentic_peer_says_it_is_bounded_and_no_panic() {
             TRACK,
             &packet,
             (round % 3 == 0).then_some(1),
+            5,
         )
         .expect("fits");
         if round % 2 == 0 {
@@ -562,7 +563,7 @@ fn to_send_media_allocates_nothing() {
     let link = &mut pair.ends[0].link;
     let mut send = || {
         assert!(link.admits(TRACK, MediaKind::Video, &packet));
-        assert!(link.send_media(now, TRACK, &packet, &mut out).is_some());
+        assert!(link.send_media(now, TRACK, &packet, 0, &mut out).is_some());
     };
     // Until every ring has grown to its full size.
     (0..20_000).for_each(|_| send());
@@ -583,12 +584,12 @@ fn cost() {
     let [one, other] = &mut pair.ends;
     let start = Instant::now();
     for _ in 0..ROUNDS {
-        one.link.send_media(now, TRACK, &packet, &mut out);
+        one.link.send_media(now, TRACK, &packet, 0, &mut out);
     }
     println!("send: {:?}", start.elapsed() / ROUNDS);
     let datagrams: Vec<Vec<u8>> = (0..ROUNDS)
         .map(|_| {
-            let (_, len) = one.link.send_media(now, TRACK, &packet, &mut out).expect("a peer");
+            let (_, len) = one.link.send_media(now, TRACK, &packet, 0, &mut out).expect("a peer");
             out[..len].to_vec()
         })
         .collect();

@@ -167,7 +167,14 @@ pub(super) fn read_codec(reader: &mut Reader<'_>) -> Option<Codec> {
 }
 
 /// Writes a media body into `out`; its length.
-pub(super) fn write_media(out: &mut [u8], track: TrackId, packet: &Packet, repairs: Option<u64>) -> Option<usize> {
+/// `padding` bytes behind it make it as long as its neighbours.
+pub(super) fn write_media(
+    out: &mut [u8],
+    track: TrackId,
+    packet: &Packet,
+    repairs: Option<u64>,
+    padding: u8,
+) -> Option<usize> {
     let mut writer = Writer::new(out);
     match repairs {
         Some(number) => {
@@ -180,8 +187,10 @@ pub(super) fn write_media(out: &mut [u8], track: TrackId, packet: &Packet, repai
     write_info(&mut writer, packet);
     let descriptor = packet.dependency_descriptor();
     writer.u8(descriptor.len() as u8);
+    writer.u16(packet.payload().len() as u16);
     writer.bytes(descriptor);
     writer.bytes(packet.payload());
+    writer.bytes(&[0; u8::MAX as usize][..padding.into()]);
     writer.finish()
 }
 
@@ -293,9 +302,10 @@ fn parse_media(body: &[u8], now: Instant) -> Option<MediaBody> {
     let mut info = read_info(&mut reader, now)?;
     info.recovered |= repairs.is_some();
     let descriptor_len = usize::from(reader.u8()?);
+    let payload_len = usize::from(reader.u16()?);
     let start = reader.position();
     let descriptor = start..start + reader.bytes(descriptor_len)?.len();
-    let payload = descriptor.end..body.len();
+    let payload = descriptor.end..descriptor.end + reader.bytes(payload_len)?.len();
     let fits = payload.len() <= PACKET_CAPACITY && descriptor_len <= MAX_DESCRIPTOR;
     (fits && is_sound(&info, payload.len(), descriptor_len)).then_some(MediaBody {
         repairs,

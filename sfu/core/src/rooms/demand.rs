@@ -10,6 +10,7 @@ use super::{Rooms, WorkerCommand};
 use crate::allocator::announce::{Announcement, LowVoiceAnnouncement};
 use crate::allocator::uplink::{Heights, UplinkPlan, Wants};
 use crate::negotiated::MediaKind;
+use crate::relay::{LinkId, LinkMessage};
 use crate::units::{Bitrate, Rid, TrackId, WorkerIndex};
 use crate::worker_api::TrackWants;
 
@@ -19,12 +20,25 @@ pub(super) struct Demands {
     wakeups: BTreeSet<(Instant, TrackId)>,
 }
 
+/// Whose subscribers want something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanter {
+    Worker(WorkerIndex),
+    /// Those behind a link to another node.
+    Link(LinkId),
+}
+
 /// Of a track that its publisher can be told something about: a video, or a microphone.
 #[derive(Debug)]
 struct TrackDemand {
     kind: MediaKind,
-    /// Only workers with subscribers that want something.
-    by_worker: Vec<(WorkerIndex, Box<Wants>)>,
+    /// Of a track of another node: the link towards it.
+    via: Option<LinkId>,
+    /// What the node that has the publisher was told, and what it says that its publisher sends.
+    passed: Wants,
+    plan: Option<UplinkPlan>,
+    /// Only those with subscribers that want something.
+    by_wanter: Vec<(Wanter, Box<Wants>)>,
     heights: Heights,
     layers: Announcement,
     low_voice: LowVoiceAnnouncement,
@@ -36,13 +50,18 @@ struct TrackDemand {
 enum News {
     Layers(UplinkPlan),
     LowVoice(bool),
+    /// For the node that has the publisher.
+    Upstream(LinkId, Box<Wants>, Heights),
 }
 
 impl TrackDemand {
-    fn new(kind: MediaKind) -> Self {
+    fn new(kind: MediaKind, via: Option<LinkId>) -> Self {
         Self {
             kind,
-            by_worker: Vec::new(),
+            via,
+            passed: Wants::default(),
+            plan: None,
+            by_wanter: Vec::new(),
             heights: Heights::default(),
             layers: Announcement::default(),
             low_voice: LowVoiceAnnouncement::default(),
@@ -50,18 +69,30 @@ impl TrackDemand {
         }
     }
 
-    fn set(&mut self, worker: WorkerIndex, report: TrackWants) {
-        self.by_worker.retain(|(other, _)| *other != worker);
+    fn set(&mut self, wanter: Wanter, report: TrackWants) {
+        self.by_wanter.retain(|(other, _)| *other != wanter);
         if !report.wants.is_empty() {
             self.heights = report.heights;
-            self.by_worker.push((worker, report.wants));
+            self.by_wanter.push((wanter, report.wants));
         }
+    }
+
+    /// What the publisher was told last, as far as is known here.
+    fn told(&self) -> Option<UplinkPlan> {
+        self.plan.or(self.layers.told().copied())
     }
 
     fn update(&mut self, now: Instant) -> Option<News> {
         let mut wants = Wants::default();
-        for (_, part) in &self.by_worker {
+        for (_, part) in &self.by_wanter {
             wants.merge(part);
+        }
+        if let Some(via) = self.via {
+            if wants == self.passed {
+                return None;
+            }
+            self.passed = wants.clone();
+            return Some(News::Upstream(via, Box::new(wants), self.heights));
         }
         match self.kind {
             MediaKind::Video => {
@@ -93,6 +124,13 @@ impl Demands {
         }
     }
 
+    /// Another node wants nothing of a track any longer.
+    pub fn forget_link(&mut self, track: TrackId, link: LinkId) {
+        if let Some(demand) = self.tracks.get_mut(&track) {
+            demand.by_wanter.retain(|(wanter, _)| *wanter != Wanter::Link(link));
+        }
+    }
+
     fn update(&mut self, now: Instant, track: TrackId) -> Option<News> {
         let demand = self.tracks.get_mut(&track)?;
         let before = demand.due;
@@ -108,7 +146,7 @@ impl Demands {
 impl Rooms {
     /// A track is published, or sent again after it was muted: its publisher sends all of it until it is told what of it is
     /// wanted.
-    pub(super) fn begin_demand(&mut self, now: Instant, track: TrackId, source: TrackSource) {
+    pub(super) fn begin_demand(&mut self, now: Instant, track: TrackId, source: TrackSource, via: Option<LinkId>) {
         if source == TrackSource::ScreenAudio {
             return;
         }
@@ -116,28 +154,69 @@ impl Rooms {
         let demand = demands
             .tracks
             .entry(track)
-            .or_insert_with(|| TrackDemand::new(source.kind()));
+            .or_insert_with(|| TrackDemand::new(source.kind(), via));
         demand.layers = Announcement::default();
         self.update_demand(now, track);
     }
 
     pub(super) fn on_wanted(&mut self, now: Instant, worker: WorkerIndex, reports: Vec<TrackWants>) {
         for report in reports {
-            let track = report.track;
-            let Some(demand) = self.demands.tracks.get_mut(&track) else {
-                continue;
-            };
-            let is_new = demand.by_worker.iter().all(|(other, _)| *other != worker);
-            demand.set(worker, report);
-            let told = demand.layers.told().copied();
-            self.update_demand(now, track);
-            // Of what was told before it had subscribers it has not heard.
-            let demand = self.demands.tracks.get(&track);
-            if is_new
-                && demand.is_some_and(|demand| demand.layers.told().copied() == told)
-                && let Some(plan) = told
-            {
-                self.command(worker, WorkerCommand::SetPlan { track, plan });
+            self.on_wants(now, Wanter::Worker(worker), report);
+        }
+    }
+
+    /// What the subscribers behind a link want of a track.
+    pub(super) fn on_link_wants(&mut self, now: Instant, link: LinkId, report: TrackWants) {
+        self.on_wants(now, Wanter::Link(link), report);
+    }
+
+    fn on_wants(&mut self, now: Instant, wanter: Wanter, report: TrackWants) {
+        let track = report.track;
+        let Some(demand) = self.demands.tracks.get_mut(&track) else {
+            return;
+        };
+        let is_new = demand.by_wanter.iter().all(|(other, _)| *other != wanter);
+        demand.set(wanter, report);
+        let told = demand.told();
+        self.update_demand(now, track);
+        // Of what was told before it had subscribers it has not heard.
+        let demand = self.demands.tracks.get(&track);
+        if is_new
+            && demand.is_some_and(|demand| demand.told() == told)
+            && let Some(plan) = told
+        {
+            self.tell_plan(track, plan, &[wanter]);
+        }
+    }
+
+    /// What the publisher of another node's track was told.
+    pub(super) fn on_remote_plan(&mut self, track: TrackId, plan: UplinkPlan) {
+        if let Some(demand) = self.demands.tracks.get_mut(&track) {
+            demand.plan = Some(plan);
+            self.tell_plan_to_all(track, plan);
+        }
+    }
+
+    fn tell_plan_to_all(&mut self, track: TrackId, plan: UplinkPlan) {
+        let demand = self.demands.tracks.get(&track);
+        let wanters = demand.into_iter().flat_map(|demand| &demand.by_wanter);
+        let mut wanters: Vec<Wanter> = wanters.map(|&(wanter, _)| wanter).collect();
+        // Its own worker has to know that a camera is silent by order.
+        let home = self.tracks.get(&track).map(|owner| Wanter::Worker(owner.home));
+        wanters.extend(home.filter(|home| !wanters.contains(home)));
+        self.tell_plan(track, plan, &wanters);
+    }
+
+    fn tell_plan(&mut self, track: TrackId, plan: UplinkPlan, wanters: &[Wanter]) {
+        for wanter in wanters {
+            match *wanter {
+                Wanter::Worker(worker) => self.command(worker, WorkerCommand::SetPlan { track, plan }),
+                Wanter::Link(link) => {
+                    if let Some(worker) = self.link_worker(link) {
+                        let message = Box::new(LinkMessage::Plan { track, plan });
+                        self.command(worker, WorkerCommand::TellLink { link, message });
+                    }
+                }
             }
         }
     }
@@ -154,16 +233,18 @@ impl Rooms {
         let Some(news) = self.demands.update(now, track) else {
             return;
         };
-        if let News::Layers(plan) = news {
-            let demand = self.demands.tracks.get(&track);
-            let workers = demand.into_iter().flat_map(|demand| &demand.by_worker);
-            let mut workers: Vec<WorkerIndex> = workers.map(|&(worker, _)| worker).collect();
-            // Its own worker has to know that a camera is silent by order.
-            let home = self.tracks.get(&track).map(|owner| owner.home);
-            workers.extend(home.filter(|home| !workers.contains(home)));
-            for worker in workers {
-                self.command(worker, WorkerCommand::SetPlan { track, plan });
+        let news = match news {
+            News::Upstream(link, wants, heights) => {
+                if let Some(worker) = self.link_worker(link) {
+                    let message = Box::new(LinkMessage::Wants { track, wants, heights });
+                    self.command(worker, WorkerCommand::TellLink { link, message });
+                }
+                return;
             }
+            other => other,
+        };
+        if let News::Layers(plan) = news {
+            self.tell_plan_to_all(track, plan);
         }
         let Some(owner) = self.tracks.get(&track) else { return };
         let session = &self.sessions[owner.session.0];
@@ -178,6 +259,7 @@ impl Rooms {
                 layers: Vec::new(),
                 low_voice,
             },
+            News::Upstream(..) => return,
         };
         let session = session.id.clone();
         self.event(RoomsEvent::Wanted {

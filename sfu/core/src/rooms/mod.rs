@@ -8,6 +8,7 @@ mod audio_set;
 mod demand;
 mod placement;
 mod publish;
+mod relays;
 mod room;
 mod session;
 mod slots;
@@ -24,6 +25,7 @@ use slab::Slab;
 
 use crate::allocator::Mode;
 use crate::negotiated::{IceCredentials, Negotiated};
+use crate::relay::LinkId;
 use crate::transport::ufrag;
 use crate::units::{ConnectionId, Mid, TrackId, WorkerIndex};
 use crate::worker_api::{
@@ -32,6 +34,8 @@ use crate::worker_api::{
 
 use demand::Demands;
 use placement::Placement;
+use relays::Relays;
+pub use relays::RemoteParticipant;
 use room::Room;
 use session::Session;
 pub use types::*;
@@ -73,6 +77,7 @@ pub struct Rooms {
     tracks: FxHashMap<TrackId, TrackOwner>,
     wakeups: BTreeSet<(Instant, RoomKey)>,
     demands: Demands,
+    relays: Relays,
     outputs: VecDeque<RoomsOutput>,
     /// Makes numbers of identities that nobody can foresee.
     identities: RandomState,
@@ -91,13 +96,15 @@ impl Rooms {
             tracks: FxHashMap::default(),
             wakeups: BTreeSet::new(),
             demands: Demands::default(),
+            relays: Relays::default(),
             outputs: VecDeque::new(),
             identities: RandomState::new(),
         }
     }
 
+    /// Those of this node.
     pub fn session_count(&self) -> usize {
-        self.sessions.len()
+        self.sessions.len() - self.relays.len()
     }
 
     pub fn room_count(&self) -> usize {
@@ -118,6 +125,7 @@ impl Rooms {
             && self.tracks.is_empty()
             && self.wakeups.is_empty()
             && self.demands.is_empty()
+            && self.relays.is_empty()
             && self.placement.load.is_empty()
     }
 
@@ -144,7 +152,7 @@ impl Rooms {
         if self.session_keys.contains_key(session) {
             return Err(RoomsError::SessionExists(session.clone()));
         }
-        if self.sessions.len() >= limits.sessions {
+        if self.session_count() >= limits.sessions {
             return Err(RoomsError::NodeFull { limit: limits.sessions });
         }
         let limit = limits.sessions_per_room;
@@ -168,7 +176,9 @@ impl Rooms {
             id: open.session.clone(),
             room,
             seat: open.seat,
-            identity: self.identities.hash_one(&open.identity),
+            via: None,
+            is_connected: false,
+            identity: self.identity_number(&open.identity),
             negotiated: open.negotiated.clone(),
             sdp_version: 1,
             tracks: Vec::new(),
@@ -328,20 +338,25 @@ impl Rooms {
     }
 
     /// Ends every session of a room; returns how many.
-    pub fn close_room(&mut self, room: &str) -> usize {
+    pub fn close_room(&mut self, now: Instant, room: &str) -> usize {
         let Some(&room) = self.room_keys.get(room) else {
             return 0;
         };
         let sessions = self.rooms[room.0].sessions.clone();
+        let links: Vec<LinkId> = self.rooms[room.0].links.keys().copied().collect();
         for &key in &sessions {
             self.close_with_room(key);
+        }
+        for link in links {
+            self.close_link(now, link);
         }
         sessions.len()
     }
 
     /// Ends everything, with a [`RoomsEvent::Closed`] for each session.
     pub fn shut_down(&mut self) {
-        let keys: Vec<SessionKey> = self.sessions.iter().map(|(key, _)| SessionKey(key)).collect();
+        let own = self.sessions.iter().filter(|(_, session)| session.via.is_none());
+        let keys: Vec<SessionKey> = own.map(|(key, _)| SessionKey(key)).collect();
         for key in keys {
             let session = self.sessions[key.0].id.clone();
             self.event(RoomsEvent::Closed {
@@ -355,8 +370,9 @@ impl Rooms {
     pub fn handle_worker_event(&mut self, now: Instant, worker: WorkerIndex, event: WorkerEvent) {
         match event {
             WorkerEvent::Connected { connection } => {
-                if let Some(key) = self.connections.get(&(worker, connection)) {
+                if let Some(&key) = self.connections.get(&(worker, connection)) {
                     let session = self.sessions[key.0].id.clone();
+                    self.on_twin_connected(now, key);
                     self.event(RoomsEvent::Connected { session });
                 }
             }
@@ -398,6 +414,9 @@ impl Rooms {
                 }
             }
             WorkerEvent::Wanted { tracks } => self.on_wanted(now, worker, tracks),
+            WorkerEvent::LinkState { link, is_up } => self.on_link_state(now, link, is_up),
+            WorkerEvent::LinkWant { link, track, layers } => self.on_link_want(link, track, layers),
+            WorkerEvent::LinkMessage { link, message } => self.on_link_message(now, link, *message),
         }
     }
 
@@ -452,13 +471,11 @@ impl Rooms {
         self.placement.load.remove(seat.worker, seat.publishes);
         let room = &mut self.rooms[session.room.0];
         room.load.remove(seat.worker, seat.publishes);
-        if room.sessions.is_empty() {
-            let room = self.rooms.remove(session.room.0);
-            self.room_keys.remove(&room.id);
-            if let Some(wakeup) = room.wakeup {
-                self.wakeups.remove(&(wakeup, session.room));
-            }
-        }
+        self.forget_empty_room(session.room);
+    }
+
+    fn identity_number(&self, identity: &str) -> u64 {
+        self.identities.hash_one(identity)
     }
 
     fn command(&mut self, worker: WorkerIndex, command: WorkerCommand) {

@@ -121,7 +121,17 @@ impl Rooms {
         if session.tracks == tracks {
             return false;
         }
-        let (room_key, home) = (session.room, session.seat.worker);
+        let (room_key, home, via) = (session.room, session.seat.worker, session.via);
+        let ended: Vec<TrackId> = session
+            .tracks
+            .iter()
+            .map(|track| track.id)
+            .filter(|id| tracks.iter().all(|track| track.id != *id))
+            .collect();
+        for track in ended {
+            self.end_link_sources(room_key, track);
+        }
+        let session = &mut self.sessions[key.0];
         let old = std::mem::replace(&mut session.tracks, tracks.clone());
         let room = &mut self.rooms[room_key.0];
         // Its source too: a section may turn from a microphone into shared sound.
@@ -173,7 +183,10 @@ impl Rooms {
             self.command(home, WorkerCommand::SetMuted { track, muted });
         }
         for (track, source) in begun {
-            self.begin_demand(now, track, source);
+            self.begin_demand(now, track, source, via);
+        }
+        if !self.rooms[room_key.0].links.is_empty() {
+            self.apply_link_wants(room_key);
         }
         true
     }

@@ -1,14 +1,16 @@
 //! One room: who is in it, who watches whom, and who has the floor.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
+use crate::relay::LinkId;
 use crate::speakers::SpeakerDetector;
 use crate::units::TrackId;
 
 use super::SessionKey;
 use super::audio_set::AudioSet;
 use super::placement::Load;
+use super::relays::RoomLink;
 use super::session::Track;
 use super::speakers_report::SpeakersReport;
 use super::types::{RoomId, SessionId, TrackSource};
@@ -29,7 +31,13 @@ pub(super) type Choice = [Option<Source>; 2];
 #[derive(Debug)]
 pub(super) struct Room {
     pub id: RoomId,
+    /// Those of this node.
     pub sessions: BTreeSet<SessionKey>,
+    /// Participants on other nodes.
+    pub remotes: BTreeSet<SessionKey>,
+    pub links: BTreeMap<LinkId, RoomLink>,
+    /// Over which link the node is found that decides who has the floor; none: this one does.
+    pub home: Option<LinkId>,
     /// Its sessions per worker.
     pub load: Load,
     /// Sessions by the participant that one of their slots names, present or not.
@@ -60,6 +68,9 @@ impl Room {
         Self {
             id,
             sessions: BTreeSet::new(),
+            remotes: BTreeSet::new(),
+            links: BTreeMap::new(),
+            home: None,
             load: Load::default(),
             watchers: HashMap::new(),
             spotlight_watchers: BTreeSet::new(),
@@ -74,6 +85,11 @@ impl Room {
             report: SpeakersReport::default(),
             wakeup: None,
         }
+    }
+
+    /// Nobody is in it, here or behind a link.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.remotes.is_empty() && self.links.is_empty()
     }
 
     pub(super) fn on_dominant(&mut self, session: SessionKey) {

@@ -4,6 +4,7 @@ use rustc_hash::FxHashSet;
 
 use crate::allocator::Mode;
 use crate::negotiated::{MediaKind, Negotiated};
+use crate::relay::LinkId;
 use crate::units::{Mid, Rid, Ssrc, TrackId};
 use crate::worker_api::SlotRank;
 
@@ -37,6 +38,10 @@ pub(super) struct VideoSlot {
 pub(super) struct Session {
     pub id: SessionId,
     pub room: RoomKey,
+    /// Of a participant on another node: the link over which its media comes. It has no connection here.
+    pub via: Option<LinkId>,
+    /// Its media has connected once.
+    pub is_connected: bool,
     pub seat: Seat,
     /// Stands for its identity.
     pub identity: u64,

@@ -78,7 +78,7 @@ impl Rooms {
                 .order()
                 .iter()
                 .copied()
-                .filter(|track| self.tracks.get(track).is_some_and(|owner| owner.session != listener))
+                .filter(|track| !self.is_own(listener, *track))
                 .take(self.config.loudest)
                 .collect(),
             AudioPolicy::Follow(target) => self.followed_microphone(listener, target).into_iter().collect(),
@@ -92,6 +92,12 @@ impl Rooms {
                 self.put(listener, SlotState { mid, track }, 0, SlotRank::default());
             }
         }
+    }
+
+    /// A track that the listener publishes, here or, while it moves, on another node.
+    fn is_own(&self, listener: SessionKey, track: TrackId) -> bool {
+        let owner = self.tracks.get(&track).map(|owner| owner.session);
+        owner.is_none_or(|owner| owner == listener || self.sessions[owner.0].id == self.sessions[listener.0].id)
     }
 
     fn is_screen(&self, track: TrackId) -> bool {
@@ -128,7 +134,7 @@ impl Rooms {
             SlotTarget::Nobody => None,
             SlotTarget::ActiveSpeaker => self.spotlight_of(viewer),
             SlotTarget::Source { participant, source } if source.kind() == MediaKind::Video => {
-                let session = &self.sessions[self.session_keys.get(participant)?.0];
+                let session = &self.sessions[self.participant(participant)?.0];
                 let track = session.track_of(*source)?;
                 (session.room == room_key).then_some(track.id)
             }
@@ -144,7 +150,7 @@ impl Rooms {
         match target {
             SlotTarget::Nobody => None,
             SlotTarget::Source { participant, .. } => {
-                let key = *self.session_keys.get(participant)?;
+                let key = self.participant(participant)?;
                 let track = microphone_of(key)?;
                 (self.sessions[key.0].room == room_key).then_some(track.id)
             }
@@ -200,6 +206,7 @@ impl Rooms {
             Some(SlotSource {
                 track,
                 home: owner.home,
+                is_relayed: self.sessions[owner.session.0].via.is_some(),
             })
         });
         let set = SetSlot {

@@ -36,6 +36,11 @@ pub(super) enum Report {
 }
 
 impl SpeakersReport {
+    /// Somebody has not heard what was told: it is told again.
+    pub(super) fn forget(&mut self) {
+        self.told = Speaking::default();
+    }
+
     pub(super) fn update(&mut self, now: Instant, interval: Duration, speaking: &Speaking) -> Report {
         if self.told.same(speaking) {
             return Report::Nothing;

@@ -62,7 +62,9 @@ impl Rooms {
         let room = &mut self.rooms[room_key.0];
         room.speakers.update(now);
         let session_of = |track: TrackId| tracks.get(&track).map(|owner| owner.session);
-        let dominant = room.speakers.dominant().and_then(session_of);
+        let own = room.speakers.dominant().and_then(session_of);
+        // Else another node says so.
+        let dominant = own.filter(|_| room.home.is_none());
         if let Some(dominant) = dominant
             && room.dominants.front() != Some(&dominant)
         {
@@ -92,6 +94,7 @@ impl Rooms {
             let voices = order.clone();
             self.command(WorkerIndex(worker), WorkerCommand::RankVoices { voices });
         }
+        self.pass_voices(room_key);
         for listener in listeners {
             self.refresh_audio(listener);
         }
@@ -120,31 +123,34 @@ impl Rooms {
             }
         }
         let tick = (!room.speakers.speaking().is_empty()).then(|| now + SPEAKING_TICK);
+        if room.home.is_some() {
+            return self.set_wakeup(room_key, tick);
+        }
         let (owed, event) = match room.report.update(now, self.config.speakers_interval, &speaking) {
             Report::Nothing => (None, None),
             Report::Later(at) => (Some(at), None),
-            Report::Tell => {
-                let Speaking { dominant, speaking } = speaking;
-                let room = room.id.clone();
-                (
-                    None,
-                    Some(RoomsEvent::Speakers {
-                        room,
-                        dominant,
-                        speaking,
-                    }),
-                )
-            }
+            Report::Tell => (None, Some(speaking)),
         };
-        let wakeup = tick.into_iter().chain(owed).min();
+        self.set_wakeup(room_key, tick.into_iter().chain(owed).min());
+        if let Some(told) = event {
+            self.tell_speakers(room_key, &told, None);
+            let Speaking { dominant, speaking } = told;
+            let room = self.rooms[room_key.0].id.clone();
+            self.event(RoomsEvent::Speakers {
+                room,
+                dominant,
+                speaking,
+            });
+        }
+    }
+
+    fn set_wakeup(&mut self, room_key: RoomKey, wakeup: Option<Instant>) {
+        let room = &mut self.rooms[room_key.0];
         if let Some(old) = std::mem::replace(&mut room.wakeup, wakeup) {
             self.wakeups.remove(&(old, room_key));
         }
         if let Some(at) = wakeup {
             self.wakeups.insert((at, room_key));
-        }
-        if let Some(event) = event {
-            self.event(event);
         }
     }
 }

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::negotiated::{IceCredentials, MediaKind, Negotiated};
 use crate::quality::Quality;
+use crate::relay::LinkId;
 use crate::units::{Bitrate, ConnectionId, Mid, Rid, TrackId, WorkerIndex};
 use crate::worker_api::{self, SlotPause, WorkerCommand};
 
@@ -198,6 +199,8 @@ pub enum RoomsEvent {
         dominant: Option<SessionId>,
         speaking: Vec<SessionId>,
     },
+    /// A link to another node has come up, or has carried nothing for so long that it counts as cut.
+    Link { room: RoomId, link: LinkId, is_up: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,6 +218,10 @@ pub struct RoomsLimits {
     pub tracks_per_session: usize,
     /// Media sections on which one session receives; also the most views in one viewport.
     pub slots_per_session: usize,
+    /// Other nodes that a room has links to.
+    pub links_per_room: usize,
+    /// Participants of other nodes, of all rooms.
+    pub remote_sessions: usize,
 }
 
 impl Default for RoomsLimits {
@@ -224,6 +231,8 @@ impl Default for RoomsLimits {
             sessions_per_room: 1_000,
             tracks_per_session: 8,
             slots_per_session: 64,
+            links_per_room: 64,
+            remote_sessions: 50_000,
         }
     }
 }
@@ -272,4 +281,12 @@ pub enum RoomsError {
     RoomFull { limit: usize },
     #[error("the node is full ({limit})")]
     NodeFull { limit: usize },
+    #[error("the room has {limit} links already")]
+    TooManyLinks { limit: usize },
+    #[error("the link is another room's")]
+    LinkTaken,
+    #[error("no such link")]
+    LinkUnknown,
+    #[error("track {0} is somebody else's")]
+    TrackTaken(TrackId),
 }

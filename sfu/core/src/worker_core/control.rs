@@ -56,6 +56,19 @@ impl WorkerCore {
                     track.wants_allocation = true;
                 }
             }
+            WorkerCommand::OpenLink(open) => self.open_link(now, *open),
+            WorkerCommand::CloseLink { link } => self.close_link(link),
+            WorkerCommand::PublishRemote { link, track, kind } => self.publish_remote(link, track, kind),
+            WorkerCommand::UnpublishRemote { link, track } => self.unpublish_remote(link, track),
+            WorkerCommand::SetLinkSource {
+                link,
+                track,
+                kind,
+                home,
+                layers,
+            } => self.set_link_source(link, track, kind, home, layers),
+            WorkerCommand::PassVoices { link, voices } => self.pass_voices(link, voices),
+            WorkerCommand::TellLink { link, message } => self.tell_link(link, &message),
         }
     }
 
@@ -65,7 +78,11 @@ impl WorkerCore {
                 self.router.set_interest(track, from, true);
                 self.mail_layers(from, track);
             }
-            Mail::Unsubscribe { track } => self.router.set_interest(track, from, false),
+            Mail::Unsubscribe { track } => {
+                self.on_mailed_want(from, track, 0);
+                self.router.set_interest(track, from, false);
+            }
+            Mail::Wanted { track, layers } => self.on_mailed_want(from, track, layers),
             Mail::Keyframe { track, layer } => {
                 if let Some(index) = self.router.find(track) {
                     self.request_keyframe(now, index, layer);
@@ -85,13 +102,14 @@ impl WorkerCore {
                 {
                     layer.report = Some(report);
                 }
+                self.report_to_links(track, layer, report);
             }
             Mail::Layers { track, layers, streams } => self.on_layers(now, track, &layers, streams),
         }
     }
 
     /// Tells another worker what is known here of a track's layers.
-    fn mail_layers(&mut self, to: WorkerIndex, track: TrackId) {
+    pub(super) fn mail_layers(&mut self, to: WorkerIndex, track: TrackId) {
         let Some(track) = self.router.by_id(track) else { return };
         let layers = track.layers.iter().map(|layer| LayerState {
             codec: layer.codec,
@@ -107,7 +125,7 @@ impl WorkerCore {
         self.mails.push_back((to, mail));
     }
 
-    fn on_layers(&mut self, now: Instant, track: TrackId, states: &[LayerState], streams: u8) {
+    pub(super) fn on_layers(&mut self, now: Instant, track: TrackId, states: &[LayerState], streams: u8) {
         let Some(index) = self.router.find(track) else { return };
         if let Some(track) = self.router.track_mut(index) {
             track.uplink.streams = track.uplink.streams.max(streams.min(MAX_LAYERS as u8));
@@ -118,6 +136,7 @@ impl WorkerCore {
                 layer.report = layer.report.or(state.report);
             }
         }
+        self.tell_layers(index);
         self.retarget(now, index);
     }
 
@@ -261,6 +280,9 @@ impl WorkerCore {
             if let Some(notice) = self.router.subscribe(source.track, kind, subscriber, source.home, own) {
                 self.notify_home(source.track, notice);
             }
+            if let Some(track) = self.router.by_id_mut(source.track) {
+                track.is_relayed = source.is_relayed;
+            }
             if let Some(track) = self.router.find(source.track) {
                 self.retarget_one(now, track, subscriber);
             }
@@ -286,7 +308,7 @@ impl WorkerCore {
         }
     }
 
-    fn notify_home(&mut self, track: TrackId, notice: HomeNotice) {
+    pub(super) fn notify_home(&mut self, track: TrackId, notice: HomeNotice) {
         self.mails.push_back(match notice {
             HomeNotice::Subscribe(home) => (home, Mail::Subscribe { track }),
             HomeNotice::Unsubscribe(home) => (home, Mail::Unsubscribe { track }),
@@ -434,6 +456,10 @@ impl WorkerCore {
                 }
             }
             Home::Remote(home) => self.mails.push_back((home, Mail::Keyframe { track: track.id, layer })),
+            Home::Link { link } => {
+                let track = track.id;
+                self.ask_keyframe_over(link, track, layer);
+            }
             Home::Unknown => {}
         }
     }

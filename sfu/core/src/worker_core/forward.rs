@@ -53,6 +53,7 @@ impl WorkerCore {
 
     /// Routes what came in since the last call and hands everything that is to be sent to `sink`.
     pub fn flush(&mut self, now: Instant, sink: &mut dyn PacketSink) {
+        self.last_flush = now;
         self.write_mail();
         while let Some(index) = self.router.next_dirty() {
             self.forward(now, index, sink);
@@ -60,6 +61,7 @@ impl WorkerCore {
         self.flush_voices(now, sink);
         self.pace(now, sink);
         self.run_timers(now, sink);
+        self.run_links(now, sink);
         self.send_urgent_feedback(now, sink);
         self.send(sink);
     }
@@ -94,6 +96,7 @@ impl WorkerCore {
             }
             self.forward_to(at_now, index, subscriber, &pending, sink);
         }
+        self.forward_over_links(now, index, &pending, sink);
         pending.clear();
         if let Some(track) = self.router.track_mut(index) {
             track.subscribers = subscribers;
@@ -101,6 +104,7 @@ impl WorkerCore {
         }
         // Only now: a key frame in this batch may be just what a slot has waited for.
         if changed {
+            self.tell_layers(index);
             self.retarget(now, index);
         }
     }

@@ -6,6 +6,7 @@ mod control;
 mod forward;
 #[doc(hidden)]
 pub mod fuzz_bodies;
+mod links;
 mod quality;
 mod receive;
 mod rtcp;
@@ -34,6 +35,7 @@ use crate::transport::{TransportEvent, TransportOutput, ice_lite};
 use crate::units::{ConnectionId, WorkerIndex};
 use crate::worker_api::{CloseReason, WorkerEvent};
 
+use links::Links;
 use wants::Wanting;
 
 /// Takes the packets of a batch; called whenever the slab is full, and at the end of a flush.
@@ -133,6 +135,7 @@ pub struct WorkerCore {
     egress: RateMeter,
     /// Where [`Ticks`] count from.
     epoch: Instant,
+    last_flush: Instant,
     /// The earliest of `deadlines`, or before it.
     next_deadline: Instant,
     /// Feedback and requests for key frames are looked at no more often than [`TICK`] …
@@ -147,6 +150,7 @@ pub struct WorkerCore {
     next_voice: Option<Instant>,
     /// What subscribers want of tracks, as the control side knows it.
     wanting: Wanting,
+    links: Links,
 }
 
 impl WorkerCore {
@@ -158,6 +162,7 @@ impl WorkerCore {
             speech: config.speech,
             egress: RateMeter::default(),
             epoch: now,
+            last_flush: now,
             config,
             connections: Slab::new(),
             deadlines: Vec::new(),
@@ -186,6 +191,7 @@ impl WorkerCore {
             next_quality: now,
             next_voice: None,
             wanting: Wanting::new(now),
+            links: Links::default(),
         }
     }
 
@@ -218,6 +224,7 @@ impl WorkerCore {
             && self.paths.is_empty()
             && self.router.is_empty()
             && self.wanting.is_empty()
+            && self.links.is_empty()
     }
 
     /// What a peer can make this worker keep is within bounds that it cannot move.
@@ -230,6 +237,7 @@ impl WorkerCore {
         assert!(self.paths.len() <= most, "{} paths", self.paths.len());
         assert!(self.deadlines.len() <= self.connections.capacity());
         assert!(self.publishers.len() <= self.connections.len());
+        self.links.check_bounds();
         for (_, connection) in &self.connections {
             connection.check_bounds();
         }

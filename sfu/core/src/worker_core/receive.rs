@@ -6,6 +6,7 @@ use super::WorkerCore;
 use crate::drop_reason::DropReason;
 use crate::negotiated::MediaKind;
 use crate::path::Path;
+use crate::relay;
 use crate::track::Track;
 use crate::transport::demux::{PacketKind, classify};
 use crate::transport::stun::Class;
@@ -29,6 +30,9 @@ impl WorkerCore {
     }
 
     fn demux(&mut self, now: Instant, path: Path, packet: &mut [u8]) -> Result<(), DropReason> {
+        if packet.first() == Some(&relay::FIRST_BYTE) {
+            return self.handle_link(now, path, packet);
+        }
         match classify(packet)? {
             PacketKind::Rtp => {
                 let index = self.connection_at(path)?;
@@ -112,14 +116,7 @@ impl WorkerCore {
         }
         let route = received.route;
         let track = self.router.published(route, index).ok_or(DropReason::RtpUnknownSsrc)?;
-        if track.kind == MediaKind::Audio
-            && on_level(
-                now,
-                track,
-                received.info.audio_level,
-                received.payload.len() <= MAX_SILENCE,
-            )
-        {
+        if track.kind == MediaKind::Audio && hear(now, track, received.info.audio_level, received.payload.len()) {
             self.heard.push(route);
         }
         if track.muted {
@@ -137,10 +134,10 @@ impl WorkerCore {
     }
 }
 
-/// Notes the loudest level since the last report; true if it is the first.
-fn on_level(now: Instant, track: &mut Track, level: Option<u8>, is_silence: bool) -> bool {
+/// Notes the loudest level since the last report; true if it is the first. `len`: bytes of payload.
+pub(super) fn hear(now: Instant, track: &mut Track, level: Option<u8>, len: usize) -> bool {
     let (level, voice) = match level {
-        _ if is_silence => (SILENCE, false),
+        _ if len <= MAX_SILENCE => (SILENCE, false),
         Some(byte) => (byte & 0x7f, byte & 0x80 != 0),
         None => (ASSUMED_LEVEL, true),
     };

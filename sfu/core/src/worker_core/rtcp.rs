@@ -66,6 +66,7 @@ impl WorkerCore {
                 },
             ));
         }
+        self.report_to_links(id, layer, report);
     }
 
     fn on_report_blocks(&mut self, now: Instant, index: usize, blocks: impl Iterator<Item = ReportBlock>) {

@@ -42,8 +42,9 @@ impl WorkerCore {
     /// When to call [`Self::handle_timeout`] and flush although nothing came; `None` while there is
     /// nothing to wait for.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        let links = self.links.poll_timeout(self.last_flush);
         if self.connections.is_empty() {
-            return self.wanting.poll_timeout();
+            return self.wanting.poll_timeout().into_iter().chain(links).min();
         }
         let feedback = if self.has_news {
             self.next_tick
@@ -57,6 +58,7 @@ impl WorkerCore {
         let others = [self.next_deadline, reports]
             .into_iter()
             .chain(levels)
+            .chain(links)
             .chain(self.next_voice)
             .chain(pace);
         Some(others.fold(feedback, Instant::min))
@@ -71,6 +73,7 @@ impl WorkerCore {
             self.poll_keyframes(now);
             self.adapt_all(now);
             self.report_changed_wants(now);
+            self.update_asks(now);
             for at in 0..self.publishers.len() {
                 self.send_feedback(now, self.publishers[at], sink);
             }
@@ -86,6 +89,7 @@ impl WorkerCore {
             }
             self.retarget_all(now);
             self.report_wants(now);
+            self.update_asks(now);
             self.expire_packets(now);
             self.send_sender_reports(now, sink);
             if now >= self.next_quality {
@@ -213,6 +217,9 @@ impl WorkerCore {
     }
 
     fn update_gauges(&mut self) {
+        let (relayed, links_up) = self.links.stats();
+        self.counters.links_up = links_up;
+        self.counters.relayed = relayed;
         self.counters.connections = self.connections.len() as u64;
         self.counters.uptracks = self
             .publishers

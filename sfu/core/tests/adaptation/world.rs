@@ -248,6 +248,7 @@ impl World {
 
     pub fn show_ranked(&mut self, peer: usize, mid: &str, track: u32, height: u16, rank: SlotRank) {
         let source = SlotSource {
+            is_relayed: false,
             track: TrackId(track),
             home: WorkerIndex(0),
         };

@@ -190,6 +190,7 @@ impl World {
             source: source.map(|(track, home)| SlotSource {
                 track: TrackId(track),
                 home: WorkerIndex(home as u8),
+                is_relayed: false,
             }),
             height,
             rank: Default::default(),

@@ -40,7 +40,7 @@ fn a_room_closes_at_once_and_alone() {
     node.join(busy("c").in_room("other"));
     node.speak(&["a"], 1_000);
     node.taken_set_slots();
-    assert_eq!(node.rooms.close_room(ROOM), 2);
+    assert_eq!(node.rooms.close_room(node.now, ROOM), 2);
     node.pass(Duration::from_secs(1));
     assert_eq!(node.rooms.session_count(), 1);
     assert_eq!(node.rooms.room_count(), 1);

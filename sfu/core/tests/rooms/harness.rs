@@ -423,6 +423,13 @@ impl Node {
             WorkerCommand::RankVoices { voices } => assert!(!voices.is_empty()),
             WorkerCommand::SetPlan { track, .. } => assert!(self.tracks.values().any(|(known, _)| known == track)),
             WorkerCommand::SetAudio(_) => unreachable!("rooms do not say how voices are sent"),
+            WorkerCommand::OpenLink(_)
+            | WorkerCommand::CloseLink { .. }
+            | WorkerCommand::PublishRemote { .. }
+            | WorkerCommand::UnpublishRemote { .. }
+            | WorkerCommand::SetLinkSource { .. }
+            | WorkerCommand::PassVoices { .. }
+            | WorkerCommand::TellLink { .. } => unreachable!("the room is on one node"),
         }
     }
 }

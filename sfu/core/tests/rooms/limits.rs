@@ -15,6 +15,7 @@ fn small() -> Node {
             sessions_per_room: 3,
             tracks_per_session: 2,
             slots_per_session: 7,
+            ..RoomsLimits::default()
         },
         ..RoomsConfig::default()
     })
@@ -58,7 +59,7 @@ fn unknown_names_are_typed_errors() {
         Err(RoomsError::SessionUnknown("x".into()))
     );
     assert!(!node.rooms.close(now, "x"));
-    assert_eq!(node.rooms.close_room("x"), 0);
+    assert_eq!(node.rooms.close_room(node.now, "x"), 0);
 }
 
 #[test]

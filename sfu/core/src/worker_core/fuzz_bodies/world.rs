@@ -241,6 +241,7 @@ impl World {
         let section = input.index(SECTIONS);
         // The control side shows nobody themselves.
         let source = (publisher < CLIENTS && publisher != viewer).then(|| SlotSource {
+            is_relayed: false,
             track: clients::track(publisher, usize::from(section == 2)),
             home: WorkerIndex(self.clients[publisher].worker as u8),
         });
