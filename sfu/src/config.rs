@@ -21,6 +21,9 @@ const MAX_DETECTED_ADDRS: usize = 8;
 pub struct SfuConfig {
     /// The node's name on the bus.
     pub node: NodeId,
+    pub region: String,
+    /// Where its own HTTP port is, if it has one.
+    pub http: String,
     /// Worker threads, at most 255; 0: one per core.
     pub workers: usize,
     /// Keeps each worker on a core of its own, where there are exactly as many cores.
@@ -50,6 +53,8 @@ impl Default for SfuConfig {
     fn default() -> Self {
         Self {
             node: "local".to_owned(),
+            region: String::new(),
+            http: String::new(),
             workers: 0,
             pin_workers: true,
             media_addrs: Vec::new(),

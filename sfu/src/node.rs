@@ -5,6 +5,7 @@ mod control;
 mod convert;
 mod fair_queue;
 mod intake;
+mod load;
 mod owners;
 mod relays;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use prometheus::{IntGauge, Registry};
 use thiserror::Error;
 use tianqiao_bus::{Bus, vital};
+use tianqiao_protocol::fleet::{NodeCapacity, NodeReport};
 use tianqiao_sfu_core::negotiated::Fingerprint;
 use tianqiao_sfu_core::ntp::NtpClock;
 use tianqiao_sfu_core::rooms::{Rooms, RoomsConfig};
@@ -24,17 +26,19 @@ use tianqiao_sfu_core::sdp::Offer;
 use tianqiao_sfu_core::transport::Certificate;
 use tianqiao_sfu_core::units::WorkerIndex;
 use tianqiao_sfu_core::worker_core::{WorkerConfig, WorkerCore};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::SfuConfig;
 use crate::metrics::WorkerCollector;
 use crate::worker::{self, Core, WorkerHandle, WorkerSettings};
 use answerer::Answerer;
+pub use control::NodeStatus;
 use control::Surroundings;
 pub use fair_queue::QueueLimits;
 pub use intake::IntakeConfig;
 use intake::{Intake, OfferCounters};
+use load::LoadMeter;
 
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -51,6 +55,8 @@ pub enum StartError {
 /// A running SFU node. Dropping it without [`Self::shutdown`] ends it too, without waiting.
 pub struct Node {
     stop: oneshot::Sender<()>,
+    draining: watch::Sender<bool>,
+    status: watch::Receiver<NodeStatus>,
     control: JoinHandle<()>,
     workers: Arc<Vec<WorkerHandle>>,
 }
@@ -107,14 +113,28 @@ impl Node {
         };
         let (reports, events) = mpsc::unbounded_channel();
         let workers = Arc::new(worker::spawn_all(&settings, new_core, &reports)?);
-        WorkerCollector::register(registry, workers.iter().map(WorkerHandle::stats).collect())?;
+        let stats: Vec<_> = workers.iter().map(WorkerHandle::stats).collect();
+        WorkerCollector::register(registry, stats.clone())?;
+        let identity = NodeReport {
+            node: config.node.clone(),
+            incarnation: rand::random(),
+            region: config.region.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            capacity: NodeCapacity {
+                sessions: u32::try_from(config.limits.sessions).unwrap_or(u32::MAX),
+                egress: config.max_bitrate.0,
+            },
+            http: config.http.clone(),
+            ..NodeReport::default()
+        };
 
         let addrs = config.announced_addrs();
         let ports: Vec<u16> = workers.iter().map(WorkerHandle::port).collect();
         tracing::info!(node = config.node, ?addrs, ?ports, "media is served");
         let to = Arc::clone(&workers);
         let surroundings = Surroundings {
-            node: config.node.clone(),
+            identity,
+            load: LoadMeter::new(stats, Instant::now()),
             answerer: Answerer::new(fingerprint, &addrs, &ports, config.codecs).with_rfc8888(config.rfc8888),
             send: Box::new(move |worker, command| to[usize::from(worker.0)].send(command)),
             offers: offers.clone(),
@@ -128,11 +148,42 @@ impl Node {
             ..RoomsConfig::default()
         });
         let (stop, stopped) = oneshot::channel();
+        let (draining, told_to_drain) = watch::channel(false);
+        let (tell_status, status) = watch::channel(NodeStatus::default());
         let calls = bus.serve(config.node);
         let parse = Arc::new(move |sdp: &str| Offer::parse(sdp, &config.sdp));
         let intake = Intake::spawn(calls, &config.intake, parse, offers);
-        let control = vital::spawn("control", control::run(brain, surroundings, intake, events, stopped));
-        Ok(Self { stop, control, workers })
+        let control = vital::spawn(
+            "control",
+            control::run(
+                brain,
+                surroundings,
+                intake,
+                events,
+                control::Wires {
+                    stop: stopped,
+                    draining: told_to_drain,
+                    status: tell_status,
+                },
+            ),
+        );
+        Ok(Self {
+            stop,
+            draining,
+            status,
+            control,
+            workers,
+        })
+    }
+
+    /// Takes no new rooms from now on, and says so to all, or takes them again.
+    pub fn set_draining(&self, draining: bool) {
+        let _ = self.draining.send(draining);
+    }
+
+    /// What the control task tells of itself, twice a second at least.
+    pub fn status(&self) -> watch::Receiver<NodeStatus> {
+        self.status.clone()
     }
 
     /// Ends every session, each with a `Closed` event, and then the workers.

@@ -19,6 +19,7 @@ use crate::listen::Connections;
 use crate::meetings::{Meetings, now};
 use crate::metrics::Metrics;
 use crate::network::Origins;
+use crate::operator_token::OperatorToken;
 use crate::readiness::Readiness;
 use crate::session::budget::Budgets;
 
@@ -33,6 +34,7 @@ pub struct App {
     pub readiness: Arc<Readiness>,
     pub budgets: Budgets,
     pub api_keys: ApiKeys,
+    pub operator: Option<OperatorToken>,
     pub meetings: Arc<Meetings>,
     /// None where this is the only instance.
     pub fleet: Option<Arc<Fleet>>,
@@ -55,6 +57,7 @@ impl App {
     pub fn new(
         config: Config,
         api_keys: ApiKeys,
+        operator: Option<OperatorToken>,
         secret: &[u8; 32],
         scheme: &'static str,
         instance: &InstanceId,
@@ -81,6 +84,7 @@ impl App {
             readiness: Readiness::new(instance, bus),
             budgets: Budgets::new(&config),
             api_keys,
+            operator,
             meetings,
             fleet,
             metrics,

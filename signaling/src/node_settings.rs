@@ -57,6 +57,7 @@ pub fn sfu_config(config: &Config) -> SfuConfig {
         pin_workers: config.pin_workers,
         media_addrs: config.media_addr.clone(),
         media_port: config.media_port,
+        region: config.region.clone(),
         ..SfuConfig::default()
     };
     sfu.media_bind = config.media_bind.unwrap_or(sfu.media_bind);

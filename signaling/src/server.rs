@@ -24,6 +24,7 @@ use crate::fleet::Seat;
 use crate::listen::{ConnectionLimits, Connections, Listener};
 use crate::meetings::Notice;
 use crate::metrics::Metrics;
+use crate::operator_token::OperatorToken;
 use crate::{http, tls};
 
 /// Signs tokens; 32 random bytes.
@@ -86,6 +87,8 @@ impl Server {
         let instance: InstanceId = random_id::<9>();
         let events = bus.events(&instance);
         let (stop, stopping) = watch::channel(false);
+        let operator = config.operator_token_file.as_deref();
+        let operator = operator.map(OperatorToken::load).transpose()?;
         let api_keys = match &config.api_keys_file {
             Some(path) => {
                 ApiKeys::load(path).with_context(|| format!("the API keys in {} cannot be read", path.display()))?
@@ -108,6 +111,7 @@ impl Server {
         let app = App::new(
             config,
             api_keys,
+            operator,
             &secret,
             scheme,
             &instance,

@@ -290,6 +290,15 @@ impl WorkerStats {
         self.latency_sum_ns.store(shell.latency.sum_ns, Ordering::Relaxed);
     }
 
+    /// One value of the table; 0 where there is none of that name and label.
+    pub fn value(&self, name: &str, label: &str) -> u64 {
+        let all = FAMILIES
+            .iter()
+            .flat_map(|family| family.samples.iter().map(|sample| (family.name, sample.label)));
+        let place = all.zip(&self.values).find(|(sample, _)| *sample == (name, label));
+        place.map_or(0, |(_, value)| value.load(Ordering::Relaxed))
+    }
+
     /// In the order of the table.
     pub(super) fn values(&self) -> impl Iterator<Item = u64> + '_ {
         self.values.iter().map(|value| value.load(Ordering::Relaxed))

@@ -2,10 +2,10 @@
 //! commands to the workers and events to the bus out.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus::IntGauge;
-use tianqiao_bus::{Bus, Call, NodeEvent, NodeId};
+use tianqiao_bus::{Bus, Call, NodeEvent};
 use tianqiao_protocol::control::{self as protocol, Owner, SfuError, SfuReply, SfuRequest};
 use tianqiao_protocol::fleet::{NodeLoad, NodeReport};
 use tianqiao_sfu_core::negotiated::{IceCredentials, Negotiated};
@@ -15,17 +15,24 @@ use tianqiao_sfu_core::rooms::{
 use tianqiao_sfu_core::sdp::{Answered, Offer};
 use tianqiao_sfu_core::units::{Mid, TrackId, WorkerIndex};
 use tianqiao_sfu_core::worker_api::{WorkerCommand, WorkerEvent};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
 
 use super::answerer::Answerer;
 use super::convert;
 use super::intake::{Intake, OfferCounters, ParsedCall, reply};
+use super::load::LoadMeter;
 use super::owners::Owners;
 use super::relays::Relays;
 
+/// How often the node tells of its load.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+
 /// What the control task works with besides the rooms.
 pub struct Surroundings {
-    pub node: NodeId,
+    /// What stays the same in all reports.
+    pub identity: NodeReport,
+    pub load: LoadMeter,
     pub bus: Arc<dyn Bus>,
     pub answerer: Answerer,
     /// Hands a command to a worker; must not block.
@@ -41,19 +48,26 @@ pub async fn run(
     surroundings: Surroundings,
     mut intake: Intake,
     mut events: mpsc::UnboundedReceiver<(WorkerIndex, WorkerEvent)>,
-    mut stop: oneshot::Receiver<()>,
+    mut wires: Wires,
 ) {
     let mut control = Control {
         rooms,
         owners: Owners::default(),
         relays: Relays::default(),
-        draining: false,
+        draining: None,
         surroundings,
     };
+    let mut reports = tokio::time::interval(REPORT_INTERVAL);
+    reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let timeout = control.rooms.poll_timeout().map(tokio::time::Instant::from_std);
         tokio::select! {
-            _ = &mut stop => break,
+            _ = &mut wires.stop => break,
+            Ok(()) = wires.draining.changed() => {
+                let draining = *wires.draining.borrow_and_update();
+                control.set_draining(draining);
+            }
+            _ = reports.tick() => control.tell_report(),
             event = events.recv() => {
                 let Some((worker, event)) = event else { break };
                 control.rooms.handle_worker_event(Instant::now(), worker, event);
@@ -65,6 +79,7 @@ pub async fn run(
             () = sleep_until(timeout) => control.rooms.handle_timeout(Instant::now()),
         }
         control.flush();
+        control.tell_status(&wires.status);
     }
     intake.task.abort();
     control.rooms.shut_down();
@@ -78,12 +93,30 @@ async fn sleep_until(at: Option<tokio::time::Instant>) {
     }
 }
 
+/// How the node's shell and its control task speak.
+pub struct Wires {
+    pub stop: oneshot::Receiver<()>,
+    pub draining: watch::Receiver<bool>,
+    pub status: watch::Sender<NodeStatus>,
+}
+
+/// What the control task tells of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// When it told last.
+    pub at: Option<Instant>,
+    /// Since when the node drains, if it does.
+    pub draining: Option<Instant>,
+    pub sessions: usize,
+    pub links: usize,
+}
+
 struct Control {
     rooms: Rooms,
     owners: Owners,
     relays: Relays,
     /// It takes no new rooms.
-    draining: bool,
+    draining: Option<Instant>,
     surroundings: Surroundings,
 }
 
@@ -164,7 +197,7 @@ impl Control {
                 self.relays.apply(now, owner.epoch, &wanted, &mut self.rooms, answerer)
             }
             (SfuRequest::Drain { draining }, _) => {
-                self.draining = draining;
+                self.set_draining(draining);
                 Ok(SfuReply::Done)
             }
             (SfuRequest::Describe, _) => Ok(SfuReply::Described {
@@ -274,17 +307,44 @@ impl Control {
         Ok(SfuReply::Done)
     }
 
-    fn report(&self) -> NodeReport {
-        NodeReport {
-            node: self.surroundings.node.clone(),
+    fn set_draining(&mut self, draining: bool) {
+        let before = self.draining.is_some();
+        if draining != before {
+            tracing::info!(
+                draining,
+                sessions = self.rooms.session_count(),
+                "told to drain or to serve"
+            );
+            self.draining = draining.then(Instant::now);
+            self.tell_report();
+        }
+    }
+
+    /// To all signaling instances.
+    fn tell_report(&mut self) {
+        let report = self.report();
+        self.surroundings.bus.report(report);
+    }
+
+    fn tell_status(&self, to: &watch::Sender<NodeStatus>) {
+        to.send_replace(NodeStatus {
+            at: Some(Instant::now()),
             draining: self.draining,
+            sessions: self.rooms.session_count(),
+            links: self.relays.links(),
+        });
+    }
+
+    fn report(&mut self) -> NodeReport {
+        NodeReport {
+            draining: self.draining.is_some(),
             load: NodeLoad {
                 sessions: self.rooms.session_count() as u32,
                 rooms: self.rooms.room_count() as u32,
                 links: self.relays.links() as u32,
-                ..NodeLoad::default()
+                ..self.surroundings.load.measure(Instant::now())
             },
-            ..NodeReport::default()
+            ..self.surroundings.identity.clone()
         }
     }
 
@@ -313,7 +373,7 @@ impl Control {
             }
             let event = convert::event(event);
             if let Some(owner) = self.owners.on_event(&event) {
-                let node = around.node.clone();
+                let node = around.identity.node.clone();
                 around.bus.publish(&owner, NodeEvent { node, event });
             }
         }

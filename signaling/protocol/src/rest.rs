@@ -101,3 +101,21 @@ pub struct JoinedMeeting {
     #[serde(flatten)]
     pub joined: Joined,
 }
+
+/// A media server as operators see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetNode {
+    pub node: crate::fleet::NodeId,
+    /// Within two seconds.
+    pub answers: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<crate::fleet::NodeReport>,
+}
+
+/// A room on one of its media servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetRoom {
+    pub node: crate::fleet::NodeId,
+    #[serde(flatten)]
+    pub load: crate::control::RoomLoad,
+}

@@ -231,6 +231,22 @@ settings! {
         "The same of one IPv4 address, or of the /56 of an IPv6 address."
         max_waiting_sdp_per_address: ByteSize = "32MiB";
     }
+    "Fleet" {
+        "NATS servers of the fleet, such as nats://user:password@host:4222 or tls://host:4222; repeatable. Needed by `signaling`, `sfu` and the operator's commands."
+        bus: Vec<String> = "";
+        "File of credentials for NATS: a .creds file of a user, or an nkey seed."
+        bus_credentials: Option<PathBuf> = "";
+        "PEM file of the certificate authority of the NATS servers, in place of the system's."
+        bus_ca: Option<PathBuf> = "";
+        "Begins the names of all subjects and buckets; fleets that share a NATS have each their own."
+        bus_prefix: String = "tianqiao";
+        "Copies of each entry in the key-value store: as many as NATS servers, up to 3 or 5."
+        bus_replicas: usize = "1";
+        "Name of this media server in the fleet, the same over restarts; made up of the host's name and a random number without it."
+        node: String = "";
+        "File with the operator's token, one line: with it as bearer token /drain and the operator's lists may be asked for. Without it they may be asked for by whoever reaches metrics-listen, if that is a loopback address, and by nobody else."
+        operator_token_file: Option<PathBuf> = "";
+    }
     "Placement" {
         "Region of this process, any name. Sessions go to media servers of the same region as long as those have places."
         region: String = "";

@@ -8,6 +8,7 @@ mod join;
 mod layers;
 mod media_session;
 mod meetings;
+mod operator;
 mod own_names;
 mod page;
 mod sdp_fragment;
@@ -50,6 +51,8 @@ pub fn router(app: Arc<App>) -> Router {
                 .put(stills::put)
                 .layer(DefaultBodyLimit::max(app.config.max_still_size.0)),
         )
+        .route("/operator/nodes", get(operator::nodes))
+        .route("/operator/rooms", get(operator::rooms))
         // GET over HTTP/1, CONNECT over HTTP/2.
         .route("/ws", get(websocket::upgrade).connect(websocket::upgrade))
         .layer(DefaultBodyLimit::max(MAX_JSON_BODY))

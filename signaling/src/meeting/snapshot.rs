@@ -270,6 +270,10 @@ mod tests {
         }
     }
 
+    fn node() -> NodeId {
+        "n1".to_owned()
+    }
+
     #[test]
     fn a_meeting_goes_on_elsewhere_as_it_was() {
         let start = Instant::now() + Duration::from_secs(3600);
@@ -279,7 +283,7 @@ mod tests {
         let snapshot: MeetingSnapshot = serde_json::from_str(&snapshot).expect("it is read");
         let mut after = Meeting::restore(limits(), later, &snapshot);
         assert_eq!(after.snapshot(later).chat, before.snapshot(later).chat);
-        after.adopt(later, Memo::of(&newcomer("ann")), adopted(true), 0);
+        after.adopt(later, &node(), Memo::of(&newcomer("ann")), adopted(true), 0);
         assert!(after.knows(later, "ann's") && after.knows(later, "bob's"));
         assert!(!after.knows(start + KNOWN_FOR, "bob's"), "he left a minute before");
         assert!(after.resume("ann", "guess").is_err());
@@ -295,7 +299,7 @@ mod tests {
         assert_eq!(after.chat_page(None).last().map(|line| line.seq), Some(7));
         // What changed while nobody listened is told.
         while after.poll_output().is_some() {}
-        after.adopt(later, Memo::of(&newcomer("ann")), adopted(false), 0);
+        after.adopt(later, &node(), Memo::of(&newcomer("ann")), adopted(false), 0);
         let told = std::iter::from_fn(|| after.poll_output());
         let told: Vec<_> = told.filter(|output| matches!(output, Output::Send { .. })).collect();
         assert_eq!(told.len(), 1, "{told:?}");
@@ -305,10 +309,13 @@ mod tests {
     fn who_does_not_resume_is_gone_after_the_window() {
         let now = Instant::now();
         let mut meeting = Meeting::restore(limits(), now, &MeetingSnapshot::default());
-        meeting.adopt(now, Memo::of(&newcomer("ann")), adopted(false), 0);
+        meeting.adopt(now, &node(), Memo::of(&newcomer("ann")), adopted(false), 0);
         meeting.handle_timeout(now + limits().resume_window);
-        assert!(meeting.sessions().is_empty());
-        let closes = Output::CloseMedia("ann".to_owned());
+        assert!(meeting.identity("ann").is_none());
+        let closes = Output::CloseMedia {
+            session: "ann".to_owned(),
+            node: node(),
+        };
         assert!(std::iter::from_fn(|| meeting.poll_output()).any(|output| output == closes));
     }
 

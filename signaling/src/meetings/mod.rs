@@ -325,6 +325,10 @@ impl Meetings {
         self.by_id.get(id).map(|live| live.clone())
     }
 
+    pub fn bus(&self) -> &dyn Bus {
+        &*self.bus
+    }
+
     /// A node that can take sessions is there.
     pub fn has_node(&self) -> bool {
         !self.bus.nodes().is_empty()

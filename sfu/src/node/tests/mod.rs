@@ -4,6 +4,7 @@ mod crowds;
 mod lifecycle;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use prometheus::IntGauge;
 use tianqiao_bus::in_process::InProcessBus;
@@ -11,17 +12,19 @@ use tianqiao_bus::{Bus, BusError, NodeEvent};
 use tianqiao_protocol::control::{
     AudioPolicy, CloseReason, OpenSession, Owner, SfuError, SfuEvent, SfuReply, SfuRequest,
 };
+use tianqiao_protocol::fleet::NodeReport;
 use tianqiao_protocol::{ErrorCode, ReceiveMode, SlotTarget, SlotView, TrackDeclaration, TrackSource};
 use tianqiao_sfu_core::negotiated::{Fingerprint, FingerprintAlgorithm};
 use tianqiao_sfu_core::rooms::{Rooms, RoomsConfig};
 use tianqiao_sfu_core::sdp::{CodecPreferences, Offer, SdpLimits};
 use tianqiao_sfu_core::units::WorkerIndex;
 use tianqiao_sfu_core::worker_api::{WorkerCommand, WorkerEvent};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::answerer::Answerer;
 use super::control::{self, Surroundings};
 use super::intake::{Intake, IntakeConfig, OfferCounters, Parse};
+use super::load::LoadMeter;
 
 const NODE: &str = "n1";
 
@@ -71,7 +74,11 @@ fn bench_with(parse: Parse) -> Bench {
     let addrs = ["192.0.2.1".parse().expect("an address")];
     let sessions = IntGauge::new("sessions", "help").expect("a metric");
     let surroundings = Surroundings {
-        node: NODE.to_owned(),
+        identity: NodeReport {
+            node: NODE.to_owned(),
+            ..NodeReport::default()
+        },
+        load: LoadMeter::new(Vec::new(), Instant::now()),
         bus: bus.clone(),
         answerer: Answerer::new(fingerprint(), &addrs, &[7000, 7001], CodecPreferences::default()),
         send: Box::new(move |worker, command| drop(sender.send((worker, command)))),
@@ -84,7 +91,12 @@ fn bench_with(parse: Parse) -> Bench {
         ..RoomsConfig::default()
     });
     let intake = Intake::spawn(calls, &config, parse, offers.clone());
-    let control = control::run(rooms, surroundings, intake, events, stopped);
+    let wires = control::Wires {
+        stop: stopped,
+        draining: watch::channel(false).1,
+        status: watch::channel(control::NodeStatus::default()).0,
+    };
+    let control = control::run(rooms, surroundings, intake, events, wires);
     Bench {
         bus,
         published,
