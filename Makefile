@@ -3,17 +3,23 @@
 CARGO ?= cargo
 FUZZ_SECONDS ?= 20
 RUN_ARGS ?=
+FLEET_ARGS ?=
 BENCH_ARGS ?=
 ATTACK_ARGS ?=
 CROWD_ARGS ?=
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 WEB_SOURCES := $(shell find web-client/src web-client/scripts web-client/public -type f 2>/dev/null) $(wildcard web-client/*.html web-client/*.ts web-client/*.json)
 
-.PHONY: run build test lint fmt test-rust test-attack test-web test-browser web fuzz attack crowd bench bench-forward bench-peers bench-path bench-sdp bench-weak-network test-weak-network setup-tools setup-tests setup-browser setup-peers setup-speech clean
+.PHONY: run fleet build test lint fmt test-rust test-attack test-web test-browser web fuzz attack crowd bench bench-forward bench-peers bench-path bench-sdp bench-weak-network test-weak-network setup-tools setup-tests setup-browser setup-peers setup-speech clean
 
 ## Start a meeting server; it prints the URL to open.
 run: web setup-tools
 	$(CARGO) run --release -p tianqiao --bin tianqiao -- serve $(RUN_ARGS)
+
+## A fleet on this machine: NATS, two signaling instances, three media nodes and a proxy before them; it prints the URL
+## to open and ends with Ctrl-C. FLEET_ARGS="--nodes 5" makes another.
+fleet: build setup-tests
+	target/release/tianqiao-loadtest fleet $(FLEET_ARGS)
 
 ## Release binaries: target/release/tianqiao and target/release/tianqiao-loadtest.
 build: web setup-tools

@@ -11,6 +11,7 @@ use tianqiao_testnet::netns::NetworkError;
 use crate::bench::Bench;
 use crate::client::{ClientKind, Clients};
 use crate::cpus::CpuList;
+use crate::fleet::FleetCommand;
 use crate::report::Table;
 use crate::scenario::attack::{AttackOptions, CrowdOptions, Sources};
 use crate::scenario::churn::ChurnOptions;
@@ -73,6 +74,8 @@ enum Scenario {
     /// Hundreds behind one address join within a minute, lose everything and come back; as many more from as many
     /// addresses come during attacks. Nobody may be refused.
     Crowd(CrowdCommand),
+    /// NATS, signaling instances, media nodes and a proxy before them, on loopback, until Ctrl-C.
+    Fleet(FleetCommand),
     /// A room fills: times and sizes of the joins, and what one more costs the others.
     Join {
         #[arg(long, default_value_t = 300)]
@@ -333,9 +336,21 @@ impl Cli {
         }
     }
 
-    /// Runs the scenario and prints its report to standard output.
-    pub async fn run(self) -> Result<()> {
+    /// Runs the scenario until it is done or `stop` comes, and prints its report to standard output.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<()> {
+        if let Scenario::Fleet(fleet) = self.scenario {
+            return fleet.run(stop).await;
+        }
+        // Told to stop, the run is dropped, and the server that it started is killed with it.
+        tokio::select! {
+            result = self.run() => result,
+            () = stop => bail!("interrupted"),
+        }
+    }
+
+    async fn run(self) -> Result<()> {
         match self.scenario {
+            Scenario::Fleet(fleet) => fleet.run(std::future::pending()).await,
             Scenario::Bench(bench) => bench.run().await,
             Scenario::Attack(attack) => attack.run().await,
             Scenario::Crowd(crowd) => crowd.run().await,
@@ -440,7 +455,12 @@ impl Scenario {
             | Self::Join { common, .. }
             | Self::Churn { common, .. }
             | Self::Memory { common, .. } => Some(common),
-            Self::Bench(_) | Self::Attack(_) | Self::Crowd(_) | Self::Link(_) | Self::WeakNetwork(_) => None,
+            Self::Bench(_)
+            | Self::Attack(_)
+            | Self::Crowd(_)
+            | Self::Fleet(_)
+            | Self::Link(_)
+            | Self::WeakNetwork(_) => None,
         }
     }
 }

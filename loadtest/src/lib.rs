@@ -5,6 +5,7 @@ pub mod cli;
 pub mod client;
 pub mod cpus;
 pub mod file_limit;
+pub mod fleet;
 pub mod media;
 pub mod meter;
 pub mod process_stats;

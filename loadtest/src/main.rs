@@ -1,6 +1,5 @@
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
 use clap::Parser;
 use tianqiao_loadtest::cli::Cli;
 use tokio::runtime::Runtime;
@@ -19,21 +18,13 @@ fn main() -> ExitCode {
     cli.isolate();
     // Before the runtime starts its threads, which are to be kept where this one is.
     let runtime = cli.pin_generator().and_then(|()| Ok(Runtime::new()?));
-    let result = runtime.and_then(|runtime| runtime.block_on(run(cli)));
+    let result = runtime.and_then(|runtime| runtime.block_on(cli.run_until(stop_signal())));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
-    }
-}
-
-async fn run(cli: Cli) -> Result<()> {
-    // Told to stop, the run is dropped, and the server that it started is killed with it.
-    tokio::select! {
-        result = cli.run() => result,
-        () = stop_signal() => bail!("interrupted"),
     }
 }
 

@@ -209,10 +209,10 @@ fn binary_beside(executable: &Path) -> Result<PathBuf> {
     })
 }
 
-struct TempFolder(PathBuf);
+pub(crate) struct TempFolder(pub(crate) PathBuf);
 
 impl TempFolder {
-    fn create() -> Result<Self> {
+    pub(crate) fn create() -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("tianqiao-loadtest-{:016x}", rand::random::<u64>()));
         std::fs::create_dir(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         Ok(Self(folder))
