@@ -28,6 +28,9 @@ pub struct FleetCommand {
     /// A further argument for each node; repeatable.
     #[arg(long = "node-arg", allow_hyphen_values = true)]
     node_args: Vec<String>,
+    /// Goes on where one of the processes ends; a line on standard error tells of it.
+    #[arg(long)]
+    keep_going: bool,
 }
 
 impl FleetCommand {
@@ -47,9 +50,15 @@ impl FleetCommand {
             () = &mut stop => return Ok(()),
         };
         describe(&fleet);
-        let ended = tokio::select! {
-            ended = fleet.ended() => Some(ended),
-            () = &mut stop => None,
+        let ended = loop {
+            let ended = tokio::select! {
+                ended = fleet.ended() => ended,
+                () = &mut stop => break None,
+            };
+            match ended {
+                Ok((name, status)) if self.keep_going => eprintln!("{name} has ended: {status}"),
+                ended => break Some(ended),
+            }
         };
         let Some(ended) = ended else {
             fleet.stop().await;

@@ -109,7 +109,11 @@ impl FleetProcess {
     /// Awaits its end; never comes back for one that was ended by [`Self::kill`] or [`Self::end`].
     pub async fn wait(&mut self) -> Result<ExitStatus> {
         match &mut self.child {
-            Some(child) => Ok(child.wait().await?),
+            Some(child) => {
+                let status = child.wait().await?;
+                self.child = None;
+                Ok(status)
+            }
             None => std::future::pending().await,
         }
     }

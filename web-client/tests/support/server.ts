@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-const BINARY = process.env.TIANQIAO_BIN ?? join(import.meta.dirname, '../../../target/release/tianqiao');
+export const BINARY = process.env.TIANQIAO_BIN ?? join(import.meta.dirname, '../../../target/release/tianqiao');
 const START_TIMEOUT_MS = 20_000;
 
 export interface Server {
@@ -40,6 +40,21 @@ export async function startServer(settings: Record<string, string> = {}): Promis
     throw new Error(`${error.message}\n${log}`);
   });
   return {
+    ...client(url),
+    async stop() {
+      if (process.env.TIANQIAO_TEST_LOG) process.stderr.write(log);
+      child.kill('SIGTERM');
+      const timer = setTimeout(() => child.kill('SIGKILL'), 5_000);
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
+      clearTimeout(timer);
+      rmSync(dataDir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** What is asked of a server at `url`. */
+export function client(url: string): Omit<Server, 'stop'> {
+  return {
     url,
     async createMeeting(meeting = {}) {
       const response = await fetch(`${url}/api/v1/meetings`, {
@@ -58,18 +73,10 @@ export async function startServer(settings: Record<string, string> = {}): Promis
       });
       return ((await response.json()) as { token: string }).token;
     },
-    async stop() {
-      if (process.env.TIANQIAO_TEST_LOG) process.stderr.write(log);
-      child.kill('SIGTERM');
-      const timer = setTimeout(() => child.kill('SIGKILL'), 5_000);
-      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
-      clearTimeout(timer);
-      rmSync(dataDir, { recursive: true, force: true });
-    },
   };
 }
 
-function ready(child: ChildProcess): Promise<string> {
+export function ready(child: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error('the server did not become ready')), START_TIMEOUT_MS);
     child.once('error', reject);

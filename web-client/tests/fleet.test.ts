@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { type Fleet, startFleet } from './support/fleet.ts';
+import { dismiss, everyoneSeesAndHears, gather, type Guest } from './support/gathering.ts';
+import { watchGaps } from './support/gaps.ts';
+import type { Person } from './support/person.ts';
+
+let fleet: Fleet;
+let guests: Guest[];
+let people: Person[];
+
+before(async () => {
+  // One session of a meeting on each node, as long as there are nodes without one.
+  fleet = await startFleet('--signaling-arg=--room-node-sessions=1');
+  guests = await gather(3);
+  people = guests.map(({ person }) => person);
+  const { join_url } = await fleet.createMeeting({ title: 'Over three nodes' });
+  for (const person of people) await person.join(join_url);
+});
+
+after(async () => {
+  await dismiss(guests ?? []);
+  await fleet?.stop();
+});
+
+const sessions = (node: string) => fleet.metric(node, 'tianqiao_sfu_sessions');
+
+test('three browsers on three nodes see and hear each other', async () => {
+  for (const node of fleet.nodes) assert.equal(await sessions(node), 1, node);
+  await everyoneSeesAndHears(guests);
+  for (const node of fleet.nodes) assert.equal(await fleet.metric(node, 'tianqiao_sfu_links_up'), 2, node);
+});
+
+test('a node that drains gives its browser away without a gap, ends when it is empty, and nobody joins anew', async () => {
+  const [node] = fleet.nodes as [string];
+  const gaps = await Promise.all(people.map((person) => watchGaps(person)));
+  fleet.kill(node, 'SIGTERM');
+  await people[0]!.until('the node has ended', async () => fleet.isRunning(node), (running) => !running);
+  await people[0]!.page.waitForTimeout(1_500); // the span that is measured
+  for (const [index, stop] of gaps.entries()) {
+    const { audioMs, videoMs } = await stop();
+    console.log(`${people[index]!.name}: longest gap of sound ${audioMs} ms, of pictures ${videoMs} ms`);
+    assert.ok(audioMs <= 400, `${people[index]!.name} heard nothing for ${audioMs} ms`);
+    assert.ok(videoMs <= 1_500, `${people[index]!.name} saw nothing new for ${videoMs} ms`);
+  }
+  await everyoneSeesAndHears(guests);
+});
+
+test('when a node is killed its browsers are back within seconds', async () => {
+  const alive = fleet.nodes.filter((node) => fleet.isRunning(node));
+  const counts = await Promise.all(alive.map(sessions));
+  const node = alive[counts.indexOf(Math.max(...counts))]!;
+  const gaps = await Promise.all(people.map((person) => watchGaps(person)));
+  fleet.kill(node, 'SIGKILL');
+  await people[0]!.page.waitForTimeout(6_000); // the span that is measured
+  for (const [index, stop] of gaps.entries()) {
+    const { audioMs, videoMs } = await stop();
+    console.log(`${people[index]!.name}: longest gap of sound ${audioMs} ms, of pictures ${videoMs} ms`);
+    assert.ok(audioMs <= 5_500, `${people[index]!.name} heard nothing for ${audioMs} ms`);
+  }
+  await everyoneSeesAndHears(guests);
+});
+
+test('when a signaling instance is killed media goes on and commands work again', async () => {
+  const gaps = await Promise.all(people.map((person) => watchGaps(person)));
+  fleet.kill('signaling-1', 'SIGKILL');
+  const [ada, wei] = people as [Person, Person];
+  await ada.page.waitForTimeout(5_000); // the time that it may take
+  for (const stop of gaps) assert.ok((await stop()).audioMs <= 400);
+  await ada.page.click('#control-microphone');
+  await wei.tile('Ada').locator('.muted').waitFor();
+  await ada.page.click('#control-microphone');
+});
+
+test('no page had an error', () => {
+  for (const person of people) assert.deepEqual(person.errors, []);
+});
