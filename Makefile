@@ -40,7 +40,7 @@ test-attack: web setup-tools
 test-web: web
 	cd web-client && npm test
 
-test-browser: web setup-tools setup-browser
+test-browser: web setup-tools setup-tests setup-browser
 	# With the features of test-rust, whose build of the server this is.
 	$(CARGO) test --workspace --no-run
 	cd web-client && TIANQIAO_BIN=$(CURDIR)/target/debug/tianqiao npm run test:browser

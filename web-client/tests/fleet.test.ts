@@ -61,9 +61,32 @@ test('when a node is killed its browsers are back within seconds', async () => {
   await everyoneSeesAndHears(guests);
 });
 
-test('when a signaling instance is killed media goes on and commands work again', async () => {
+test('without NATS for a while media goes on, chat too, and nothing is to be mended afterwards', async () => {
   const gaps = await Promise.all(people.map((person) => watchGaps(person)));
-  fleet.kill('signaling-1', 'SIGKILL');
+  const [ada, wei] = people as [Person, Person];
+  fleet.kill('nats', 'SIGSTOP');
+  await ada.page.waitForTimeout(5_000); // the outage
+  await ada.page.click('#control-chat');
+  await ada.page.fill('textarea[name=message]', 'still here');
+  await ada.page.keyboard.press('Enter');
+  await wei.page.click('#control-chat');
+  await wei.page.getByText('still here').waitFor();
+  for (const name of ['signaling-1', 'signaling-2', ...fleet.nodes.filter((node) => fleet.isRunning(node))]) {
+    assert.equal((await fetch(`${fleet.process(name).metrics}/healthz`)).status, 200, name);
+  }
+  fleet.kill('nats', 'SIGCONT');
+  for (const stop of gaps) assert.ok((await stop()).audioMs <= 400);
+  await ada.page.click('#control-chat');
+  await wei.page.click('#control-chat');
+  await everyoneSeesAndHears(guests);
+});
+
+test('when the signaling instance that owns the meeting is killed media goes on and commands work again', async () => {
+  const instances = ['signaling-1', 'signaling-2'];
+  const owned = await Promise.all(instances.map((name) => fleet.metric(name, 'tianqiao_meetings')));
+  assert.deepEqual([...owned].sort(), [0, 1]);
+  const gaps = await Promise.all(people.map((person) => watchGaps(person)));
+  fleet.kill(instances[owned.indexOf(1)]!, 'SIGKILL');
   const [ada, wei] = people as [Person, Person];
   await ada.page.waitForTimeout(5_000); // the time that it may take
   for (const stop of gaps) assert.ok((await stop()).audioMs <= 400);

@@ -73,7 +73,12 @@ impl FleetCommand {
 
 /// Nobody may be listening: no reason not to go on.
 fn describe(fleet: &Fleet) {
-    let mut text = format!("ready: {}\nbus: {}\n", fleet.url(), fleet.nats.url());
+    let nats = fleet.nats.pid().unwrap_or_default();
+    let mut text = format!(
+        "ready: {}\nbus: {}\nnats: process {nats}\n",
+        fleet.url(),
+        fleet.nats.url()
+    );
     for process in fleet.signaling.iter().chain(&fleet.nodes) {
         let pid = process.pid().unwrap_or_default();
         let url = process.metrics_url();

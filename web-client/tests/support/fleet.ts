@@ -35,8 +35,8 @@ export async function startFleet(...args: string[]): Promise<Fleet> {
   });
   const url = /^ready: (\S+)/.exec(lines[0]!)![1]!;
   const processes = lines.flatMap((line) => {
-    const found = /^(\S+): process (\d+), metrics: (\S+)/.exec(line);
-    return found ? [{ name: found[1]!, pid: Number(found[2]), metrics: found[3]! }] : [];
+    const found = /^(\S+): process (\d+)(?:, metrics: (\S+))?/.exec(line);
+    return found ? [{ name: found[1]!, pid: Number(found[2]), metrics: found[3] ?? '' }] : [];
   });
   const process_ = (name: string) => {
     const found = processes.find((process) => process.name === name);

@@ -293,6 +293,7 @@ impl World {
                 connection: self.clients[viewer].connection,
                 mid: *mid,
                 source: Some(SlotSource {
+                    is_relayed: false,
                     track: source.track,
                     home: WorkerIndex(0),
                 }),
