@@ -67,7 +67,10 @@ pub async fn run(
                 let draining = *wires.draining.borrow_and_update();
                 control.set_draining(draining);
             }
-            _ = reports.tick() => control.tell_report(),
+            _ = reports.tick() => {
+                control.relays.sweep(Instant::now(), &mut control.rooms);
+                control.tell_report();
+            }
             event = events.recv() => {
                 let Some((worker, event)) = event else { break };
                 control.rooms.handle_worker_event(Instant::now(), worker, event);

@@ -15,6 +15,9 @@ use super::convert;
 
 /// Late copies of what was said of a room that is gone still count as late for so long.
 const REMEMBER: Duration = Duration::from_secs(60);
+/// Links of a room in which nobody of this node has been for so long are ended even if nobody says so: its owner may have
+/// died with it while the bus was away.
+const ABANDONED_AFTER: Duration = Duration::from_secs(120);
 /// Participants that one message may name.
 const MAX_PARTICIPANTS: usize = 2_000;
 
@@ -29,6 +32,8 @@ struct InForce {
     version: u64,
     workers: HashMap<u64, WorkerIndex>,
     at: Instant,
+    /// When somebody of this node was seen in it last, or the state came.
+    inhabited: Instant,
 }
 
 impl Relays {
@@ -66,6 +71,7 @@ impl Relays {
             version: wanted.version,
             workers,
             at: now,
+            inhabited: now,
         };
         self.rooms.insert(wanted.room.clone(), in_force);
         Ok(self.relayed(&wanted.room, answerer))
@@ -76,6 +82,21 @@ impl Relays {
         if let Some(known) = self.rooms.get_mut(room) {
             known.workers.clear();
             known.at = now;
+        }
+    }
+
+    /// Ends links that nobody has a use for and nobody ends.
+    pub fn sweep(&mut self, now: Instant, rooms: &mut Rooms) {
+        for (room, known) in self.rooms.iter_mut().filter(|(_, known)| !known.workers.is_empty()) {
+            if rooms.has_sessions(room) {
+                known.inhabited = now;
+            } else if now.saturating_duration_since(known.inhabited) >= ABANDONED_AFTER {
+                tracing::info!(%room, "links of an abandoned room end");
+                for link in std::mem::take(&mut known.workers).into_keys() {
+                    rooms.close_link(now, LinkId(link));
+                }
+                known.at = now;
+            }
         }
     }
 
@@ -170,4 +191,45 @@ fn key(text: &str) -> Result<LinkKey, SfuError> {
         })
     });
     parts.ok_or_else(|| convert::bad_message("not a key and salt of a link"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tianqiao_sfu_core::negotiated::{Fingerprint, FingerprintAlgorithm};
+    use tianqiao_sfu_core::rooms::RoomsConfig;
+    use tianqiao_sfu_core::sdp::CodecPreferences;
+
+    use super::*;
+
+    #[test]
+    fn links_of_an_abandoned_room_end_by_themselves() {
+        let fingerprint = Fingerprint {
+            algorithm: FingerprintAlgorithm::Sha256,
+            digest: vec![1; 32],
+        };
+        let answerer = Answerer::new(fingerprint, &[], &[7_000], CodecPreferences::default());
+        let (mut relays, mut rooms) = (Relays::default(), Rooms::new(RoomsConfig::default()));
+        let start = Instant::now();
+        let half = || BASE64.encode([1; 28]);
+        let wanted = RoomRelays {
+            room: "room".to_owned(),
+            version: 1,
+            links: vec![RelayLink {
+                id: 7,
+                peer: "n2".to_owned(),
+                keys: RelayKeys {
+                    generation: 1,
+                    send: half(),
+                    receive: half(),
+                },
+                endpoints: Vec::new(),
+            }],
+            ..RoomRelays::default()
+        };
+        relays.apply(start, 1, &wanted, &mut rooms, &answerer).expect("applied");
+        relays.sweep(start + ABANDONED_AFTER / 2, &mut rooms);
+        assert_eq!((relays.links(), rooms.is_empty()), (1, false));
+        relays.sweep(start + ABANDONED_AFTER, &mut rooms);
+        assert_eq!((relays.links(), rooms.is_empty()), (0, true));
+    }
 }

@@ -86,7 +86,7 @@ pub fn announce(ready: &str, metrics: Option<&str>) {
     let mut stdout = std::io::stdout();
     let written = stdout.write_all(lines.as_bytes()).and_then(|()| stdout.flush());
     if let Err(error) = written {
-        tracing::warn!(%error, ready, "standard output cannot be written; the server is ready");
+        tracing::warn!(%error, url = ready, "standard output cannot be written; the server is ready");
     }
 }
 

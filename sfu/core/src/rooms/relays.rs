@@ -104,6 +104,12 @@ impl Rooms {
         Ok(worker)
     }
 
+    /// Somebody of this node is in the room.
+    pub fn has_sessions(&self, room: &str) -> bool {
+        let room = self.room_keys.get(room).map(|key| &self.rooms[key.0]);
+        room.is_some_and(|room| !room.sessions.is_empty())
+    }
+
     /// The links of a room.
     pub fn links_of(&self, room: &str) -> Vec<LinkId> {
         let room = self.room_keys.get(room).map(|key| &self.rooms[key.0]);
