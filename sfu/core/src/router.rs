@@ -92,7 +92,7 @@ impl Router {
             if track.home != home {
                 return;
             }
-            track.home = Home::Unknown;
+            track.set_home(Home::Unknown);
             for layer in &mut track.layers {
                 layer.ring.clear();
                 layer.last_packet = None;
@@ -120,7 +120,7 @@ impl Router {
         if home == own || track.home == Home::Remote(home) {
             return None;
         }
-        track.home = Home::Remote(home);
+        track.set_home(Home::Remote(home));
         Some(HomeNotice::Subscribe(home))
     }
 
@@ -129,7 +129,7 @@ impl Router {
         track.subscribers.retain(|existing| *existing != subscriber);
         let notice = match track.home {
             Home::Remote(home) if track.subscribers.is_empty() && track.links.is_empty() => {
-                track.home = Home::Unknown;
+                track.set_home(Home::Unknown);
                 Some(HomeNotice::Unsubscribe(home))
             }
             _ => None,
@@ -142,7 +142,7 @@ impl Router {
     pub fn publish_remote(&mut self, id: TrackId, kind: MediaKind, link: usize) -> usize {
         let index = self.entry(id, kind);
         let track = &mut self.tracks[index];
-        track.home = Home::Link { link };
+        track.set_home(Home::Link { link });
         track.is_relayed = true;
         index
     }
@@ -162,29 +162,33 @@ impl Router {
         home: WorkerIndex,
         own: WorkerIndex,
     ) -> Option<HomeNotice> {
-        let index = match self.find(id) {
-            None if subscriber.layers == 0 => return None,
-            _ => self.entry(id, kind),
-        };
+        if subscriber.layers == 0 {
+            return self.unsubscribe_link(id, subscriber.link);
+        }
+        let index = self.entry(id, kind);
         let track = &mut self.tracks[index];
         track.links.retain(|other| other.link != subscriber.link);
-        if subscriber.layers == 0 {
-            let notice = match track.home {
-                Home::Remote(home) if track.subscribers.is_empty() && track.links.is_empty() => {
-                    track.home = Home::Unknown;
-                    Some(HomeNotice::Unsubscribe(home))
-                }
-                _ => None,
-            };
-            self.forget_orphan(id);
-            return notice;
-        }
         track.links.push(subscriber);
         if home == own || track.home == Home::Remote(home) {
             return None;
         }
-        track.home = Home::Remote(home);
+        track.set_home(Home::Remote(home));
         Some(HomeNotice::Subscribe(home))
+    }
+
+    /// Another node wants nothing of a track any longer.
+    pub fn unsubscribe_link(&mut self, id: TrackId, link: usize) -> Option<HomeNotice> {
+        let track = self.by_id_mut(id)?;
+        track.links.retain(|other| other.link != link);
+        let notice = match track.home {
+            Home::Remote(home) if track.subscribers.is_empty() && track.links.is_empty() => {
+                track.set_home(Home::Unknown);
+                Some(HomeNotice::Unsubscribe(home))
+            }
+            _ => None,
+        };
+        self.forget_orphan(id);
+        notice
     }
 
     /// A connection's slots have other indices now: `moved` tells the new one of each old one.

@@ -166,6 +166,14 @@ impl Track {
         }
     }
 
+    /// Its packets come from elsewhere now, where nothing is known yet of what is wanted here.
+    pub fn set_home(&mut self, home: Home) {
+        if self.home != home {
+            self.home = home;
+            (self.asks.told, self.asks.give_up) = (0, None);
+        }
+    }
+
     pub fn spoke_within(&self, now: Instant, time: Duration) -> bool {
         self.spoke.is_some_and(|at| now.saturating_duration_since(at) < time)
     }

@@ -64,12 +64,11 @@ pub enum WorkerCommand {
         link: LinkId,
         track: TrackId,
     },
-    /// What the other end of a link has asked for by [`WorkerEvent::LinkWant`]; `home` as in [`SlotSource`].
+    /// What the other end of a link has asked for by [`WorkerEvent::LinkWant`].
     SetLinkSource {
         link: LinkId,
-        track: TrackId,
+        source: SlotSource,
         kind: MediaKind,
-        home: WorkerIndex,
         layers: u8,
     },
     /// The voices that go over a link, of those that its other end wants.

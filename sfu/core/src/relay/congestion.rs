@@ -17,6 +17,9 @@ const CLEAR_AFTER: Duration = Duration::from_secs(5);
 const QUEUE: Duration = Duration::from_millis(60);
 /// Of the estimate goes to what is admitted; the rest is for repairs and swings.
 const FILL: f64 = 0.85;
+/// Losses alone, repaired as they are, leave no layer behind while so much more than what arrives is offered: the loss
+/// that one packet in six is.
+const BORNE: f64 = 1.2;
 /// UDP and IP around a datagram.
 const OUTER: usize = 28;
 /// How fast the measured rates follow.
@@ -38,6 +41,8 @@ pub(super) struct Congestion {
     weighed: Instant,
     /// When queues or losses were seen last; none: never, or long ago.
     congested: Option<Instant>,
+    /// When queues were.
+    queued: Option<Instant>,
     has_refused: bool,
 }
 
@@ -56,6 +61,7 @@ impl Congestion {
             other_rate: 0.0,
             weighed: now,
             congested: None,
+            queued: None,
             has_refused: false,
         }
     }
@@ -98,7 +104,11 @@ impl Congestion {
             && stats
                 .loss_based
                 .is_some_and(|loss_based| loss_based < stats.delay_based);
-        if stats.is_overused || stats.queue > QUEUE || loses {
+        let queues = stats.is_overused || stats.queue > QUEUE;
+        if queues {
+            self.queued = Some(now);
+        }
+        if queues || loses {
             self.congested = Some(now);
         }
     }
@@ -121,7 +131,10 @@ impl Congestion {
         }
         self.layers.retain(|_, offered| offered.rate > 1_000.0);
         let Some(congested) = self.congested else { return };
-        let mut left = self.bwe.estimate().0 as f64 * FILL - self.other_rate;
+        let queues = self.queued.is_some_and(|at| now.saturating_duration_since(at) < CLEAR_AFTER);
+        let arrives = self.bwe.stats().acknowledged.filter(|_| !queues);
+        let borne = arrives.map_or(0.0, |rate| rate.0 as f64 * BORNE);
+        let mut left = (self.bwe.estimate().0 as f64 * FILL).max(borne) - self.other_rate;
         let mut order: Vec<((TrackId, u8), f64)> = self
             .layers
             .iter()

@@ -124,11 +124,10 @@ impl Demands {
         }
     }
 
-    /// Another node wants nothing of a track any longer.
-    pub fn forget_link(&mut self, track: TrackId, link: LinkId) {
-        if let Some(demand) = self.tracks.get_mut(&track) {
-            demand.by_wanter.retain(|(wanter, _)| *wanter != Wanter::Link(link));
-        }
+    /// Over which link the node of the publisher believes that something of a track is wanted here.
+    fn passed_over(&self, track: TrackId) -> Option<LinkId> {
+        let demand = self.tracks.get(&track).filter(|demand| !demand.passed.is_empty());
+        demand?.via
     }
 
     fn update(&mut self, now: Instant, track: TrackId) -> Option<News> {
@@ -157,6 +156,29 @@ impl Rooms {
             .or_insert_with(|| TrackDemand::new(source.kind(), via));
         demand.layers = Announcement::default();
         self.update_demand(now, track);
+    }
+
+    /// A track ends here; that it is published elsewhere may go on.
+    pub(super) fn end_demand(&mut self, track: TrackId) {
+        if let Some(link) = self.demands.passed_over(track)
+            && let Some(worker) = self.link_worker(link)
+        {
+            let message = Box::new(LinkMessage::Wants {
+                track,
+                wants: Box::default(),
+                heights: Heights::default(),
+            });
+            self.command(worker, WorkerCommand::TellLink { link, message });
+        }
+        self.demands.remove(track);
+    }
+
+    /// The link is gone, with those behind it.
+    pub(super) fn forget_link_wants(&mut self, now: Instant, track: TrackId, link: LinkId) {
+        if let Some(demand) = self.demands.tracks.get_mut(&track) {
+            demand.by_wanter.retain(|(wanter, _)| *wanter != Wanter::Link(link));
+            self.update_demand(now, track);
+        }
     }
 
     pub(super) fn on_wanted(&mut self, now: Instant, worker: WorkerIndex, reports: Vec<TrackWants>) {

@@ -439,6 +439,8 @@ impl Rooms {
 
     /// Forgets a session and tells the others what that changes.
     fn remove(&mut self, now: Instant, key: SessionKey) {
+        // First, so that slots which name it look for it on other nodes.
+        self.session_keys.remove(&self.sessions[key.0].id);
         let published = self.set_tracks(now, key, Vec::new());
         let room = self.sessions[key.0].room;
         self.rooms[room.0].remove(key, &self.sessions[key.0].watches);

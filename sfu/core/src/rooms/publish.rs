@@ -130,6 +130,7 @@ impl Rooms {
             .collect();
         for track in ended {
             self.end_link_sources(room_key, track);
+            self.end_demand(track);
         }
         let session = &mut self.sessions[key.0];
         let old = std::mem::replace(&mut session.tracks, tracks.clone());
@@ -139,12 +140,11 @@ impl Rooms {
             let audible = track.source.kind() == MediaKind::Audio && !track.muted;
             audible.then_some(track.source)
         };
-        let (mut mutes, mut begun) = (Vec::new(), Vec::new());
+        let (mut mutes, mut begun, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
         for track in &old {
             let new = tracks.iter().find(|new| new.id == track.id);
             if new.is_none() {
                 self.tracks.remove(&track.id);
-                self.demands.remove(track.id);
             }
             if new.and_then(as_audible) != as_audible(track) {
                 room.on_inaudible(track.id);
@@ -162,6 +162,7 @@ impl Rooms {
                     home,
                 };
                 self.tracks.insert(track.id, owner);
+                fresh.push(track.id);
             }
             let audible = as_audible(track);
             if audible.is_some() && before.and_then(as_audible) != audible {
@@ -186,7 +187,9 @@ impl Rooms {
             self.begin_demand(now, track, source, via);
         }
         if !self.rooms[room_key.0].links.is_empty() {
-            self.apply_link_wants(room_key);
+            for track in fresh {
+                self.apply_link_wants(now, room_key, track);
+            }
         }
         true
     }

@@ -17,7 +17,7 @@ use crate::allocator::Mode;
 use crate::negotiated::{DtlsRole, Fingerprint, FingerprintAlgorithm, IceCredentials, Negotiated};
 use crate::relay::{LinkId, LinkKeys, LinkMessage};
 use crate::units::{ConnectionId, Mid, TrackId, WorkerIndex};
-use crate::worker_api::{OpenLink, TrackWants, WorkerCommand};
+use crate::worker_api::{OpenLink, SlotSource, TrackWants, WorkerCommand};
 
 /// A link of a room, on one of the node's workers.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub(super) struct RoomLink {
     pub worker: WorkerIndex,
     /// What its other end wants, of tracks that there are and of such as may come.
     wants: FxHashMap<TrackId, u8>,
+    /// What the subscribers behind it can use, of the same.
+    asked: FxHashMap<TrackId, TrackWants>,
     /// The voices that go over it, as its worker was told.
     voices: Vec<TrackId>,
 }
@@ -71,6 +73,16 @@ impl Rooms {
         peer: Option<SocketAddr>,
     ) -> Result<WorkerIndex, RoomsError> {
         let limit = self.config.limits.links_per_room;
+        let known = self.room_keys.get(room);
+        if self.relays.rooms.get(&id).is_some_and(|other| Some(other) != known) {
+            return Err(RoomsError::LinkTaken);
+        }
+        if let Some(key) = known
+            && self.rooms[key.0].links.len() >= limit
+            && !self.rooms[key.0].links.contains_key(&id)
+        {
+            return Err(RoomsError::TooManyLinks { limit });
+        }
         let key = match self.room_keys.get(room) {
             Some(&key) => key,
             None => {
@@ -79,18 +91,15 @@ impl Rooms {
                 key
             }
         };
-        if self.relays.rooms.get(&id).is_some_and(|other| *other != key) {
-            return Err(RoomsError::LinkTaken);
-        }
         let entry = &self.rooms[key.0];
         let worker = match entry.links.get(&id) {
             Some(link) => link.worker,
-            None if entry.links.len() >= limit => return Err(RoomsError::TooManyLinks { limit }),
             None => {
                 let worker = self.placement.worker(Some(&entry.load), true);
                 let link = RoomLink {
                     worker,
                     wants: FxHashMap::default(),
+                    asked: FxHashMap::default(),
                     voices: Vec::new(),
                 };
                 self.rooms[key.0].links.insert(id, link);
@@ -132,8 +141,8 @@ impl Rooms {
         }
         self.relays.rooms.remove(&id);
         if let Some(link) = self.rooms[key.0].links.remove(&id) {
-            for track in link.wants.keys() {
-                self.demands.forget_link(*track, id);
+            for track in link.asked.keys() {
+                self.forget_link_wants(now, *track, id);
             }
             self.command(link.worker, WorkerCommand::CloseLink { link: id });
         }
@@ -222,9 +231,10 @@ impl Rooms {
     }
 
     fn remove_remote_key(&mut self, now: Instant, key: SessionKey) {
+        // First, so that slots which name it look for it elsewhere.
+        self.relays.participants.remove(&self.sessions[key.0].id);
         self.set_remote_tracks(now, key, &[]);
         let session = self.sessions.remove(key.0);
-        self.relays.participants.remove(&session.id);
         let room = &mut self.rooms[session.room.0];
         room.remotes.remove(&key);
         room.remove(key, &[]);
@@ -233,7 +243,7 @@ impl Rooms {
 
     fn set_remote_tracks(&mut self, now: Instant, key: SessionKey, infos: &[TrackInfo]) {
         let session = &self.sessions[key.0];
-        let (room_key, worker) = (session.room, session.seat.worker);
+        let worker = session.seat.worker;
         let Some(link) = session.via else { return };
         let before: Vec<TrackId> = session.tracks.iter().map(|track| track.id).collect();
         let tracks: Vec<Track> = infos
@@ -258,7 +268,6 @@ impl Rooms {
                 self.command(worker, WorkerCommand::UnpublishRemote { link, track });
             }
         }
-        self.apply_link_wants(room_key);
     }
 
     /// Whom a slot means that names a participant: who is here, once connected, else who is on another node.
@@ -269,6 +278,15 @@ impl Rooms {
             (Some(here), Some(there)) if !self.sessions[here.0].is_connected => Some(there),
             (here, there) => here.or(there),
         }
+    }
+
+    /// The one of a participant's two sessions that is shown, while it is here and on another node.
+    pub(super) fn shown_session(&self, key: SessionKey) -> SessionKey {
+        let session = &self.sessions[key.0];
+        let shown = self.participant(&session.id);
+        shown
+            .filter(|shown| self.sessions[shown.0].room == session.room)
+            .unwrap_or(key)
     }
 
     /// The same participant is here and on another node, as while it moves.
@@ -282,17 +300,23 @@ impl Rooms {
 
     pub(super) fn on_link_want(&mut self, id: LinkId, track: TrackId, layers: u8) {
         let Some(&key) = self.relays.rooms.get(&id) else { return };
-        let limit = self.config.limits.sessions_per_room * self.config.limits.tracks_per_session;
+        let limit = self.most_wants();
         let Some(link) = self.rooms[key.0].links.get_mut(&id) else {
             return;
         };
         if layers == 0 {
             link.wants.remove(&track);
-            self.demands.forget_link(track, id);
         } else if link.wants.len() < limit || link.wants.contains_key(&track) {
             link.wants.insert(track, layers);
+        } else {
+            return;
         }
         self.set_link_source(key, id, track, layers);
+    }
+
+    /// Tracks of which one link may want something.
+    fn most_wants(&self) -> usize {
+        self.config.limits.sessions_per_room * self.config.limits.tracks_per_session
     }
 
     /// Tells the link's worker where a track comes from that the other end wants; of one that comes over the same link nothing.
@@ -308,26 +332,57 @@ impl Rooms {
             && via != Some(id)
         {
             let kind = source.kind();
+            let source = SlotSource {
+                track,
+                home,
+                is_relayed: via.is_some(),
+            };
             let command = WorkerCommand::SetLinkSource {
                 link: id,
-                track,
+                source,
                 kind,
-                home,
                 layers,
             };
             self.command(worker, command);
         }
     }
 
-    /// Tracks may have come that other nodes have asked for already.
-    pub(super) fn apply_link_wants(&mut self, room: RoomKey) {
-        let wants: Vec<(LinkId, TrackId, u8)> = self.rooms[room.0]
-            .links
-            .iter()
-            .flat_map(|(id, link)| link.wants.iter().map(|(track, layers)| (*id, *track, *layers)))
-            .collect();
-        for (id, track, layers) in wants {
-            self.set_link_source(room, id, track, layers);
+    /// A track has come that other nodes may have asked for already.
+    pub(super) fn apply_link_wants(&mut self, now: Instant, room: RoomKey, track: TrackId) {
+        let mut wants = Vec::new();
+        for (&id, link) in &self.rooms[room.0].links {
+            wants.push((id, link.wants.get(&track).copied(), link.asked.get(&track).cloned()));
+        }
+        for (id, layers, asked) in wants {
+            if let Some(layers) = layers {
+                self.set_link_source(room, id, track, layers);
+            }
+            if let Some(asked) = asked {
+                self.apply_asked(now, room, id, asked);
+            }
+        }
+    }
+
+    /// What those behind a link can use may be known before the track is, and before what they want of it.
+    fn on_asked(&mut self, now: Instant, room: RoomKey, id: LinkId, asked: TrackWants) {
+        let limit = self.most_wants();
+        let Some(link) = self.rooms[room.0].links.get_mut(&id) else {
+            return;
+        };
+        if asked.wants.is_empty() {
+            link.asked.remove(&asked.track);
+        } else if link.asked.len() < limit || link.asked.contains_key(&asked.track) {
+            link.asked.insert(asked.track, asked.clone());
+        } else {
+            return;
+        }
+        self.apply_asked(now, room, id, asked);
+    }
+
+    fn apply_asked(&mut self, now: Instant, room: RoomKey, id: LinkId, asked: TrackWants) {
+        let owner = self.tracks.get(&asked.track).filter(|owner| owner.room == room);
+        if owner.is_some_and(|owner| self.sessions[owner.session.0].via != Some(id)) {
+            self.on_link_wants(now, id, asked);
         }
     }
 
@@ -369,10 +424,7 @@ impl Rooms {
         };
         match message {
             LinkMessage::Wants { track, wants, heights } => {
-                let is_wanted = |link: &RoomLink| link.wants.contains_key(&track);
-                if self.rooms[room.0].links.get(&id).is_some_and(is_wanted) {
-                    self.on_link_wants(now, id, TrackWants { track, wants, heights });
-                }
+                self.on_asked(now, room, id, TrackWants { track, wants, heights });
             }
             LinkMessage::Plan { track, plan } => {
                 let owner = self.tracks.get(&track).map(|owner| owner.session);

@@ -101,9 +101,16 @@ impl Room {
     }
 
     /// The first two sources: those of the last dominant speakers, then of the publishers in order,
-    /// there the unmuted ones first.
-    pub(super) fn choose(&self, source_of: impl Fn(SessionKey) -> Option<Track>) -> Choice {
-        let offered = |&session: &SessionKey| source_of(session).map(|track| (session, track));
+    /// there the unmuted ones first. `shown` tells which of a participant's sessions is shown.
+    pub(super) fn choose(
+        &self,
+        shown: impl Fn(SessionKey) -> SessionKey,
+        source_of: impl Fn(SessionKey) -> Option<Track>,
+    ) -> Choice {
+        let offered = |&session: &SessionKey| {
+            let session = shown(session);
+            source_of(session).map(|track| (session, track))
+        };
         let spoke = self.dominants.iter().filter_map(offered);
         let unmuted = self
             .publishers
@@ -173,9 +180,4 @@ impl Room {
         self.publishers.retain(|&other| other != session);
         self.dominants.retain(|&other| other != session);
     }
-}
-
-/// The first of a choice that is not the viewer's own.
-pub(super) fn seen_by(choice: &Choice, viewer: SessionKey) -> Option<Source> {
-    choice.iter().flatten().find(|source| source.session != viewer).copied()
 }

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::audio_set::assign;
-use super::room::{Choice, seen_by};
+use super::room::{Choice, Source};
 use super::types::{AudioPolicy, RoomsEvent, SlotState, SlotTarget, SlotView, TrackSource};
 use super::{RoomKey, Rooms, SessionKey, SetSlot, SlotSource, WorkerCommand};
 use crate::negotiated::MediaKind;
@@ -124,7 +124,17 @@ impl Rooms {
     /// The camera that active-speaker slots show to this viewer.
     fn spotlight_of(&self, viewer: SessionKey) -> Option<TrackId> {
         let room = &self.rooms[self.sessions[viewer.0].room.0];
-        seen_by(&room.spotlight, viewer).map(|source| source.track)
+        self.seen_by(&room.spotlight, viewer).map(|source| source.track)
+    }
+
+    /// The first of a choice that is not the viewer's own, here or, while it moves, on another node.
+    fn seen_by(&self, choice: &Choice, viewer: SessionKey) -> Option<Source> {
+        let viewer = &self.sessions[viewer.0].id;
+        let is_own = |source: &Source| {
+            let session = self.sessions.get(source.session.0);
+            session.is_some_and(|session| session.id == *viewer)
+        };
+        choice.iter().flatten().find(|source| !is_own(source)).copied()
     }
 
     /// The track that a video slot with this target shows to this viewer.
@@ -156,13 +166,14 @@ impl Rooms {
             }
             SlotTarget::ActiveSpeaker => {
                 let room = &self.rooms[room_key.0];
-                let shown = seen_by(&room.spotlight, listener);
+                let shown = self.seen_by(&room.spotlight, listener);
                 if room.dominants.is_empty()
                     && let Some(track) = shown.and_then(|shown| microphone_of(shown.session))
                 {
                     return Some(track.id);
                 }
-                seen_by(&room.choose(microphone_of), listener).map(|source| source.track)
+                let choice = room.choose(|key| self.shown_session(key), microphone_of);
+                self.seen_by(&choice, listener).map(|source| source.track)
             }
         }
     }
@@ -173,7 +184,7 @@ impl Rooms {
         let room = &self.rooms[room_key.0];
         let sessions = &self.sessions;
         let camera_of = |key: SessionKey| sessions[key.0].track_of(TrackSource::Camera).copied();
-        let spotlight: Choice = room.choose(camera_of);
+        let spotlight: Choice = room.choose(|key| self.shown_session(key), camera_of);
         if spotlight == room.spotlight {
             return;
         }

@@ -62,11 +62,10 @@ impl WorkerCore {
             WorkerCommand::UnpublishRemote { link, track } => self.unpublish_remote(link, track),
             WorkerCommand::SetLinkSource {
                 link,
-                track,
+                source,
                 kind,
-                home,
                 layers,
-            } => self.set_link_source(link, track, kind, home, layers),
+            } => self.set_link_source(link, source, kind, layers),
             WorkerCommand::PassVoices { link, voices } => self.pass_voices(link, voices),
             WorkerCommand::TellLink { link, message } => self.tell_link(link, &message),
         }

@@ -19,7 +19,7 @@ use crate::relay::{
 };
 use crate::track::{Home, LinkSubscriber, MappedReport, Track};
 use crate::units::{TrackId, WorkerIndex};
-use crate::worker_api::{OpenLink, WorkerEvent};
+use crate::worker_api::{OpenLink, SlotSource, WorkerEvent};
 
 /// All layers of a track.
 const ALL: u8 = u8::MAX >> (8 - MAX_LAYERS);
@@ -125,7 +125,7 @@ impl WorkerCore {
                 self.router.unpublish_remote(track, index);
             }
             if goes {
-                self.subscribe_link(track, MediaKind::Video, index, 0, self.config.worker);
+                self.unsubscribe_link(track, index);
             }
         }
     }
@@ -146,27 +146,28 @@ impl WorkerCore {
         }
     }
 
-    pub(super) fn set_link_source(
-        &mut self,
-        id: LinkId,
-        track: TrackId,
-        kind: MediaKind,
-        home: WorkerIndex,
-        layers: u8,
-    ) {
+    pub(super) fn set_link_source(&mut self, id: LinkId, source: SlotSource, kind: MediaKind, layers: u8) {
         let Some(&link) = self.links.by_id.get(&id) else { return };
-        self.subscribe_link(track, kind, link, layers, home);
-        if layers != 0
-            && let Some(index) = self.router.find(track)
-        {
+        let (track, own) = (source.track, self.config.worker);
+        if layers == 0 {
+            return self.unsubscribe_link(track, link);
+        }
+        let subscriber = LinkSubscriber { link, layers };
+        if let Some(notice) = self.router.subscribe_link(track, kind, subscriber, source.home, own) {
+            self.notify_home(track, notice);
+        }
+        if let Some(index) = self.router.find(track) {
+            if let Some(track) = self.router.track_mut(index) {
+                track.is_relayed = source.is_relayed;
+            }
+            // What is wanted behind the link may be new to its publisher's side.
+            self.has_news = true;
             self.tell_layers(index);
         }
     }
 
-    fn subscribe_link(&mut self, track: TrackId, kind: MediaKind, link: usize, layers: u8, home: WorkerIndex) {
-        let subscriber = LinkSubscriber { link, layers };
-        let own = self.config.worker;
-        if let Some(notice) = self.router.subscribe_link(track, kind, subscriber, home, own) {
+    fn unsubscribe_link(&mut self, track: TrackId, link: usize) {
+        if let Some(notice) = self.router.unsubscribe_link(track, link) {
             self.notify_home(track, notice);
         }
     }
