@@ -17,9 +17,13 @@ const CLEAR_AFTER: Duration = Duration::from_secs(5);
 const QUEUE: Duration = Duration::from_millis(60);
 /// Of the estimate goes to what is admitted; the rest is for repairs and swings.
 const FILL: f64 = 0.85;
-/// Losses alone, repaired as they are, leave no layer behind while so much more than what arrives is offered: the loss
-/// that one packet in six is.
-const BORNE: f64 = 1.2;
+/// Losses without queues are repaired up to this share; an estimator would take a layer away for less, of which nobody
+/// sees anything then.
+const BORNE_LOSS: f64 = 0.2;
+/// How fast the share follows, by [`INTERVAL`]: a few lost in a row are no share.
+const LOSS_SMOOTHING: f64 = 0.05;
+/// Datagrams that a share is taken of, at least.
+const MIN_SENT: f64 = 50.0;
 /// UDP and IP around a datagram.
 const OUTER: usize = 28;
 /// How fast the measured rates follow.
@@ -33,16 +37,23 @@ struct Offered {
     is_refused: bool,
 }
 
+#[derive(Debug, Default)]
+struct Counted<T> {
+    sent: T,
+    lost: T,
+}
+
 pub(super) struct Congestion {
     bwe: SendSideBwe,
     layers: FxHashMap<(TrackId, u8), Offered>,
     other_bytes: u64,
     other_rate: f64,
+    /// Datagrams since the layers were weighed last, and smoothed.
+    counted: Counted<u32>,
+    smoothed: Counted<f64>,
     weighed: Instant,
     /// When queues or losses were seen last; none: never, or long ago.
     congested: Option<Instant>,
-    /// When queues were.
-    queued: Option<Instant>,
     has_refused: bool,
 }
 
@@ -59,9 +70,10 @@ impl Congestion {
             layers: FxHashMap::default(),
             other_bytes: 0,
             other_rate: 0.0,
+            counted: Counted::default(),
+            smoothed: Counted::default(),
             weighed: now,
             congested: None,
-            queued: None,
             has_refused: false,
         }
     }
@@ -69,6 +81,7 @@ impl Congestion {
     /// A datagram goes out; its number is one more than that of the one before.
     pub fn on_sent(&mut self, now: Instant, len: usize, kind: PacketKind) {
         let bytes = len + OUTER;
+        self.counted.sent += 1;
         self.bwe.on_sent(
             now,
             SentPacket {
@@ -99,16 +112,14 @@ impl Congestion {
 
     pub fn on_feedback(&mut self, now: Instant, feedback: &TransportFeedback<'_>) {
         let lost = self.bwe.on_transport_feedback(now, feedback).len();
+        self.counted.lost += lost as u32;
         let stats = self.bwe.stats();
         let loses = lost > 0
+            && self.loses_much()
             && stats
                 .loss_based
                 .is_some_and(|loss_based| loss_based < stats.delay_based);
-        let queues = stats.is_overused || stats.queue > QUEUE;
-        if queues {
-            self.queued = Some(now);
-        }
-        if queues || loses {
+        if stats.is_overused || stats.queue > QUEUE || loses {
             self.congested = Some(now);
         }
     }
@@ -122,7 +133,15 @@ impl Congestion {
         }
     }
 
+    fn loses_much(&self) -> bool {
+        let Counted { sent, lost } = self.smoothed;
+        sent > MIN_SENT * LOSS_SMOOTHING && lost > sent * BORNE_LOSS
+    }
+
     fn weigh(&mut self, now: Instant, span: Duration) {
+        let Counted { sent, lost } = std::mem::take(&mut self.counted);
+        self.smoothed.sent += LOSS_SMOOTHING * (f64::from(sent) - self.smoothed.sent);
+        self.smoothed.lost += LOSS_SMOOTHING * (f64::from(lost) - self.smoothed.lost);
         let rate = |bytes: u64| bytes as f64 * 8.0 / span.as_secs_f64();
         let smooth = |old: f64, new: f64| old + SMOOTHING * (new - old);
         self.other_rate = smooth(self.other_rate, rate(std::mem::take(&mut self.other_bytes)));
@@ -131,10 +150,7 @@ impl Congestion {
         }
         self.layers.retain(|_, offered| offered.rate > 1_000.0);
         let Some(congested) = self.congested else { return };
-        let queues = self.queued.is_some_and(|at| now.saturating_duration_since(at) < CLEAR_AFTER);
-        let arrives = self.bwe.stats().acknowledged.filter(|_| !queues);
-        let borne = arrives.map_or(0.0, |rate| rate.0 as f64 * BORNE);
-        let mut left = (self.bwe.estimate().0 as f64 * FILL).max(borne) - self.other_rate;
+        let mut left = self.bwe.estimate().0 as f64 * FILL - self.other_rate;
         let mut order: Vec<((TrackId, u8), f64)> = self
             .layers
             .iter()

@@ -446,6 +446,9 @@ impl WorkerCore {
             } else if grown != asks.told {
                 asks.give_up = None;
                 grown
+            } else if !matches!(track.home, Home::Link { .. }) {
+                // The worker that has the link waits, for all of the node.
+                wanted
             } else {
                 let due = *asks.give_up.get_or_insert(now + GIVE_UP_AFTER);
                 if due > now {
